@@ -1,0 +1,55 @@
+"""Parameter norm penalties: the term λΩ(θ) of the total cost (sections 6.2.1.1 and 6.5.7)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mlp_jax.autodiff import ops
+from mlp_jax.autodiff.operations import Operation
+
+
+@dataclass(frozen=True)
+class _Penalty:
+    coefficient: float
+    norm: ClassVar[Operation]
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.coefficient) and self.coefficient >= 0):
+            raise ValueError(
+                f"the coefficient λ of {type(self).__name__} must be finite and at least 0, got {self.coefficient}"
+            )
+
+    def __call__(self, W: Any) -> Any:
+        """λΩ(W), a scalar."""
+        return self.coefficient * self.norm(W)
+
+    def gradient(self, W: Any) -> Any:
+        """λ∇Ω(W), in the shape of W."""
+        return self.norm.gradient(0, self.coefficient, None, W)
+
+
+class L2(_Penalty):
+    """Weight decay: λ Σ W², over the weights and not the biases, as in section 6.5.7 (no factor ½).
+
+    >>> import jax.numpy as jnp
+    >>> W = jnp.array([[1.0, -2.0]])
+    >>> float(L2(0.1)(W)), L2(0.1).gradient(W).tolist()
+    (0.5, [[0.20000000298023224, -0.4000000059604645]])
+    """
+
+    norm = ops.sum_of_squares
+
+
+class L1(_Penalty):
+    """λ Σ |W|, over the weights and not the biases; its derivative at W = 0 is 0.
+
+    >>> import jax.numpy as jnp
+    >>> W = jnp.array([[1.0, 0.0, -2.0]])
+    >>> float(L1(0.5)(W)), L1(0.5).gradient(W).tolist()
+    (1.5, [[0.5, 0.0, -0.5]])
+    """
+
+    norm = ops.sum_of_magnitudes
+
+
+Penalty = L1 | L2
