@@ -136,7 +136,9 @@ def _sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> jax.Array:
 
 
 sum = Operation("sum", _sum, (_sum_rule,))
-broadcast_to = Operation("broadcast_to", lambda x, *, shape: jnp.broadcast_to(x, shape), (lambda g, out, x, *, shape: g,))
+broadcast_to = Operation(
+    "broadcast_to", lambda x, *, shape: jnp.broadcast_to(x, shape), (lambda g, out, x, *, shape: g,)
+)
 
 # --- products: C = A B has the rules ∇_A = G Bᵀ and ∇_B = Aᵀ G (section 6.5.6) -----------------------
 
@@ -247,9 +249,7 @@ weighted_mean = Operation(
 
 # --- penalties Ω of one weight matrix (section 6.5.7) ----------------------------------------------
 
-sum_of_squares = Operation(
-    "sum_of_squares", lambda W: jnp.sum(jnp.square(W)), (lambda g, out, W: 2 * g * W,)
-)
+sum_of_squares = Operation("sum_of_squares", lambda W: jnp.sum(jnp.square(W)), (lambda g, out, W: 2 * g * W,))
 sum_of_magnitudes = Operation(
     "sum_of_magnitudes", lambda W: jnp.sum(abs(W)), (lambda g, out, W: g * sign(W),)
 )

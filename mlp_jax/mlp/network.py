@@ -81,6 +81,8 @@ class MLP:
         _require_known(f"cost of a {self.output} output unit", self.cost, costs)
         if not isinstance(self.penalty, Penalty | None):
             raise ValueError(f"penalty must be mlp_jax.L2(λ), mlp_jax.L1(λ) or None, got {self.penalty!r}")
+        if self.penalty and self.penalty.coefficient == 0:
+            normalise("penalty", None)  # so that λ = 0 costs nothing
 
 
 def init(
@@ -115,7 +117,9 @@ def init(
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"parameters must be floating-point, got dtype {dtype}")
     if jnp.zeros((), dtype).dtype != dtype:
-        raise ValueError(f'{dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on')
+        raise ValueError(
+            f'{dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on'
+        )
     if initializer is not None:
         _require_known("initializer", initializer, INITIALIZERS)
     suitable = [HIDDEN_UNITS[name].initializer for name in net.hidden] + ["glorot"]
@@ -231,12 +235,10 @@ def loss(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> jax.A
     >>> float(loss(net, params, [[1.0, 2.0]], jnp.array([2])))  # log 3
     1.0986123085021973
     """
-    return _total_cost(net, params, forward(net, params, x), y, weights)
+    return total_cost(net, params, forward(net, params, x), y, weights)
 
 
-def loss_and_grad(
-    net: MLP, params: Params, x: Any, y: Any, weights: Any = None
-) -> tuple[jax.Array, Params]:
+def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:
     """The total cost J and its gradient for the parameters, by Algorithms 6.3 and 6.4.
 
     What `jax.value_and_grad(loss, argnums=1)` returns; arguments as for `loss`.
@@ -248,7 +250,17 @@ def loss_and_grad(
     [-0.5, 0.5]
     """
     tape = forward(net, params, x)
-    return _total_cost(net, params, tape, y, weights), backward(net, params, tape, y, weights)
+    return total_cost(net, params, tape, y, weights), backward(net, params, tape, y, weights)
+
+
+def total_cost(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> jax.Array:
+    """J of `loss`, from the tape of a forward propagation; only the last a and h are read."""
+    L, _, w = _losses(net, tape, y, weights)
+    J: jax.Array = ops.weighted_mean(L, w)
+    if net.penalty:
+        for layer in params:
+            J = J + net.penalty(layer.W)
+    return J
 
 
 def predict(net: MLP, params: Params, x: Any) -> jax.Array:
@@ -259,15 +271,6 @@ def predict(net: MLP, params: Params, x: Any) -> jax.Array:
     [[0.5]]
     """
     return forward(net, params, x).h[-1]
-
-
-def _total_cost(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> jax.Array:
-    L, _, w = _losses(net, tape, y, weights)
-    J: jax.Array = ops.weighted_mean(L, w)
-    if net.penalty:
-        for layer in params:
-            J = J + net.penalty(layer.W)
-    return J
 
 
 def _losses(net: MLP, tape: Tape, y: Any, weights: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -311,13 +314,17 @@ def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
     x = jnp.asarray(x, params[0].W.dtype)
     if x.ndim != 2 or x.shape[1] != net.widths[0]:
         fix = "; for one example pass x[None]" if x.shape == (net.widths[0],) else ""
-        raise ValueError(f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}")
+        raise ValueError(
+            f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}"
+        )
     return x
 
 
 def _require_fit(net: MLP, params: Params) -> None:
     if len(params) != len(net.widths) - 1:
-        raise ValueError(f"widths {net.widths} need {len(net.widths) - 1} layers of parameters, got {len(params)}")
+        raise ValueError(
+            f"widths {net.widths} need {len(net.widths) - 1} layers of parameters, got {len(params)}"
+        )
     for k, (W, b) in enumerate(params):
         shape = net.widths[k : k + 2]
         if jnp.shape(W) != shape:
@@ -336,7 +343,9 @@ def _is_count(value: Any) -> bool:
 def _one_each(field: str, value: Any, kind: type, count: int) -> tuple[Any, ...]:
     values = (value,) * count if isinstance(value, kind) else tuple(value)
     if len(values) != count or not all(isinstance(entry, kind) for entry in values):
-        raise ValueError(f"{field} must be one {kind.__name__}, or one for each of {count} layers, got {value!r}")
+        raise ValueError(
+            f"{field} must be one {kind.__name__}, or one for each of {count} layers, got {value!r}"
+        )
     return values
 
 
@@ -344,4 +353,4 @@ def _require_known(what: str, name: Any, known: Iterable[str]) -> None:
     if name not in known:
         nearest = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown {what} {name!r}{hint} Known are: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")

@@ -1,0 +1,157 @@
+"""The command line: `mlp-jax train | evaluate | predict`. JAX is imported once the input is known to be right."""
+
+import argparse
+import csv
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlp_jax import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit status: 0 done, 1 training diverged, 2 the command, the configuration or the data is wrong,
+        130 stopped by Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
+
+    try:
+        options.run(options)
+    except InputError as error:
+        return _fail(error, 2)
+    except TrainingDiverged as error:
+        return _fail(error, 1)
+    except TrainingInterrupted as error:
+        return _fail(f"{error}. To go on: {_command_line()} --resume", 130)
+    except KeyboardInterrupt:
+        return _fail("stopped before the first epoch; nothing was written", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `mlp-jax predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(message: Any, status: int) -> int:
+    print(f"mlp-jax: {message}", file=sys.stderr)
+    return status
+
+
+def _command_line() -> str:
+    return f"mlp-jax {' '.join(argument for argument in sys.argv[1:] if argument != '--overwrite')}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mlp-jax",
+        description="Train and use multilayer perceptrons.",
+        epilog="exit status: 0 done, 1 training diverged, 2 the command, the configuration or the data is wrong",
+    )
+    parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a network as a YAML file says")
+    train.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the file, as in optimizer.learning_rate=0.05; may be repeated; "
+        "precedence: defaults, then the file, then --set",
+    )
+    train.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)"
+    )
+    existing = train.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on with the run in that directory")
+    existing.add_argument("--overwrite", action="store_true", help="replace the run in that directory")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="cost and metrics of a trained network on its data")
+    evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser("predict", help="predictions of a trained network for new inputs, as CSV")
+    predict.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    predict.add_argument("file", type=Path, metavar="FILE", help="inputs: CSV with a header, or .npy")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from mlp_jax.training import config as configuration
+
+    config = configuration.load(options.config, options.set)
+    run_dir = options.run_dir or Path("runs") / options.config.stem
+    _set_up_jax(config.network.dtype)
+    from mlp_jax.training.loop import train
+    from mlp_jax.training.progress import reporter_for_terminal
+
+    summary = train(
+        config, run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
+    )
+    _print_results(summary["results"])
+    print(f"\n{summary['parameters']:,} parameters, {summary['epochs']} epochs, {summary['device']}")
+    print(f"run: {run_dir}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    model, config = _load(options.run_dir)
+    from mlp_jax.training import data
+    from mlp_jax.training.loop import Trainer
+
+    trainer = Trainer(config, data.prepare(config))
+    _print_results({part: trainer.evaluate(model.params, part) for part in trainer.parts})
+
+
+def _predict(options: argparse.Namespace) -> None:
+    model, config = _load(options.run_dir)
+    from mlp_jax.training.predicting import predictions
+    from mlp_jax.training.reading import read_inputs
+
+    x = read_inputs(options.file, model.input_names, config.network.widths[0])
+    header, rows = predictions(config, model, x)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    sys.stdout.flush()
+
+
+def _load(run_dir: Path) -> Any:
+    """The model and the configuration of a run."""
+    from mlp_jax.training.run_directory import RunDirectory
+
+    directory = RunDirectory(run_dir)
+    config = directory.load_config()
+    _set_up_jax(config.network.dtype)
+    from mlp_jax.training.build import build_network
+    from mlp_jax.training.checkpoint import load_weights
+
+    return load_weights(directory.weights, build_network(config.network)), config
+
+
+def _set_up_jax(dtype: str) -> None:
+    """In this process only: float64 if it is needed, and programs compiled once kept for the next run."""
+    import jax
+
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        # by machine: a program compiled for one processor may not run on another that shares this folder
+        jax.config.update("jax_compilation_cache_dir", str(caches / "mlp_jax" / platform.node()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _print_results(results: dict[str, dict[str, float]]) -> None:
+    metrics = list(next(iter(results.values())))
+    print(f"{'':12}" + "".join(f"{metric:>12}" for metric in metrics))
+    for part, values in results.items():
+        print(f"{part:12}" + "".join(f"{value:12.6g}" for value in values.values()))

@@ -1,0 +1,322 @@
+"""The configuration of a training run: one strict record per section, read before JAX is imported.
+
+Precedence, lowest first: the defaults below, the file, `--set KEY=VALUE` in the order given. Nothing is
+coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infinity are refused.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from mlp_jax.training import config_problems, strict_yaml
+from mlp_jax.training.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+HiddenUnit = Literal["relu", "sigmoid", "tanh", "softplus", "linear"]
+OutputUnit = Literal["linear", "sigmoid", "softmax"]
+CostName = Literal["cross_entropy", "squared_error"]
+Initializer = Literal["normal", "glorot", "he", "lecun", "orthogonal"]
+SklearnSet = Literal["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
+
+
+def _one_or_each(kind: Any) -> Any:
+    """One value for all layers, or a list with one for each."""
+    return Annotated[
+        Annotated[kind, Tag("one for all")] | Annotated[tuple[kind, ...], Tag("one each")],
+        Discriminator(lambda value: "one each" if isinstance(value, tuple) else "one for all"),
+    ]
+
+
+class Section(BaseModel):
+    """Immutable; an unknown key or a value of another type is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Split(Section):
+    """Fractions of the examples held out, drawn by a permutation from the seed; the rest is for training."""
+
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must be below 1, got {self.validation} + {self.test}")
+        return self
+
+
+class _Data(Section):
+    split: Split = Split()
+    standardize_inputs: bool = True  # by mean and standard deviation of the training examples
+    standardize_targets: bool = False
+
+
+class SklearnData(_Data):
+    """A data set that scikit-learn brings along."""
+
+    source: SklearnSet
+
+
+class CSVData(_Data):
+    """A CSV file with a header; every cell a number. `target` names one column or several."""
+
+    source: Literal["csv"]
+    path: Path = Field(strict=False)
+    target: _one_or_each(str)  # type: ignore[valid-type]
+
+
+class NPZData(_Data):
+    """Two arrays of one .npz file."""
+
+    source: Literal["npz"]
+    path: Path = Field(strict=False)
+    x: str = "x"
+    y: str = "y"
+
+
+class NPYData(_Data):
+    """Two .npy files."""
+
+    source: Literal["npy"]
+    x: Path = Field(strict=False)
+    y: Path = Field(strict=False)
+
+
+Data = Annotated[SklearnData | CSVData | NPZData | NPYData, Field(discriminator="source")]
+
+
+class Penalty(Section):
+    """λ of one penalty on the weights: l2: λΣW² or l1: λΣ|W|."""
+
+    l2: NotNegative | None = None
+    l1: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.l2 is None) == (self.l1 is None):
+            raise ValueError("give one of l2 and l1")
+        return self
+
+
+class Network(Section):
+    """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
+
+    widths: Annotated[tuple[Count, ...], Field(min_length=2)]
+    hidden: _one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]
+    output: OutputUnit = "linear"
+    cost: CostName | None = None
+    penalty: Penalty | None = None
+    bias: _one_or_each(bool) = True  # type: ignore[valid-type]
+    initializer: Initializer | None = None
+    initial_bias: float = 0.0
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+    @field_validator("cost")
+    @classmethod
+    def _cost_fits_output(cls, cost: str | None, info: ValidationInfo) -> str | None:
+        if cost == "cross_entropy" and info.data.get("output") == "linear":
+            raise ValueError("a linear output unit is Gaussian: its cost is squared_error, not cross_entropy")
+        return cost
+
+    @field_validator("hidden", "bias")
+    @classmethod
+    def _one_for_each_layer(cls, value: Any, info: ValidationInfo) -> Any:
+        layers = len(info.data.get("widths", ())) - (2 if info.field_name == "hidden" else 1)
+        if isinstance(value, tuple) and "widths" in info.data and len(value) != layers:
+            raise ValueError(f"must be one value, or a list of {layers} for these widths; got {len(value)}")
+        return value
+
+
+def _variants(
+    tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any
+) -> Any:
+    """A union of sections told apart by the key `tag`; arguments without a default are required."""
+    sections = [
+        create_model(
+            name,
+            __base__=base,
+            **{tag: (Literal[name], ...)},
+            **shared,
+            **{
+                key: kind if isinstance(kind, tuple) else (kind | None, None)
+                for key, kind in arguments.items()
+            },
+        )
+        for name, arguments in table.items()
+    ]
+    union = sections[0]
+    for section in sections[1:]:
+        union = union | section  # type: ignore[assignment]
+    return Annotated[union, Field(discriminator=tag)]
+
+
+_Required = (float, ...)
+_Steps = (Count, ...)
+_WarmUp = {"init_value": _Required, "peak_value": _Required, "warmup_steps": _Steps}
+
+# optax's schedules by their names and arguments; they count optimizer steps, not epochs.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "cosine_decay_schedule": {
+        "init_value": _Required, "decay_steps": _Steps, "alpha": float, "exponent": float,
+    },
+    "cosine_onecycle_schedule": {
+        "transition_steps": _Steps, "peak_value": _Required,
+        "pct_start": float, "div_factor": float, "final_div_factor": float,
+    },
+    "exponential_decay": {
+        "init_value": _Required, "transition_steps": _Steps, "decay_rate": _Required,
+        "transition_begin": int, "staircase": bool, "end_value": float,
+    },
+    "linear_onecycle_schedule": {
+        "transition_steps": _Steps, "peak_value": _Required,
+        "pct_start": float, "pct_final": float, "div_factor": float, "final_div_factor": float,
+    },
+    "linear_schedule": {
+        "init_value": _Required, "end_value": _Required, "transition_steps": _Steps, "transition_begin": int,
+    },
+    "polynomial_schedule": {
+        "init_value": _Required, "end_value": _Required, "power": _Required, "transition_steps": _Steps,
+        "transition_begin": int,
+    },
+    "warmup_constant_schedule": _WarmUp,
+    "warmup_cosine_decay_schedule": {
+        **_WarmUp, "decay_steps": _Steps, "end_value": float, "exponent": float,
+    },
+    "warmup_exponential_decay_schedule": {
+        **_WarmUp, "transition_steps": _Steps, "decay_rate": _Required,
+        "transition_begin": int, "staircase": bool, "end_value": float,
+    },
+}  # fmt: skip
+
+LearningRate = Annotated[
+    Annotated[Positive, Tag("a number")] | Annotated[_variants("schedule", SCHEDULES), Tag("a schedule")],
+    Discriminator(lambda value: "a schedule" if isinstance(value, dict | Section) else "a number"),
+]
+
+_Adam = {"b1": Fraction, "b2": Fraction, "eps": NotNegative}
+_AdamRoot = {**_Adam, "eps_root": NotNegative}
+_Decay = {"weight_decay": NotNegative}
+_Nesterov = {"nesterov": bool}
+
+# optax's optimizers by their names and arguments; every one of them takes learning_rate.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adabelief": {**_AdamRoot, **_Nesterov},
+    "adadelta": {"rho": Fraction, "eps": NotNegative, **_Decay},
+    "adagrad": {"initial_accumulator_value": NotNegative, "eps": NotNegative},
+    "adam": {**_AdamRoot, **_Nesterov},
+    "adamax": _Adam,
+    "adamaxw": {**_Adam, **_Decay},
+    "adamw": {**_AdamRoot, **_Decay, **_Nesterov},
+    "adan": {"b1": Fraction, "b2": Fraction, "b3": Fraction, "eps": NotNegative, "eps_root": NotNegative, **_Decay},
+    "amsgrad": _AdamRoot,
+    "fromage": {"min_norm": NotNegative},
+    "lamb": {**_AdamRoot, **_Decay},
+    "lars": {**_Decay, "trust_coefficient": NotNegative, "eps": NotNegative, "momentum": Fraction, **_Nesterov},
+    "lion": {"b1": Fraction, "b2": Fraction, **_Decay},
+    "nadam": _AdamRoot,
+    "nadamw": {**_AdamRoot, **_Decay},
+    "novograd": {**_AdamRoot, **_Decay},
+    "radam": {**_AdamRoot, "threshold": NotNegative, **_Nesterov},
+    "rmsprop": {
+        "decay": Fraction, "eps": NotNegative, "initial_scale": NotNegative, "centered": bool,
+        "momentum": Fraction, **_Nesterov,
+    },
+    "sgd": {"momentum": Fraction, **_Nesterov},
+    "yogi": _Adam,
+}  # fmt: skip
+
+
+class _Optimizer(Section):
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        # optax would ignore it in silence; its other optimizers have a momentum by default
+        if getattr(self, "name", "") in ("sgd", "rmsprop"):
+            values = self.model_dump()
+            if values["nesterov"] and values["momentum"] is None:
+                raise ValueError("nesterov: true needs a momentum, such as momentum: 0.9")
+        return self
+
+
+Optimizer = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
+
+
+class Training(Section):
+    """How long, and how many examples a step."""
+
+    epochs: Count
+    batch_size: Count
+
+
+class Config(Section):
+    """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
+
+    seed: Seed = 0
+    data: Data
+    network: Network
+    optimizer: Optimizer  # type: ignore[valid-type]
+    training: Training
+
+    @model_validator(mode="after")
+    def _targets_are_quantities(self) -> Self:
+        if self.data.standardize_targets and self.network.output != "linear":
+            raise ValueError(
+                f"data.standardize_targets needs network.output: linear, got {self.network.output}, "
+                "whose targets are classes or probabilities"
+            )
+        return self
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration file, apply overrides, and check everything.
+
+    Args:
+        path: a YAML file. Paths of data in it are taken from its own folder.
+        overrides: assignments such as `optimizer.learning_rate=0.05`, applied in order.
+
+    Returns:
+        The configuration with all defaults filled in and paths made absolute.
+
+    Raises:
+        InputError: with every problem found, each with its place and the nearest valid key.
+    """
+    path = Path(path)
+    document = strict_yaml.read(path, overrides)
+    problems, config = document.problems, None
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        problems = problems + config_problems.in_words(error, Config, document)
+    if config is None or problems:
+        raise InputError(config_problems.listed(path, problems, document))
+    return _with_absolute_paths(config, path.parent.absolute())
+
+
+def as_values(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, for writing; what optax leaves to its own defaults is left out."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    return values
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    files = {key: folder / value.expanduser() for key, value in config.data if isinstance(value, Path)}
+    return config.model_copy(update={"data": config.data.model_copy(update=files)})

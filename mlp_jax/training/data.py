@@ -1,0 +1,142 @@
+"""Examples ready for training: fitted to the network, split, standardised by the training part."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_jax.training.config import Config, Network, Split
+from mlp_jax.training.errors import InputError
+from mlp_jax.training.reading import Table, first_true, read
+
+Array = NDArray[Any]
+
+
+class Examples(NamedTuple):
+    """Inputs x (n, d) and targets y, (n,) class numbers or (n, k), of one part of a table."""
+
+    x: Any
+    y: Any
+
+
+class Scaling(NamedTuple):
+    """v ↦ (v − mean) / scale for each column."""
+
+    mean: Array
+    scale: Array
+
+    def apply(self, values: Array) -> Array:
+        """Standardise."""
+        return (values - self.mean) / self.scale
+
+    def undo(self, values: Array) -> Array:
+        """Back to the original units."""
+        return values * self.scale + self.mean
+
+
+class Prepared(NamedTuple):
+    """What a run trains, watches and tests on: standardised parts, in the order train, validation, test."""
+
+    parts: dict[str, Examples]
+    inputs: Scaling
+    targets: Scaling
+    table: Table
+
+
+def prepare(config: Config) -> Prepared:
+    """Read, check, split and standardise the data of a configuration.
+
+    Raises:
+        InputError: the data cannot be read, or does not fit the network or the batch size.
+    """
+    table = fit_to_network(read(config.data), config.network)
+    parts = split(table, config.data.split)
+    train = parts["train"]
+    if config.training.batch_size > len(train.x):
+        raise InputError(
+            f"training.batch_size is {config.training.batch_size}, more than the {len(train.x)} training "
+            f"examples of {table.name}; set it to {len(train.x)} or less"
+        )
+    inputs = _scaling(train.x, config.data.standardize_inputs)
+    targets = _scaling(train.y, config.data.standardize_targets)
+    standardised = {
+        part: Examples(inputs.apply(x), targets.apply(y) if config.data.standardize_targets else y)
+        for part, (x, y) in parts.items()
+    }
+    return Prepared(standardised, inputs, targets, table)
+
+
+def fit_to_network(table: Table, network: Network) -> Table:
+    """The table with its targets in the form that the network's output unit takes.
+
+    Raises:
+        InputError: the widths do not fit the data, or the targets do not fit the output unit.
+    """
+    d, k, n = network.widths[0], network.widths[-1], len(table.x)
+    if table.x.shape[1] != d:
+        raise InputError(
+            f"network.widths starts with {d}, but {table.name} has {table.x.shape[1]} inputs; "
+            f"let it start with {table.x.shape[1]}"
+        )
+    y = table.y
+    if network.output == "softmax" and (y.ndim == 1 or y.shape == (n, 1)):
+        return table._replace(y=_class_numbers(y.reshape(n), k, table.name))
+    if y.shape != (n, k):
+        fix = "; save y[:, None]" if y.ndim == 1 and k == 1 else ""
+        raise InputError(
+            f"the targets of {table.name} have shape {y.shape}; a network with {k} {network.output} "
+            f"output{'s' * (k != 1)} needs ({n}, {k}){fix}"
+        )
+    if network.output != "linear" and (bad := first_true((y < 0) | (y > 1))):
+        raise InputError(
+            f"{table.name}: target {y[bad]} of example {bad[0]} (counted from 0) is not in [0, 1], "
+            f"as a {network.output} output needs"
+        )
+    return table
+
+
+def split(table: Table, fractions: Split) -> dict[str, Examples]:
+    """Train, and where asked for, validation and test parts, by a permutation from the seed.
+
+    A part has round(fraction × n) examples, at least 1.
+
+    Raises:
+        InputError: there are too few examples.
+    """
+    n = len(table.x)
+    sizes = {
+        part: max(1, round(fraction * n))
+        for part, fraction in (("validation", fractions.validation), ("test", fractions.test))
+        if fraction > 0
+    }
+    train = n - sum(sizes.values())
+    if train < 1:
+        raise InputError(f"{table.name} has {n} examples, too few for a split into train, {', '.join(sizes)}")
+    order = np.random.default_rng(fractions.seed).permutation(n)
+    bounds = np.cumsum([train, *sizes.values()])[:-1]
+    rows = zip(("train", *sizes), np.split(order, bounds), strict=True)
+    return {part: Examples(table.x[chosen], table.y[chosen]) for part, chosen in rows}
+
+
+def _class_numbers(y: Array, k: int, name: str) -> Array:
+    if bad := first_true(y != np.floor(y)):
+        raise InputError(
+            f"{name}: target {y[bad]} of example {bad[0]} (counted from 0) is not a class number; "
+            f"a softmax output with {k} units needs whole numbers from 0 to {k - 1}"
+        )
+    if bad := first_true((y < 0) | (y >= k)):
+        raise InputError(
+            f"{name}: class number {int(y[bad])} of example {bad[0]} (counted from 0) is not in 0..{k - 1}; "
+            f"network.widths ends with {k}, the number of classes"
+        )
+    return y.astype(np.int32)
+
+
+def _scaling(values: Array, wanted: bool) -> Scaling:
+    shape = values.shape[1:]
+    if not wanted:
+        return Scaling(np.zeros(shape), np.ones(shape))
+    deviation = values.std(axis=0, dtype=np.float64)
+    # A constant column has no scale of its own; rounding can leave it a tiny deviation.
+    constant = values.min(axis=0) == values.max(axis=0)
+    return Scaling(values.mean(axis=0, dtype=np.float64), np.where(constant, 1.0, deviation))

@@ -1,0 +1,59 @@
+"""How good the predictions of a part of the data are, in one number or two per output unit."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.mlp import network
+from mlp_jax.mlp.network import MLP, Params, Tape
+from mlp_jax.training.data import Examples
+
+_ROWS_AT_ONCE = 4096  # bounds the memory for activations
+
+
+@partial(jax.jit, static_argnames="net")
+def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The cost and the metrics on a set of examples.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        examples: x (n, d) and y, (n,) class numbers or (n, k).
+        target_scale: (k,), by which the targets were divided.
+
+    Returns:
+        The total cost J, and the metrics by name: for softmax and sigmoid outputs `accuracy`, the fraction of
+        right classes (a probability of at least ½ for sigmoid); for linear outputs `rmse`, the root mean
+        squared error in the original units, and `r2`, the coefficient of determination, averaged over the
+        outputs.
+    """
+    tape = last_layer(net, params, examples.x)
+    J = network.total_cost(net, params, tape, examples.y)
+    return J, _metrics(net, tape.h[-1], examples.y, target_scale)
+
+
+def last_layer(net: MLP, params: Params, x: Any) -> Tape:
+    """The logits z and the predictions ŷ, both (n, k), computed a bounded number of rows at a time."""
+
+    def of_row(row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tape = network.forward(net, params, row[None])
+        return tape.a[-1][0], tape.h[-1][0]
+
+    z, y_hat = jax.lax.map(of_row, x, batch_size=_ROWS_AT_ONCE)
+    return Tape(a=(z,), h=(y_hat,))
+
+
+def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> dict[str, jax.Array]:
+    y_hat = y_hat.astype(jnp.promote_types(y_hat.dtype, jnp.float32))
+    if net.output == "softmax":
+        classes = y if y.ndim == 1 else y.argmax(axis=1)
+        return {"accuracy": jnp.mean(y_hat.argmax(axis=1) == classes)}
+    if net.output == "sigmoid":
+        return {"accuracy": jnp.mean((y_hat >= 0.5) == (y >= 0.5))}
+    squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
+    return {
+        "rmse": jnp.mean(jnp.sqrt(squared_error) * target_scale),
+        "r2": jnp.mean(1 - squared_error / jnp.var(y, axis=0)),
+    }

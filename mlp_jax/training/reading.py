@@ -1,0 +1,238 @@
+"""Reading a table of examples: scikit-learn's bundled sets, CSV, .npz and .npy files.
+
+Whatever is wrong with a file is an `InputError` that names the file, the place and what was required.
+"""
+
+import csv
+import math
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_jax.training.config import CSVData, Data, NPYData, NPZData, SklearnData
+from mlp_jax.training.errors import InputError
+
+Array = NDArray[Any]
+
+
+class Table(NamedTuple):
+    """Examples as they were read.
+
+    Attributes:
+        name: the file or set, for messages.
+        x: inputs, (n, d).
+        y: targets, (n,) class numbers or (n, k).
+        input_names: of the d columns of x, or empty if the source has no names.
+        target_names: of the classes or of the k columns of y, or empty.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    input_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+
+
+def read(data: Data) -> Table:
+    """Read the examples of a `data` section.
+
+    Raises:
+        InputError: a file is missing or malformed, a number is not finite, or there are fewer than 2 examples.
+    """
+    match data:
+        case SklearnData():
+            table = _read_sklearn(data.source)
+        case CSVData():
+            table = _read_csv(data)
+        case NPZData():
+            arrays = load_numpy(data.path)
+            table = Table(
+                str(data.path), _member(arrays, data.x, data.path), _member(arrays, data.y, data.path)
+            )
+        case NPYData():
+            table = Table(str(data.x), load_numpy(data.x), load_numpy(data.y))
+    _check(table)
+    return table
+
+
+def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
+    """Inputs (n, width) to predict on: a .npy array, or a CSV file with a header.
+
+    If the training data had names, columns are found by name, in any order, and others are left out.
+
+    Raises:
+        InputError: the file is missing or malformed, or columns are missing.
+    """
+    if path.suffix == ".npy":
+        x = load_numpy(path)
+    else:
+        header, x = read_csv_file(path)
+        if names:
+            missing = [name for name in names if name not in header]
+            if missing:
+                more = f" and {len(missing) - 5} more" * (len(missing) > 5)
+                raise InputError(
+                    f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}"
+                )
+            x = x[:, [header.index(name) for name in names]]
+    if x.ndim != 2 or x.shape[1] != width:
+        raise InputError(f"{path} has shape {x.shape}; the network needs (n, {width})")
+    if bad := first_true(~np.isfinite(x)):
+        raise InputError(f"{path}: the input in row {bad[0]}, column {bad[1]} (counted from 0) is {x[bad]}")
+    return x
+
+
+def read_csv_file(path: Path) -> tuple[list[str], Array]:
+    """The header and the numbers (n, columns) of a CSV file.
+
+    Raises:
+        InputError: no such file, no header, no rows, or a cell that is no finite number, with line and column.
+    """
+    header = _header(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without rows
+            numbers = np.loadtxt(
+                path, delimiter=",", skiprows=1, ndmin=2, comments=None, quotechar='"', encoding="utf-8-sig"
+            )
+    except ValueError as error:
+        _require_numbers(path, header)
+        raise InputError(f"{path}: {error}") from None
+    if numbers.size == 0:
+        raise InputError(f"{path} has a header but no rows")
+    if numbers.shape[1] != len(header) or not np.isfinite(numbers).all():
+        _require_numbers(path, header)
+    return header, numbers
+
+
+def load_numpy(path: Path) -> Any:
+    """An array, or the archive of arrays of a .npz file; pickled objects are refused.
+
+    Raises:
+        InputError: no such file, or not a numpy file of plain arrays.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or 'not a numpy file'}") from None
+    except (ValueError, EOFError):
+        raise InputError(f"cannot read {path}: not a numpy file of plain arrays") from None
+
+
+def _read_sklearn(name: str) -> Table:
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise InputError(
+            f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
+        ) from None
+    bunch = getattr(datasets, f"load_{name}")()
+    y = bunch.target
+    if name in ("breast_cancer", "diabetes"):  # one target a row, 0 or 1, or a quantity
+        y = y[:, None]
+    target_names = tuple(str(target) for target in bunch.get("target_names", ()))
+    return Table(name, bunch.data, y, tuple(map(str, bunch.feature_names)), target_names)
+
+
+def _read_csv(data: CSVData) -> Table:
+    header, numbers = read_csv_file(data.path)
+    targets = data.target if isinstance(data.target, tuple) else (data.target,)
+    for target in targets:
+        if target not in header:
+            hint = "; are its columns separated by commas?" if len(header) == 1 else ""
+            raise InputError(
+                f"{data.path} has no column {target!r} (data.target); it has {', '.join(header)}{hint}"
+            )
+    inputs = tuple(name for name in header if name not in targets)
+    if not inputs:
+        raise InputError(
+            f"{data.path} has no column besides the target {', '.join(targets)}: nothing to learn from"
+        )
+    columns = [[header.index(name) for name in names] for names in (inputs, targets)]
+    return Table(str(data.path), numbers[:, columns[0]], numbers[:, columns[1]], inputs, targets)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = [name.strip() for name in next(csv.reader(file), [])]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {path}: not text in UTF-8") from None
+    if not any(header):
+        raise InputError(f"{path} is empty: a CSV file needs a header and rows")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}:1: the header names {', '.join(map(repr, twice))} more than once")
+    if all(_is_number(name) for name in header):
+        raise InputError(
+            f"{path}:1: a CSV file needs a header with names of columns; its first line is numbers"
+        )
+    return header
+
+
+def _require_numbers(path: Path, header: list[str]) -> None:
+    """Find the first cell that makes a CSV file unusable, and say where it is."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for row in filter(None, reader):
+            place = f"{path}:{reader.line_num}"
+            if len(row) != len(header):
+                raise InputError(f"{place}: {len(row)} cells; the header has {len(header)}")
+            for name, cell in zip(header, row, strict=True):
+                if not _is_number(cell):
+                    raise InputError(f"{place}: column {name!r}: {cell!r} is not a number")
+                if not math.isfinite(float(cell)):
+                    raise InputError(f"{place}: column {name!r}: {cell!r} is not a finite number")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _member(arrays: Any, key: str, path: Path) -> Array:
+    names = getattr(arrays, "files", None)
+    if names is None:
+        raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
+    if key not in names:
+        raise InputError(f"{path} has no array {key!r}; it has {', '.join(names)}")
+    try:
+        member: Array = arrays[key]
+    except ValueError:
+        raise InputError(f"{path}: the array {key!r} holds Python objects, not numbers") from None
+    return member
+
+
+def _check(table: Table) -> None:
+    for what, values in (("inputs", table.x), ("targets", table.y)):
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+            raise InputError(f"the {what} of {table.name} must be an array of real numbers")
+    if table.x.ndim != 2:
+        fix = "; save x[:, None]" if table.x.ndim == 1 else ""
+        raise InputError(f"the inputs of {table.name} have shape {table.x.shape}; they must be (n, d){fix}")
+    if table.y.ndim not in (1, 2) or len(table.x) != len(table.y):
+        raise InputError(
+            f"the inputs of {table.name} have shape {table.x.shape}, its targets {table.y.shape}: "
+            "they must have the same number of rows, n, and the targets be (n,) or (n, k)"
+        )
+    if len(table.x) < 2:
+        raise InputError(f"{table.name} has {len(table.x)} examples; training needs at least 2")
+    for what, values in (("input", table.x), ("target", table.y)):
+        if bad := first_true(~np.isfinite(values)):
+            raise InputError(
+                f"{table.name}: the {what} at {bad} (row first, counted from 0) is {values[bad]}"
+            )
+
+
+def first_true(bad: Array) -> tuple[int, ...] | None:
+    """The index of the first True, or None."""
+    return tuple(int(i) for i in np.argwhere(bad)[0]) if bad.any() else None
