@@ -65,9 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="override a key of the file, as in optimizer.learning_rate=0.05; may be repeated; "
         "precedence: defaults, then the file, then --set",
     )
-    train.add_argument(
-        "--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)"
-    )
+    train.add_argument("--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)")
     existing = train.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run in that directory")
     existing.add_argument("--overwrite", action="store_true", help="replace the run in that directory")
@@ -142,7 +140,7 @@ def _set_up_jax(dtype: str) -> None:
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         # by machine: a program compiled for one processor may not run on another that shares this folder
         jax.config.update("jax_compilation_cache_dir", str(caches / "mlp_jax" / platform.node()))

@@ -111,7 +111,7 @@ def _unbroadcast(gradient: Any, x: Any) -> Any:
 
 # --- choosing and summing -------------------------------------------------------------------------
 
-where = Operation(
+where: Operation = Operation(
     "where",
     jnp.where,
     (
@@ -145,7 +145,7 @@ broadcast_to = Operation(
 
 def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any) -> Any:
     if b.ndim == 1:
-        return g[..., None] * b
+        return g[..., None] @ b[None]
     if a.ndim == 1:
         return (b @ g[..., None])[..., 0]
     return g @ b.mT
@@ -153,7 +153,7 @@ def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any) -> Any:
     if a.ndim == 1:
-        return a * g if b.ndim == 1 else a[:, None] * g[..., None, :]
+        return a * g if b.ndim == 1 else a[:, None] @ g[..., None, :]
     if b.ndim == 1:
         return (a.mT @ g[..., None])[..., 0]
     return a.mT @ g
@@ -164,7 +164,7 @@ matmul = Operation("matmul", jnp.matmul, (_matmul_rule_a, _matmul_rule_b))
 # Algorithm 6.3, "a ← b + W h", for rows that are examples: h (n, n_in), W (n_in, n_out), b (n_out,).
 affine = Operation(
     "affine",
-    lambda h, W, b: h @ W + b,
+    lambda h, W, b: h @ W + jnp.expand_dims(b, 0),
     (
         lambda g, out, h, W, b: g @ W.mT,
         lambda g, out, h, W, b: h.mT @ g,
@@ -250,6 +250,4 @@ weighted_mean = Operation(
 # --- penalties Ω of one weight matrix (section 6.5.7) ----------------------------------------------
 
 sum_of_squares = Operation("sum_of_squares", lambda W: jnp.sum(jnp.square(W)), (lambda g, out, W: 2 * g * W,))
-sum_of_magnitudes = Operation(
-    "sum_of_magnitudes", lambda W: jnp.sum(abs(W)), (lambda g, out, W: g * sign(W),)
-)
+sum_of_magnitudes = Operation("sum_of_magnitudes", lambda W: jnp.sum(abs(W)), (lambda g, out, W: g * sign(W),))

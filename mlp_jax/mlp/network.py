@@ -1,9 +1,8 @@
 """The multilayer perceptron as pure functions: Algorithms 6.3 and 6.4 for a batch whose rows are examples."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +38,7 @@ class Tape(NamedTuple):
     h: tuple[jax.Array, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MLP:
     """The structure of a multilayer perceptron: hashable, without parameters, static under jit.
 
@@ -55,34 +54,50 @@ class MLP:
         ValueError: an unknown name, a width below 1, a wrong number of entries, or a cost that the output
             unit cannot have.
 
-    >>> MLP(widths=(2, 3, 1), hidden="tanh", output="sigmoid").cost
-    'cross_entropy'
+    >>> net = MLP(widths=(2, 3, 3, 1), hidden="tanh", output="sigmoid")
+    >>> net.hidden, net.cost
+    (('tanh', 'tanh'), 'cross_entropy')
     """
 
     widths: tuple[int, ...]
-    hidden: str | tuple[str, ...] = "relu"
-    output: str = "linear"
-    cost: str | None = None
-    penalty: Penalty | None = None
-    bias: bool | tuple[bool, ...] = True
+    hidden: tuple[str, ...]
+    output: str
+    cost: str
+    penalty: Penalty | None
+    bias: tuple[bool, ...]
 
-    def __post_init__(self) -> None:
-        normalise = partial(object.__setattr__, self)  # the record is frozen once it is made
-        normalise("widths", tuple(self.widths))
-        if len(self.widths) < 2 or not all(_is_count(width) for width in self.widths):
-            raise ValueError(f"widths must be at least two whole numbers of at least 1, got {self.widths}")
-        normalise("hidden", _one_each("hidden", self.hidden, str, len(self.widths) - 2))
-        normalise("bias", _one_each("bias", self.bias, bool, len(self.widths) - 1))
-        for name in self.hidden:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        hidden: str | Sequence[str] = "relu",
+        output: str = "linear",
+        cost: str | None = None,
+        penalty: Penalty | None = None,
+        bias: bool | Sequence[bool] = True,
+    ) -> None:
+        """Check the arguments and give every layer an entry of its own."""
+        widths = tuple(widths)
+        if len(widths) < 2 or not all(_is_count(width) for width in widths):
+            raise ValueError(f"widths must be at least two whole numbers of at least 1, got {widths}")
+        hidden = _one_each("hidden", hidden, str, len(widths) - 2)
+        for name in hidden:
             _require_known("hidden unit", name, HIDDEN_UNITS)
-        _require_known("output unit", self.output, OUTPUT_UNITS)
-        costs = OUTPUT_UNITS[self.output].costs
-        normalise("cost", self.cost or next(iter(costs)))
-        _require_known(f"cost of a {self.output} output unit", self.cost, costs)
-        if not isinstance(self.penalty, Penalty | None):
-            raise ValueError(f"penalty must be mlp_jax.L2(λ), mlp_jax.L1(λ) or None, got {self.penalty!r}")
-        if self.penalty and self.penalty.coefficient == 0:
-            normalise("penalty", None)  # so that λ = 0 costs nothing
+        _require_known("output unit", output, OUTPUT_UNITS)
+        costs = OUTPUT_UNITS[output].costs
+        cost = cost or next(iter(costs))
+        _require_known(f"cost of a {output} output unit", cost, costs)
+        if not isinstance(penalty, Penalty | None):
+            raise ValueError(f"penalty must be mlp_jax.L2(λ), mlp_jax.L1(λ) or None, got {penalty!r}")
+        fields = {
+            "widths": widths,
+            "hidden": hidden,
+            "output": output,
+            "cost": cost,
+            "penalty": penalty if penalty and penalty.coefficient else None,  # λ = 0 costs nothing
+            "bias": _one_each("bias", bias, bool, len(widths) - 1),
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # past the guard of a frozen record
 
 
 def init(
@@ -116,10 +131,8 @@ def init(
     dtype = jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"parameters must be floating-point, got dtype {dtype}")
-    if jnp.zeros((), dtype).dtype != dtype:
-        raise ValueError(
-            f'{dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on'
-        )
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(f'{dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on')
     if initializer is not None:
         _require_known("initializer", initializer, INITIALIZERS)
     suitable = [HIDDEN_UNITS[name].initializer for name in net.hidden] + ["glorot"]
@@ -151,7 +164,8 @@ def forward(net: MLP, params: Params, x: Any) -> Tape:
     The book's XOR network (section 6.1):
 
     >>> net = MLP(widths=(2, 2, 1))
-    >>> params = (Layer(jnp.ones((2, 2)), jnp.array([0.0, -1.0])), Layer(jnp.array([[1.0], [-2.0]]), jnp.zeros(1)))
+    >>> first = Layer(jnp.ones((2, 2)), jnp.array([0.0, -1.0]))
+    >>> params = (first, Layer(jnp.array([[1.0], [-2.0]]), jnp.zeros(1)))
     >>> forward(net, params, [[0, 0], [0, 1], [1, 0], [1, 1]]).h[-1].ravel().tolist()
     [0.0, 1.0, 1.0, 0.0]
     """
@@ -286,7 +300,6 @@ def _losses(net: MLP, tape: Tape, y: Any, weights: Any) -> tuple[jax.Array, jax.
 
 
 def _cost(net: MLP) -> Cost:
-    assert net.cost is not None
     return OUTPUT_UNITS[net.output].costs[net.cost]
 
 
@@ -306,7 +319,7 @@ def _pre_activation(h: jax.Array, layer: Layer) -> jax.Array:
 
 def _draw(key: jax.Array, initializer: str, shape: tuple[int, int], dtype: Any) -> jax.Array:
     # In float32 at least: a QR decomposition has no bfloat16 form.
-    W = INITIALIZERS[initializer](key, shape, jnp.promote_types(dtype, jnp.float32))
+    W = INITIALIZERS[initializer](key, shape, jnp.float32 if dtype.itemsize < 4 else dtype)
     return W.astype(dtype)
 
 
@@ -314,17 +327,13 @@ def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
     x = jnp.asarray(x, params[0].W.dtype)
     if x.ndim != 2 or x.shape[1] != net.widths[0]:
         fix = "; for one example pass x[None]" if x.shape == (net.widths[0],) else ""
-        raise ValueError(
-            f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}"
-        )
+        raise ValueError(f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}")
     return x
 
 
 def _require_fit(net: MLP, params: Params) -> None:
     if len(params) != len(net.widths) - 1:
-        raise ValueError(
-            f"widths {net.widths} need {len(net.widths) - 1} layers of parameters, got {len(params)}"
-        )
+        raise ValueError(f"widths {net.widths} need {len(net.widths) - 1} layers of parameters, got {len(params)}")
     for k, (W, b) in enumerate(params):
         shape = net.widths[k : k + 2]
         if jnp.shape(W) != shape:
@@ -343,9 +352,7 @@ def _is_count(value: Any) -> bool:
 def _one_each(field: str, value: Any, kind: type, count: int) -> tuple[Any, ...]:
     values = (value,) * count if isinstance(value, kind) else tuple(value)
     if len(values) != count or not all(isinstance(entry, kind) for entry in values):
-        raise ValueError(
-            f"{field} must be one {kind.__name__}, or one for each of {count} layers, got {value!r}"
-        )
+        raise ValueError(f"{field} must be one {kind.__name__}, or one for each of {count} layers, got {value!r}")
     return values
 
 

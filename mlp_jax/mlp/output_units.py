@@ -66,7 +66,8 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
                 f"class numbers y must be integers, got {y.dtype} of shape {y.shape}; pass y.astype(int)"
             )
         valid = (y >= 0) & (y < k)
-        return jnp.where(valid[:, None], y[:, None] == jnp.arange(k), jnp.nan).astype(z.dtype)
+        one_hot = (y[:, None] == jnp.arange(k)[None]).astype(z.dtype)
+        return jnp.where(valid[:, None], one_hot, jnp.nan)
     if y.shape != z.shape:
         raise ValueError(_wrong_shape(output, y.shape, z.shape))
     return y.astype(z.dtype)
@@ -75,7 +76,9 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
 def _wrong_shape(output: str, got: tuple[int, ...], z: tuple[int, ...]) -> str:
     n, k = z
     required = f"{(n, k)}" if output != "softmax" else f"({n},) of class numbers or {(n, k)} of probabilities"
-    message = f"targets y of a network with {k} {output} output{'s' * (k != 1)} must have shape {required}, got {got}"
+    message = (
+        f"targets y of a network with {k} {output} output{'s' * (k != 1)} must have shape {required}, got {got}"
+    )
     if got == (n,):
         return f"{message}; for one target per example pass y[:, None]" if k == 1 else message
     if got == (n, 1) and output == "softmax":

@@ -1,7 +1,6 @@
-"""Weights and checkpoints as safetensors: plain arrays by name, readable without this package, never pickled."""
+"""Weights and checkpoints as safetensors: arrays by name, readable without this package, never pickled."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from safetensors.numpy import save
 from mlp_jax.mlp.network import MLP, Layer, Params
 from mlp_jax.training.data import Prepared, Scaling
 from mlp_jax.training.errors import InputError
+from mlp_jax.training.files import write_atomically
 from mlp_jax.training.step import State
 
 
@@ -26,20 +26,6 @@ class Model(NamedTuple):
     target_names: tuple[str, ...]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or, after a crash or on a full disk, as it was before."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save_weights(path: Path, params: Params, prepared: Prepared) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, and mean and scale of `inputs` and `targets`."""
     tensors = {
@@ -50,11 +36,9 @@ def save_weights(path: Path, params: Params, prepared: Prepared) -> None:
     }
     for what, scaling in (("inputs", prepared.inputs), ("targets", prepared.targets)):
         tensors |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
-    names = {
-        "input_names": json.dumps(prepared.table.input_names),
-        "target_names": json.dumps(prepared.table.target_names),
-    }
-    write_atomically(path, _as_bytes(tensors, names))
+    table = prepared.table
+    notes = {"input_names": table.input_names, "target_names": table.target_names}
+    write_atomically(path, _as_bytes(tensors, notes))
 
 
 def load_weights(path: Path, net: MLP) -> Model:
@@ -63,24 +47,23 @@ def load_weights(path: Path, net: MLP) -> Model:
     Raises:
         InputError: no such file, a damaged one, or one of another network.
     """
-    tensors, metadata = _read(path)
+    tensors, notes = _read(path)
     try:
         params = tuple(
             Layer(tensors[f"layers.{k}.W"], tensors[f"layers.{k}.b"] if bias else None)
             for k, bias in enumerate(net.bias)
         )
-        scalings = [
+        inputs, targets = (
             Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets")
-        ]
+        )
     except KeyError as error:
         raise InputError(f"{path} has no array {error}; it belongs to another network") from None
-    names = [tuple(json.loads(metadata[what])) for what in ("input_names", "target_names")]
-    return Model(params, *scalings, *names)
+    return Model(params, inputs, targets, tuple(notes["input_names"]), tuple(notes["target_names"]))
 
 
 def save_checkpoint(path: Path, state: State, epoch: int) -> None:
-    """Write the state after so many epochs, all that is needed to go on: randomness depends on the seed alone."""
-    write_atomically(path, _as_bytes(_by_path(state), {"epoch": str(epoch)}))
+    """Write the state after so many epochs: all that is needed to go on, since shuffling is by the seed."""
+    write_atomically(path, _as_bytes(_by_path(state), {"epoch": epoch}))
 
 
 def load_checkpoint(path: Path, like: State) -> tuple[State, int]:
@@ -89,14 +72,14 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, int]:
     Raises:
         InputError: no such file, a damaged one, or one of another network or optimizer.
     """
-    tensors, metadata = _read(path)
+    tensors, notes = _read(path)
     expected = _by_path(like)
     for name in sorted(expected.keys() | tensors.keys()):
         found, needed = _kind(tensors.get(name)), _kind(expected.get(name))
         if found != needed:
             raise InputError(f"{path} does not fit this configuration: {name} is {found}, needed is {needed}")
     leaves = [jax.numpy.asarray(tensors[name]) for name in expected]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), int(metadata["epoch"])
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), notes["epoch"]
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
@@ -108,16 +91,21 @@ def _kind(array: Any) -> str:
     return "absent" if array is None else f"{array.dtype} {array.shape}"
 
 
-def _as_bytes(tensors: dict[str, Any], metadata: dict[str, str]) -> bytes:
-    # C order: safetensors would write the memory of a transposed view as it lies
-    return save({name: np.asarray(value, order="C") for name, value in tensors.items()}, metadata)
+def _as_bytes(tensors: dict[str, Any], notes: dict[str, Any]) -> bytes:
+    # C order: safetensors would write the memory of a transposed view as it lies.
+    arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    # One entry: safetensors writes several in an order that changes from run to run.
+    return save(arrays, {"mlp_jax": json.dumps(notes)})
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, "np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or 'no such file'}") from None
-    except SafetensorError as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {})["mlp_jax"])
+    except FileNotFoundError:
+        raise InputError(f"cannot read {path}: no such file") from None
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
+    except KeyError:
+        raise InputError(f"{path} was not written by mlp_jax") from None

@@ -147,26 +147,17 @@ class Network(Section):
         return value
 
 
-def _variants(
-    tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any
-) -> Any:
+def _variants(tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any) -> Any:
     """A union of sections told apart by the key `tag`; arguments without a default are required."""
-    sections = [
-        create_model(
-            name,
-            __base__=base,
-            **{tag: (Literal[name], ...)},
-            **shared,
-            **{
-                key: kind if isinstance(kind, tuple) else (kind | None, None)
-                for key, kind in arguments.items()
-            },
-        )
-        for name, arguments in table.items()
-    ]
-    union = sections[0]
+    sections: list[type[Section]] = []
+    for name, arguments in table.items():
+        fields: dict[str, Any] = {tag: (Literal[name], ...), **shared}
+        for key, kind in arguments.items():
+            fields[key] = kind if isinstance(kind, tuple) else (kind | None, None)
+        sections.append(create_model(name, __base__=base, **fields))
+    union: Any = sections[0]
     for section in sections[1:]:
-        union = union | section  # type: ignore[assignment]
+        union |= section
     return Annotated[union, Field(discriminator=tag)]
 
 
@@ -208,7 +199,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-LearningRate = Annotated[
+LearningRate: Any = Annotated[
     Annotated[Positive, Tag("a number")] | Annotated[_variants("schedule", SCHEDULES), Tag("a schedule")],
     Discriminator(lambda value: "a schedule" if isinstance(value, dict | Section) else "a number"),
 ]
@@ -257,7 +248,7 @@ class _Optimizer(Section):
         return self
 
 
-Optimizer = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
+Optimizer: Any = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
 
 
 class Training(Section):
@@ -273,7 +264,7 @@ class Config(Section):
     seed: Seed = 0
     data: Data
     network: Network
-    optimizer: Optimizer  # type: ignore[valid-type]
+    optimizer: Optimizer
     training: Training
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ Record = type[BaseModel]
 
 
 def in_words(error: ValidationError, root: Record, document: Document) -> list[Problem]:
-    """pydantic's errors, without those about values that reading had refused already."""
+    """Pydantic's errors, without those about values that reading had refused already."""
     refused = [path for path, _ in document.problems]
     found = [(_key_path(detail, document.values), _message(detail, root)) for detail in error.errors()]
     return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
@@ -30,7 +30,7 @@ def listed(path: Path, problems: list[Problem], document: Document) -> str:
 
 
 def _where(place: str, key: str) -> str:
-    return place if place == f"--set {key}" else f"{place}: {key}"
+    return place if key == "" or place == f"--set {key}" else f"{place}: {key}"
 
 
 def _line_number(place: str) -> int:
@@ -39,14 +39,10 @@ def _line_number(place: str) -> int:
 
 
 def _key_path(detail: Any, values: Any) -> KeyPath:
-    """pydantic's location without the tags of unions, which are no keys of the file."""
+    """Pydantic's location without the tags of unions, which are no keys of the file."""
     path: KeyPath = ()
     for i, part in enumerate(detail["loc"]):
-        inside = (
-            part in values
-            if isinstance(values, dict)
-            else isinstance(values, tuple) and isinstance(part, int)
-        )
+        inside = part in values if isinstance(values, dict) else isinstance(values, tuple) and isinstance(part, int)
         missing = detail["type"] == "missing" and i == len(detail["loc"]) - 1
         if inside or missing:
             path = (*path, part)
@@ -85,9 +81,7 @@ def _keys_at(location: tuple[Any, ...], root: Record) -> list[str]:
     for part in location:
         fields = [record.model_fields[part] for record in records if part in record.model_fields]
         if fields:
-            records = [
-                found for field in fields for found in _records_in((field.annotation, *field.metadata))
-            ]
+            records = [found for field in fields for found in _records_in((field.annotation, *field.metadata))]
         else:
             records = [record for record in records if _has_tag(record, part)] or records
     return list(dict.fromkeys(key for record in records for key in record.model_fields))

@@ -184,9 +184,7 @@ def train(
                     kept = time.perf_counter()
     except TrainingDiverged as error:
         finish("diverged")
-        raise TrainingDiverged(
-            f"{error}. The weights after epoch {done} are in {directory.weights}"
-        ) from None
+        raise TrainingDiverged(f"{error}. The weights after epoch {done} are in {directory.weights}") from None
     except KeyboardInterrupt:
         finish("interrupted")
         raise TrainingInterrupted(f"stopped after {done} of {config.training.epochs} epochs") from None
@@ -206,10 +204,9 @@ def _keep(directory: RunDirectory, state: State, done: int, prepared: Prepared) 
 
 
 def _require_dtype(dtype: str) -> None:
-    if jnp.zeros((), dtype).dtype != dtype:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(
-            f"network.dtype: {dtype} is off in this process; "
-            'jax.config.update("jax_enable_x64", True) turns it on'
+            f'network.dtype: {dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on'
         )
 
 
@@ -238,9 +235,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _summary(
-    trainer: Trainer, state: State, done: int, status: str, seconds: dict[str, float]
-) -> dict[str, Any]:
+def _summary(trainer: Trainer, state: State, done: int, status: str, seconds: dict[str, float]) -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "status": status,

@@ -14,7 +14,9 @@ _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 
 
 @partial(jax.jit, static_argnames="net")
-def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+def evaluate(
+    net: MLP, params: Params, examples: Examples, target_scale: Any
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The cost and the metrics on a set of examples.
 
     Args:
@@ -46,12 +48,13 @@ def last_layer(net: MLP, params: Params, x: Any) -> Tape:
 
 
 def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> dict[str, jax.Array]:
-    y_hat = y_hat.astype(jnp.promote_types(y_hat.dtype, jnp.float32))
     if net.output == "softmax":
         classes = y if y.ndim == 1 else y.argmax(axis=1)
         return {"accuracy": jnp.mean(y_hat.argmax(axis=1) == classes)}
     if net.output == "sigmoid":
         return {"accuracy": jnp.mean((y_hat >= 0.5) == (y >= 0.5))}
+    if y_hat.dtype.itemsize < 4:  # a mean of squares wants more digits than bfloat16 has
+        y_hat, y = y_hat.astype(jnp.float32), y.astype(jnp.float32)
     squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
     return {
         "rmse": jnp.mean(jnp.sqrt(squared_error) * target_scale),

@@ -23,9 +23,7 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
     net = build_network(config.network)
     x = model.inputs.apply(x).astype(model.params[0].W.dtype)
     y_hat = np.asarray(jax.jit(last_layer, static_argnums=0)(net, model.params, x).h[-1], np.float64)
-    names = (
-        model.target_names if len(model.target_names) == y_hat.shape[1] else map(str, range(y_hat.shape[1]))
-    )
+    names = model.target_names if len(model.target_names) == y_hat.shape[1] else map(str, range(y_hat.shape[1]))
     if net.output == "softmax":
         rows = ([int(p.argmax()), *p.tolist()] for p in y_hat)
         return ["class", *(f"p({name})" for name in names)], rows

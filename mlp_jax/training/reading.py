@@ -49,9 +49,7 @@ def read(data: Data) -> Table:
             table = _read_csv(data)
         case NPZData():
             arrays = load_numpy(data.path)
-            table = Table(
-                str(data.path), _member(arrays, data.x, data.path), _member(arrays, data.y, data.path)
-            )
+            table = Table(str(data.path), _member(arrays, data.x, data.path), _member(arrays, data.y, data.path))
         case NPYData():
             table = Table(str(data.x), load_numpy(data.x), load_numpy(data.y))
     _check(table)
@@ -74,9 +72,7 @@ def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
             missing = [name for name in names if name not in header]
             if missing:
                 more = f" and {len(missing) - 5} more" * (len(missing) > 5)
-                raise InputError(
-                    f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}"
-                )
+                raise InputError(f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}")
             x = x[:, [header.index(name) for name in names]]
     if x.ndim != 2 or x.shape[1] != width:
         raise InputError(f"{path} has shape {x.shape}; the network needs (n, {width})")
@@ -138,7 +134,7 @@ def _read_sklearn(name: str) -> Table:
 
 
 def _read_csv(data: CSVData) -> Table:
-    header, numbers = read_csv_file(data.path)
+    header = _header(data.path)
     targets = data.target if isinstance(data.target, tuple) else (data.target,)
     for target in targets:
         if target not in header:
@@ -151,6 +147,7 @@ def _read_csv(data: CSVData) -> Table:
         raise InputError(
             f"{data.path} has no column besides the target {', '.join(targets)}: nothing to learn from"
         )
+    _, numbers = read_csv_file(data.path)
     columns = [[header.index(name) for name in names] for names in (inputs, targets)]
     return Table(str(data.path), numbers[:, columns[0]], numbers[:, columns[1]], inputs, targets)
 
@@ -169,9 +166,7 @@ def _header(path: Path) -> list[str]:
     if twice:
         raise InputError(f"{path}:1: the header names {', '.join(map(repr, twice))} more than once")
     if all(_is_number(name) for name in header):
-        raise InputError(
-            f"{path}:1: a CSV file needs a header with names of columns; its first line is numbers"
-        )
+        raise InputError(f"{path}:1: a CSV file needs a header with names of columns; its first line is numbers")
     return header
 
 
@@ -225,12 +220,10 @@ def _check(table: Table) -> None:
             "they must have the same number of rows, n, and the targets be (n,) or (n, k)"
         )
     if len(table.x) < 2:
-        raise InputError(f"{table.name} has {len(table.x)} examples; training needs at least 2")
+        raise InputError(f"{table.name} has {len(table.x)} example(s); training needs at least 2")
     for what, values in (("input", table.x), ("target", table.y)):
         if bad := first_true(~np.isfinite(values)):
-            raise InputError(
-                f"{table.name}: the {what} at {bad} (row first, counted from 0) is {values[bad]}"
-            )
+            raise InputError(f"{table.name}: the {what} at {bad} (row first, counted from 0) is {values[bad]}")
 
 
 def first_true(bad: Array) -> tuple[int, ...] | None:

@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 from mlp_jax.training import config as configuration
 from mlp_jax.training import strict_yaml
-from mlp_jax.training.checkpoint import write_atomically
 from mlp_jax.training.config import Config
 from mlp_jax.training.errors import InputError
+from mlp_jax.training.files import write_atomically
 
 
 class RunDirectory:

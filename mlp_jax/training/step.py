@@ -1,4 +1,4 @@
-"""Minibatch stochastic gradient descent as one compiled program over data that stay on the device (section 6.5.7)."""
+"""Minibatch SGD (section 6.5.7) as one compiled program over data that stay on the device."""
 
 from functools import partial
 from typing import Any, NamedTuple

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from mlp_jax.training.errors import InputError
@@ -69,7 +69,7 @@ class Document:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise InputError(f"{place_of(mark.line + 1 if mark else 1)}: not YAML: {error.problem}") from None
-        except YAMLStreamError as error:
+        except YAMLError as error:
             raise InputError(f"{place_of(1)}: not YAML: {error}".splitlines()[0]) from None
         if node is None:
             self._places[path] = place_of(1)

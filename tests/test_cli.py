@@ -1,0 +1,197 @@
+"""The command line as a person uses it: output, exit status, and no traceback whatever the input."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+
+def run(*arguments, cwd, **options):
+    command = [sys.executable, "-m", "mlp_jax", *map(str, arguments)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def fails(*arguments, cwd, status=2):
+    done = run(*arguments, cwd=cwd)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A folder in which digits.yaml was trained for a few epochs."""
+    folder = tmp_path_factory.mktemp("work")
+    done = run("train", CONFIGS / "digits.yaml", "--set", "training.epochs=5", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_train_shows_progress_and_results_and_names_the_run(digits):
+    folder, done = digits
+    assert done.stderr.startswith("epoch 1/5  loss ")
+    assert "examples/s" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["loss", "accuracy"]
+    assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
+    assert lines[-1] == f"run: {Path('runs') / 'digits'}"
+    assert json.loads((folder / "runs" / "digits" / "summary.json").read_text())["epochs"] == 5
+
+
+def test_evaluate_gives_the_same_results_again(digits):
+    folder, trained = digits
+    done = run("evaluate", "runs/digits", cwd=folder)
+    assert done.stdout.splitlines() == trained.stdout.splitlines()[:4]
+
+
+def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(digits):
+    from sklearn.datasets import load_digits
+
+    folder, _ = digits
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(64)
+    new = folder / "new.csv"
+    names = ",".join(np.array(bunch.feature_names)[order])
+    np.savetxt(new, bunch.data[:50][:, order], delimiter=",", header=names, comments="")
+    done = run("predict", "runs/digits", new, cwd=folder)
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert rows[0] == ["class", *(f"p({digit})" for digit in range(10))]
+    probabilities = np.array(rows[1:], float)
+    assert probabilities.shape == (50, 11)
+    np.testing.assert_allclose(probabilities[:, 1:].sum(1), 1, rtol=1e-6)
+    assert (probabilities[:, 0] == bunch.target[:50]).mean() > 0.8
+    np.save(folder / "new.npy", bunch.data[:50])
+    assert run("predict", "runs/digits", "new.npy", cwd=folder).stdout == done.stdout
+
+
+def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
+    changes = ["--set", "training.epochs=5", "--run-dir", "here"]
+    assert run("train", CONFIGS / "diabetes.yaml", *changes, cwd=tmp_path).returncode == 0
+    np.save(tmp_path / "x.npy", np.zeros((3, 10)))
+    values = np.array(run("predict", "here", "x.npy", cwd=tmp_path).stdout.split()[1:], float)
+    assert values.shape == (3,)
+    assert (abs(values - 150) < 60).all()  # the mean target is 152
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("train", "none.yaml"),
+            "mlp-jax: cannot read the configuration none.yaml: No such file or directory",
+        ),
+        (
+            ("train", CONFIGS / "digits.yaml", "--set", "training.batch_size=0"),
+            "--set training.batch_size: must be",
+        ),
+        (
+            ("train", CONFIGS / "digits.yaml", "--set", "training.batch_size=5000"),
+            "more than the 1257 training",
+        ),
+        (
+            ("train", CONFIGS / "digits.yaml", "--set", "network.widths=[63, 10]"),
+            "has 64 inputs; let it start with 64",
+        ),
+        (("train", CONFIGS / "digits.yaml", "--run-dir", "/dev/null/run"), "cannot write the run directory"),
+        (("evaluate", "nowhere"), "mlp-jax: nowhere holds no run: it has no config.yaml"),
+        (("predict", "nowhere", "new.csv"), "mlp-jax: nowhere holds no run"),
+        (("frobnicate",), "invalid choice: 'frobnicate'"),
+        ((), "the following arguments are required: COMMAND"),
+    ],
+)
+def test_bad_input_exits_2_with_one_clear_message(arguments, message, tmp_path):
+    assert message in fails(*arguments, cwd=tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_predicting_from_bad_files(digits):
+    folder, _ = digits
+    (folder / "few.csv").write_text("pixel_0_0\n1\n")
+    assert "has no column pixel_0_1, pixel_0_2" in fails("predict", "runs/digits", "few.csv", cwd=folder)
+    assert "cannot read none.csv" in fails("predict", "runs/digits", "none.csv", cwd=folder)
+
+
+def test_a_run_is_not_overwritten_unasked(digits):
+    folder, _ = digits
+    assert "runs/digits holds a run" in fails("train", CONFIGS / "digits.yaml", cwd=folder)
+
+
+def test_a_configuration_error_and_help_come_before_jax(tmp_path):
+    code = "import sys; from mlp_jax.cli import main\ntry: main(sys.argv[1:])\nfinally: print('jax' in sys.modules)"
+    for arguments in (
+        ["--help"],
+        ["train", str(CONFIGS / "digits.yaml"), "--set", "sed=1"],
+        ["evaluate", "nowhere"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path):
+    changes = ["--set", "optimizer={name: sgd, learning_rate: 1e30}", "--set", "network.hidden=linear"]
+    message = fails("train", CONFIGS / "diabetes.yaml", *changes, cwd=tmp_path, status=1)
+    assert "in epoch 1, " in message
+    assert "a smaller optimizer.learning_rate is the usual remedy" in message
+    assert "The weights after epoch 0 are in runs/diabetes/weights.safetensors" in message
+
+
+def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "mlp_jax",
+        "train",
+        str(CONFIGS / "digits.yaml"),
+        "--set",
+        "training.epochs=100000",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not process.stderr.readline().startswith("epoch 1/"):
+        pass
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    last = errors.splitlines()[-1]
+    assert "of 100000 epochs" in last
+    assert last.endswith(f"mlp-jax train {CONFIGS / 'digits.yaml'} --set training.epochs=100000 --resume")
+    done = int(last.split("stopped after ")[1].split()[0])
+    assert 0 < done < 100000
+    resumed = run(
+        "train", CONFIGS / "digits.yaml", "--set", f"training.epochs={done + 1}", "--resume", cwd=tmp_path
+    )
+    assert f"epoch {done + 1}/{done + 1}" in resumed.stderr
+
+
+def test_output_into_a_closed_pipe(digits):
+    folder, _ = digits
+    np.save(folder / "many.npy", np.zeros((20000, 64)))
+    command = f"{sys.executable} -m mlp_jax predict runs/digits many.npy | head -1"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
+    assert done.stdout.startswith("class,")
+    assert "Error" not in done.stderr
+
+
+def test_the_training_script(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text((CONFIGS / "digits.yaml").read_text().replace("epochs: 60", "epochs: 2"))
+    script = [sys.executable, str(ROOT / "scripts" / "train.py"), str(config)]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("train {'loss': ")

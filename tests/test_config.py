@@ -1,0 +1,222 @@
+"""A configuration is read strictly, and every problem is reported at once with its place."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import optax
+import pytest
+
+from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
+from mlp_jax.mlp.initializers import INITIALIZERS
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.training import config as configuration
+from mlp_jax.training import strict_yaml
+from mlp_jax.training.build import build_optimizer
+from mlp_jax.training.errors import InputError
+
+DIGITS = Path(__file__).parent.parent / "configs" / "digits.yaml"
+
+
+def load(text, tmp_path, *overrides):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return configuration.load(path, overrides)
+
+
+def problems(*overrides):
+    with pytest.raises(InputError) as caught:
+        configuration.load(DIGITS, overrides)
+    return str(caught.value)
+
+
+def test_1e_3_is_a_number():
+    assert configuration.load(DIGITS).optimizer.learning_rate == 0.001
+    assert configuration.load(DIGITS, ["network.penalty.l2=1e-3"]).network.penalty.l2 == 0.001
+
+
+def test_all_problems_at_once_with_line_and_nearest_key(tmp_path):
+    text = """\
+data:
+  source: digts
+network:
+  widths: [64, 32, 0.5]
+  hidden: rellu
+  output: linear
+  cost: cross_entropy
+  penalty: {l2: -1}
+  cots: 3
+optimizer:
+  name: adam
+  lerning_rate: 1e-3
+  nesterov: 1
+  learning_rate: fast
+training:
+  epochs: 60
+  epochs: 61
+  batch_size: 0
+  seed: !!python/object:os.system 3
+"""
+    with pytest.raises(InputError) as caught:
+        load(text, tmp_path)
+    path = tmp_path / "run.yaml"
+    assert str(caught.value).splitlines() == [
+        f"{path}: 12 problems",
+        f"  {path}:2: data.source: must be one of breast_cancer, diabetes, digits, iris, linnerud, wine, csv, npz, "
+        "npy; got 'digts'; did you mean digits?",
+        f"  {path}:4: network.widths.2: must be a valid integer; got 0.5",
+        f"  {path}:5: network.hidden: must be one of relu, sigmoid, tanh, softplus, linear; got 'rellu'; "
+        "did you mean relu?",
+        f"  {path}:7: network.cost: a linear output unit is Gaussian: its cost is squared_error, not cross_entropy",
+        f"  {path}:8: network.penalty.l2: must be greater than or equal to 0; got -1",
+        f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden, output, cost, "
+        "penalty, bias, initializer, initial_bias, dtype)",
+        f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
+        "learning_rate, b1, b2, eps, eps_root, nesterov)",
+        f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
+        f"  {path}:14: optimizer.learning_rate: must be a valid number; got 'fast'",
+        f"  {path}:16: training.epochs: this key is given twice, the second time at {path}:17",
+        f"  {path}:18: training.batch_size: must be greater than or equal to 1; got 0",
+        f"  {path}:19: training.seed: the tag tag:yaml.org,2002:python/object:os.system is refused: "
+        "a configuration holds plain values",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs=2.0", "must be a valid integer; got 2.0"),
+        ("training.epochs=true", "must be a valid integer; got True"),
+        ("training.epochs='3'", "must be a valid integer; got '3'"),
+        ("optimizer.learning_rate=.nan", "must be a finite number; got nan"),
+        ("optimizer.learning_rate=.inf", "must be a finite number; got inf"),
+        ("optimizer.learning_rate=0", "must be greater than 0; got 0"),
+        ("network.bias=off", "must be a valid boolean; got 'off'"),
+        ("network.hidden=[relu, tanh]", "must be one value, or a list of 1 for these widths; got 2"),
+        ("network.widths=[64]", "at least 2 items"),
+        ("network.widths=64", "must be a valid tuple; got 64"),
+        ("network.penalty={l1: 1, l2: 1}", "give one of l2 and l1"),
+        ("data.split={validation: 0.5, test: 0.5}", "validation + test must be below 1, got 0.5 + 0.5"),
+        ("optimizer={name: sgd, learning_rate: 1, nesterov: true}", "nesterov: true needs a momentum"),
+        ("optimizer.learning_rate={schedule: linear_schedule}", "init_value: this key is missing"),
+        ("optimizer.learning_rate={schedule: linear}", "learning_rate.schedule: must be one of"),
+        ("optimizer={learning_rate: 1}", "optimizer.name: this key is missing"),
+        ("network=3", "must be a section with keys of its own; got 3"),
+        ("seed=-1", "must be greater than or equal to 0; got -1"),
+        ("seed=4294967296", "must be less than 4294967296"),
+        ("data.split.sed=1", "unknown key; did you mean seed? (valid keys: validation, test, seed)"),
+        ("data={source: csv, path: 3, target: y}", "data.path"),
+    ],
+)
+def test_impossible_values_are_refused(override, message):
+    text = problems(override)
+    assert message in text
+    assert "--set" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed"], "--set takes KEY=VALUE, as in optimizer.learning_rate=0.05; got 'seed'"),
+        (["seed=1", "seed=2"], "--set seed is given twice"),
+        (["seed.x=1"], "--set seed.x: "),
+        (["network.widths=[1, 2"], "--set network.widths: not YAML: expected ',' or ']'"),
+    ],
+)
+def test_overrides_that_cannot_be_applied(overrides, message):
+    assert message in problems(*overrides)
+
+
+def test_keys_that_exclude_each_other_across_sections():
+    text = problems("data.standardize_targets=true")
+    assert text.endswith(
+        f"  {DIGITS}:4: data.standardize_targets needs network.output: linear, got softmax, whose targets are "
+        "classes or probabilities"
+    )
+
+
+def test_overrides_win_over_the_file_and_over_its_mistakes(tmp_path):
+    text = DIGITS.read_text().replace("epochs: 60", "epochs: many")
+    config = load(text, tmp_path, "training.epochs=3", "network.widths=[64, 10]", "data.split.seed=7")
+    assert config.training.epochs == 3
+    assert config.network.widths == (64, 10)
+    assert config.data.split.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a configuration is a mapping of keys to values, got None"),
+        ("- 1\n- 2\n", "a configuration is a mapping of keys to values, got (1, 2)"),
+        ("data: [1\nnetwork: 2\n", ":2: not YAML"),
+        ("data: \t- x: {", "not YAML"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_files_that_are_no_configuration(text, message, tmp_path):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(text, tmp_path)
+
+
+def test_aliases_are_refused_wherever_they_point(tmp_path):
+    with pytest.raises(InputError, match="an alias is refused"):
+        load("a: &a [1]\nb: *a\n", tmp_path)
+    with pytest.raises(InputError, match="an alias is refused"):
+        load("a: &a [*a]\n", tmp_path)
+
+
+def test_a_missing_or_binary_file(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the configuration .*nothing.yaml: No such file"):
+        configuration.load(tmp_path / "nothing.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="it is not text in UTF-8"):
+        configuration.load(tmp_path / "binary.yaml")
+
+
+def test_the_resolved_configuration_reads_back_as_itself(tmp_path):
+    text = """\
+data: {source: csv, path: sub/points.csv, target: [y1, y2], split: {test: 0.2}}
+network: {widths: [2, 3, 4, 2], hidden: [relu, tanh], bias: [true, false, true]}
+optimizer:
+  name: sgd
+  momentum: 0.9
+  learning_rate: {schedule: cosine_decay_schedule, init_value: 0.1, decay_steps: 100}
+training: {epochs: 1, batch_size: 8}
+"""
+    config = load(text, tmp_path)
+    assert config.data.path == tmp_path / "sub" / "points.csv"
+    strict_yaml.write(configuration.as_values(config), tmp_path / "resolved.yaml")
+    assert configuration.load(tmp_path / "resolved.yaml") == config
+
+
+def test_names_are_those_of_the_toolkit():
+    assert get_args(configuration.HiddenUnit) == tuple(HIDDEN_UNITS)
+    assert get_args(configuration.OutputUnit) == tuple(OUTPUT_UNITS)
+    assert get_args(configuration.Initializer) == tuple(INITIALIZERS)
+    assert set(get_args(configuration.CostName)) == {cost for unit in OUTPUT_UNITS.values() for cost in unit.costs}
+
+
+@pytest.mark.parametrize(("name", "arguments"), configuration.OPTIMIZERS.items())
+def test_optimizers_and_their_arguments_are_those_of_optax(name, arguments, tmp_path):
+    assert {"learning_rate", *arguments} <= inspect.signature(getattr(optax, name)).parameters.keys()
+    optimizer = configuration.load(DIGITS, [f"optimizer={{name: {name}, learning_rate: 0.1}}"]).optimizer
+    assert isinstance(build_optimizer(optimizer), optax.GradientTransformation)
+
+
+@pytest.mark.parametrize(("name", "arguments"), configuration.SCHEDULES.items())
+def test_schedules_and_their_arguments_are_those_of_optax(name, arguments):
+    signature = inspect.signature(getattr(optax, name)).parameters
+    assert arguments.keys() <= signature.keys()
+    required = {key for key, parameter in signature.items() if parameter.default is parameter.empty}
+    assert required == {key for key, kind in arguments.items() if isinstance(kind, tuple)}
+
+
+def test_reading_a_configuration_needs_no_jax():
+    code = (
+        "import sys; from mlp_jax.training import config; config.load(sys.argv[1]); "
+        "sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(DIGITS)], check=True)

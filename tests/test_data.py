@@ -1,0 +1,232 @@
+"""Examples are read, checked, split and standardised; whatever is wrong names file and place."""
+
+import re
+
+import numpy as np
+import pytest
+
+from mlp_jax.training import data, reading
+from mlp_jax.training.config import Config
+from mlp_jax.training.errors import InputError
+
+
+def config(source, widths=(2, 1), output="linear", batch_size=1, **network):
+    source = {"split": {"validation": 0, "test": 0}, **source}
+    return Config.model_validate(
+        {
+            "data": source,
+            "network": {"widths": widths, "output": output, **network},
+            "optimizer": {"name": "sgd", "learning_rate": 0.1},
+            "training": {"epochs": 1, "batch_size": batch_size},
+        }
+    )
+
+
+def csv(tmp_path, text, target="y"):
+    path = tmp_path / "points.csv"
+    path.write_text(text)
+    return {"source": "csv", "path": path, "target": target}
+
+
+def npz(tmp_path, **arrays):
+    np.savez(tmp_path / "points.npz", **arrays)
+    return {"source": "npz", "path": tmp_path / "points.npz"}
+
+
+def npy(tmp_path, x, y):
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    return {"source": "npy", "x": tmp_path / "x.npy", "y": tmp_path / "y.npy"}
+
+
+X, Y = np.arange(6.0).reshape(3, 2), np.arange(3.0)
+
+
+def test_csv_npz_and_npy_give_the_same_examples(tmp_path):
+    rows = "".join(f"{x[0]},{y},{x[1]}\n" for x, y in zip(X, Y, strict=True))
+    for source in (
+        csv(tmp_path, "a,y,b\n" + rows),
+        csv(tmp_path, '"a", y ,b\n\n' + rows.replace("\n", "\r\n")),
+        csv(tmp_path, "\ufeffa,y,b\n" + rows),
+        npz(tmp_path, x=X, y=Y[:, None]),
+        npy(tmp_path, X, Y[:, None]),
+    ):
+        table = reading.read(config(source).data)
+        np.testing.assert_array_equal(table.x, X)
+        np.testing.assert_array_equal(table.y, Y[:, None])
+    assert reading.read(config(csv(tmp_path, "a,y,b\n" + rows)).data).input_names == ("a", "b")
+    several = reading.read(config(csv(tmp_path, "a,y,b\n" + rows, target=("y", "b"))).data)
+    np.testing.assert_array_equal(several.y, np.stack([Y, X[:, 1]], axis=1))
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])
+def test_the_sets_of_scikit_learn(name):
+    table = reading.read(config({"source": name}).data)
+    assert len(table.input_names) == table.x.shape[1]
+    assert table.y.ndim == (1 if name in ("digits", "iris", "wine") else 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty: a CSV file needs a header and rows"),
+        ("a,b,y\n", "has a header but no rows"),
+        ("a,b,y\n1,2,3\n", "has 1 example(s); training needs at least 2"),
+        ("1,2,3\n4,5,6\n", ":1: a CSV file needs a header with names of columns; its first line is numbers"),
+        ("a,a,y\n1,2,3\n", ":1: the header names 'a' more than once"),
+        ("a,b,y\n1,2,3\n\n4,,6\n", ":4: column 'b': '' is not a number"),
+        ("a,b,y\n1,2,3\n4,five,6\n", ":3: column 'b': 'five' is not a number"),
+        ("a,b,y\n1,2,3\n4,nan,6\n", ":3: column 'b': 'nan' is not a finite number"),
+        ("a,b,y\n1,2,3\n4,inf,6\n", ":3: column 'b': 'inf' is not a finite number"),
+        ("a,b,y\n1,2,3\n4,5\n", ":3: 2 cells; the header has 3"),
+        ("a,b,y\n1,2,3,4\n5,6,7,8\n", ":2: 4 cells; the header has 3"),
+        ("a,b,z\n1,2,3\n", "has no column 'y' (data.target); it has a, b, z"),
+        (
+            "a;b;y\n1;2;3\n",
+            "has no column 'y' (data.target); it has a;b;y; are its columns separated by commas?",
+        ),
+        ("y\n1\n2\n", "has no column besides the target y: nothing to learn from"),
+    ],
+)
+def test_csv_files_that_cannot_be_used(text, message, tmp_path):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        reading.read(config(csv(tmp_path, text)).data)
+    assert "points.csv" in str(caught.value)
+
+
+def test_files_that_are_missing_or_of_another_kind(tmp_path):
+    for source in (
+        {"source": "csv", "path": tmp_path / "none.csv", "target": "y"},
+        {"source": "npz", "path": tmp_path / "none.npz"},
+        {"source": "npy", "x": tmp_path / "none.npy", "y": tmp_path / "none.npy"},
+    ):
+        with pytest.raises(InputError, match=r"cannot read .*none\.(csv|npz|npy): No such file"):
+            reading.read(config(source).data)
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latin.csv").write_bytes("naïve,y\n1,2\n".encode("latin-1"))
+    for name, source, message in (
+        ("text.npz", {"source": "npz"}, "not a numpy file of plain arrays"),
+        ("folder", {"source": "npz"}, "Is a directory"),
+        ("folder", {"source": "csv", "target": "y"}, "Is a directory"),
+        ("latin.csv", {"source": "csv", "target": "y"}, "not text in UTF-8"),
+    ):
+        with pytest.raises(InputError, match=message):
+            reading.read(config({**source, "path": tmp_path / name}).data)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": X}, "has no array 'y'; it has x"),
+        ({"x": X, "y": np.array([None, 1, 2])}, "the array 'y' holds Python objects, not numbers"),
+        ({"x": X, "y": np.array(["a", "b", "c"])}, "the targets of {path} must be an array of real numbers"),
+        ({"x": X + 1j, "y": Y}, "the inputs of {path} must be an array of real numbers"),
+        ({"x": Y, "y": Y}, "have shape (3,); they must be (n, d); save x[:, None]"),
+        ({"x": X, "y": Y[:2]}, "have shape (3, 2), its targets (2,): they must have the same number of rows"),
+        ({"x": X, "y": Y[0]}, "they must have the same number of rows"),
+        ({"x": X, "y": np.array([1, np.nan, 2])}, "the target at (1,) (row first, counted from 0) is nan"),
+        ({"x": np.where(X == 0, np.nan, X), "y": Y}, "the input at (0, 0) (row first, counted from 0) is nan"),
+    ],
+)
+def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
+    source = npz(tmp_path, **arrays)
+    with pytest.raises(InputError, match=re.escape(message.format(path=source["path"]))):
+        reading.read(config(source).data)
+
+
+@pytest.mark.parametrize(
+    ("y", "widths", "output", "message"),
+    [
+        (Y, (3, 1), "linear", "network.widths starts with 3, but {path} has 2 inputs; let it start with 2"),
+        (
+            Y,
+            (2, 1),
+            "linear",
+            "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]",
+        ),
+        (Y[:, None], (2, 2), "linear", "have shape (3, 1); a network with 2 linear outputs needs (3, 2)"),
+        (Y[:, None], (2, 1), "sigmoid", "target 2.0 of example 2 (counted from 0) is not in [0, 1]"),
+        (
+            Y + 0.5,
+            (2, 3),
+            "softmax",
+            "target 0.5 of example 0 (counted from 0) is not a class number; a softmax",
+        ),
+        (
+            Y + 1,
+            (2, 3),
+            "softmax",
+            "class number 3 of example 2 (counted from 0) is not in 0..2; network.widths",
+        ),
+        (Y - 1, (2, 3), "softmax", "class number -1 of example 0 (counted from 0) is not in 0..2"),
+        (
+            np.ones((3, 2)),
+            (2, 3),
+            "softmax",
+            "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)",
+        ),
+        (np.eye(3) * 2, (2, 3), "softmax", "target 2.0 of example 0 (counted from 0) is not in [0, 1]"),
+    ],
+)
+def test_data_that_do_not_fit_the_network(y, widths, output, message, tmp_path):
+    source = npz(tmp_path, x=X, y=y)
+    with pytest.raises(InputError, match=re.escape(message.format(path=source["path"]))):
+        data.prepare(config(source, widths, output))
+
+
+def test_a_batch_larger_than_the_training_part(tmp_path):
+    source = {**npz(tmp_path, x=X, y=Y[:, None]), "split": {"validation": 0, "test": 0.3}}
+    with pytest.raises(InputError, match="training.batch_size is 3, more than the 2 training examples"):
+        data.prepare(config(source, batch_size=3))
+
+
+def test_too_few_examples_for_the_parts(tmp_path):
+    source = {**npz(tmp_path, x=X[:2], y=Y[:2, None]), "split": {"validation": 0.1, "test": 0.1}}
+    with pytest.raises(InputError, match="has 2 examples, too few for a split into train, validation, test"):
+        data.prepare(config(source))
+
+
+def test_the_split_is_a_partition_and_a_function_of_its_seed():
+    def rows(seed):
+        split = {"validation": 0.2, "test": 0.1, "seed": seed}
+        source = {"source": "iris", "split": split, "standardize_inputs": False}
+        return data.prepare(config(source, (4, 3), "softmax")).parts
+
+    parts = rows(0)
+    assert [len(part.x) for part in parts.values()] == [105, 30, 15]
+    together = np.concatenate([np.column_stack(part) for part in parts.values()])
+    iris = reading.read(config({"source": "iris"}).data)
+    assert sorted(map(tuple, together)) == sorted(map(tuple, np.column_stack([iris.x, iris.y])))
+    np.testing.assert_array_equal(rows(0)["test"].x, parts["test"].x)
+    assert (rows(1)["test"].x != parts["test"].x).any()
+
+
+def test_standardisation_uses_the_training_part_alone_and_can_be_undone(tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(5, 3, 200), np.full(200, 0.1)])
+    y = rng.normal(100, 20, (200, 1))
+    source = {**npz(tmp_path, x=x, y=y), "split": {"validation": 0, "test": 0.5}, "standardize_targets": True}
+    prepared = data.prepare(config(source))
+    train, test = prepared.parts["train"], prepared.parts["test"]
+    np.testing.assert_allclose(train.x.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(train.x.std(0), [1, 0], atol=1e-12)
+    np.testing.assert_allclose(train.y.std(0), 1)
+    assert abs(test.x[:, 0].mean()) > 1e-3
+    np.testing.assert_allclose(
+        sorted(prepared.targets.undo(np.concatenate([train.y, test.y])).ravel()), sorted(y.ravel())
+    )
+
+
+def test_inputs_for_prediction_are_found_by_name(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("b,extra,a\n1,2,3\n4,5,6\n")
+    np.testing.assert_array_equal(reading.read_inputs(path, ("a", "b"), 2), [[3, 1], [6, 4]])
+    np.testing.assert_array_equal(reading.read_inputs(path, (), 3), [[1, 2, 3], [4, 5, 6]])
+    with pytest.raises(InputError, match=r"new.csv has no column c; the network needs 3"):
+        reading.read_inputs(path, ("a", "b", "c"), 3)
+    with pytest.raises(InputError, match=re.escape("has shape (2, 3); the network needs (n, 2)")):
+        reading.read_inputs(path, (), 2)
+    np.save(tmp_path / "new.npy", np.array([[1.0, np.nan]]))
+    with pytest.raises(InputError, match="the input in row 0, column 1 .* is nan"):
+        reading.read_inputs(tmp_path / "new.npy", ("a", "b"), 2)

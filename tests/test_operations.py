@@ -1,0 +1,171 @@
+"""Every operation's rules against jax.vjp of its f, in float64, first and second order, and at its kinks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from mlp_jax.autodiff import Operation, ops
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def distribution(*shape):
+    return np.random.default_rng(0).dirichlet(np.ones(shape[-1]), size=shape[:-1])
+
+
+def away_from_0(*shape):
+    values = normal(*shape)
+    return values + np.sign(values)
+
+
+# A row per operation: the inputs, smooth there; attributes; and which inputs have a rule.
+ROWS = [
+    (ops.where, (normal(3, 4) > 0, normal(3, 4), normal(3, 4, seed=1)), {}, (1, 2)),
+    (ops.sign, (away_from_0(3, 4),), {}, (0,)),
+    (ops.abs, (away_from_0(3, 4),), {}, (0,)),
+    (ops.square, (normal(3, 4),), {}, (0,)),
+    (ops.sum, (normal(3, 4),), {}, (0,)),
+    (ops.sum, (normal(3, 4, 2),), {"axis": 1}, (0,)),
+    (ops.sum, (normal(3, 4, 2),), {"axis": (0, 2), "keepdims": True}, (0,)),
+    (ops.broadcast_to, (normal(4, 1),), {"shape": (3, 4, 2)}, (0,)),
+    (ops.matmul, (normal(3, 4), normal(4, 2)), {}, (0, 1)),
+    (ops.matmul, (normal(4), normal(4)), {}, (0, 1)),
+    (ops.matmul, (normal(4), normal(4, 2)), {}, (0, 1)),
+    (ops.matmul, (normal(3, 4), normal(4)), {}, (0, 1)),
+    (ops.matmul, (normal(4), normal(5, 4, 2)), {}, (0, 1)),
+    (ops.matmul, (normal(5, 3, 4), normal(4)), {}, (0, 1)),
+    (ops.matmul, (normal(5, 1, 3, 4), normal(2, 4, 2)), {}, (0, 1)),
+    (ops.affine, (normal(3, 4), normal(4, 2), normal(2)), {}, (0, 1, 2)),
+    (ops.identity, (normal(3, 4),), {}, (0,)),
+    (ops.relu, (away_from_0(3, 4),), {}, (0,)),
+    (ops.sigmoid, (normal(3, 4),), {}, (0,)),
+    (ops.tanh, (normal(3, 4),), {}, (0,)),
+    (ops.softplus, (normal(3, 4),), {}, (0,)),
+    (ops.softmax, (normal(3, 4),), {}, (0,)),
+    (ops.log_softmax, (normal(3, 4),), {}, (0,)),
+    (ops.squared_error, (normal(3, 4), normal(3, 4, seed=1)), {}, (0, 1)),
+    (ops.sigmoid_cross_entropy, (normal(3, 4), distribution(3, 4)), {}, (0, 1)),
+    (ops.softmax_cross_entropy, (normal(3, 4), distribution(3, 4)), {}, (0, 1)),
+    (ops.weighted_mean, (normal(5), distribution(5)), {}, (0, 1)),
+    (ops.sum_of_squares, (normal(3, 4),), {}, (0,)),
+    (ops.sum_of_magnitudes, (away_from_0(3, 4),), {}, (0,)),
+]
+ALL = [value for value in vars(ops).values() if isinstance(value, Operation)]
+
+
+def test_every_operation_has_a_row():
+    assert {op.name for op in ALL} == {op.name for op, *_ in ROWS}
+    assert all(getattr(ops, op.name) is op for op in ALL)
+
+
+def gradients(operation, g, inputs, attributes, which):
+    out = operation(*inputs, **attributes)
+    return [operation.gradient(i, g, out, *inputs, **attributes) for i in which]
+
+
+@pytest.mark.parametrize(("operation", "inputs", "attributes", "which"), ROWS, ids=lambda v: getattr(v, "name", ""))
+def test_rules_agree_with_jax_in_first_and_second_order(operation, inputs, attributes, which):
+    inputs = [jnp.asarray(value) for value in inputs]
+
+    def f(*chosen):
+        full = list(inputs)
+        for i, value in zip(which, chosen, strict=True):
+            full[i] = value
+        return operation(*full, **attributes)
+
+    def ours(*chosen):
+        full = list(inputs)
+        for i, value in zip(which, chosen, strict=True):
+            full[i] = value
+        return gradients(operation, g, full, attributes, which)
+
+    chosen = [inputs[i] for i in which]
+    out, pullback = jax.vjp(f, *chosen)
+    g = jnp.asarray(normal(*out.shape, seed=3))
+    for mine, theirs in zip(ours(*chosen), pullback(g), strict=True):
+        assert mine.shape == theirs.shape
+        assert mine.dtype == theirs.dtype
+        assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)
+
+    probes = [jnp.asarray(normal(*value.shape, seed=5)) for value in chosen]
+    second = jax.vjp(ours, *chosen)[1](probes)
+    expected = jax.vjp(lambda *c: list(jax.vjp(f, *c)[1](g)), *chosen)[1](probes)
+    for mine, theirs in zip(second, expected, strict=True):
+        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("operation", [ops.relu, ops.abs, ops.sum_of_magnitudes], ids=lambda op: op.name)
+def test_the_derivative_at_the_kink_is_0_for_us_and_for_jax(operation):
+    x = jnp.array([0.0])
+    out = operation(x)
+    assert operation.gradient(0, jnp.ones_like(out), out, x).tolist() == [0.0]
+    assert jax.grad(lambda v: operation(v).sum())(x).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("z", [-1e4, -50.0, 0.0, 50.0, 1e4])
+@pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
+def test_sigmoid_cross_entropy_is_the_books_for_hard_labels_and_right_for_soft_ones(z, y):
+    expected = max(z, 0) - y * z + np.log1p(np.exp(-abs(z)))  # ζ(z) − yz
+    zs, ys = jnp.array([z]), jnp.array([y])
+    cost = ops.sigmoid_cross_entropy(zs, ys)
+    assert_allclose(cost, expected, rtol=1e-13)
+    if y in (0, 1):
+        assert_allclose(cost, jax.nn.softplus((1 - 2 * y) * z), rtol=1e-15)
+        assert_allclose(np.exp(-cost), jax.nn.sigmoid((2 * y - 1) * z), rtol=1e-15)
+    gradient = ops.sigmoid_cross_entropy.gradient(0, jnp.ones(()), cost, zs, ys)
+    assert np.isfinite(gradient).all()
+    assert_allclose(gradient, [jax.nn.sigmoid(z) - y], rtol=1e-12, atol=1e-21)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_costs_from_logits_stay_finite_at_extremes(dtype, scale):
+    z = jnp.array([[1, -1, 0]], dtype) * jnp.array(scale, dtype)
+    q = jnp.array([[0, 1, 0]], dtype)
+    for cost in (ops.softmax_cross_entropy, ops.sigmoid_cross_entropy):
+        out = cost(z, q)
+        gradient = cost.gradient(0, jnp.ones_like(out), out, z, q)
+        assert out.dtype == gradient.dtype == z.dtype
+        assert np.isfinite(np.asarray(out, np.float64)).all()
+        assert np.isfinite(np.asarray(gradient, np.float64)).all()
+
+
+def test_weighted_mean_over_no_examples_is_0_with_gradient_0():
+    L, w = jnp.array([3.0, 4.0]), jnp.zeros(2)
+    out = ops.weighted_mean(L, w)
+    assert out == 0
+    assert ops.weighted_mean.gradient(0, 1.0, out, L, w).tolist() == [0, 0]
+
+
+def test_inputs_are_treated_as_distinct():
+    x = jnp.asarray(normal(3, 3))
+    out = x @ x
+    g = jnp.ones_like(out)
+    left, right = gradients(ops.matmul, g, (x, x), {}, (0, 1))
+    assert_allclose(left, g @ x.T)
+    assert_allclose(right, x.T @ g)
+
+
+def test_an_operation_with_one_rule_for_all_inputs():
+    product = Operation("product", lambda x, y: x * y, lambda g, out, x, y: (g * y, g * x))
+    x, y = jnp.array([2.0, 3.0]), jnp.array(5.0)
+    assert product.gradient(0, jnp.ones(2), product(x, y), x, y).tolist() == [5, 5]
+    assert product.gradient(1, jnp.ones(2), product(x, y), x, y) == 5  # unbroadcast: 2 + 3
+
+
+def test_a_missing_rule_names_operation_and_input():
+    condition = jnp.array(True)
+    with pytest.raises(NotImplementedError, match=r"'where' has no bprop rule for input 0 of 3"):
+        ops.where.gradient(0, 1.0, 1.0, condition, 1.0, 2.0)
+
+
+def test_a_rule_with_too_few_gradients_is_named():
+    lazy = Operation("lazy", lambda x, y: x * y, lambda g, out, x, y: g * y)
+    with pytest.raises(ValueError, match="'lazy' must return one gradient per input: 2; it returned 1"):
+        lazy.gradient(0, 1.0, 6.0, 2.0, 3.0)

@@ -1,0 +1,355 @@
+"""A run from its configuration: it learns, compiles once, repeats, stops on NaN, and goes on where it stopped."""
+
+import json
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+from safetensors.numpy import load_file
+
+import mlp_jax
+from mlp_jax.training import checkpoint, data, strict_yaml
+from mlp_jax.training import config as configuration
+from mlp_jax.training.build import build_network, build_optimizer
+from mlp_jax.training.config import Config
+from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
+from mlp_jax.training.loop import Trainer, train
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.step import run_steps, shuffled_batches
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+
+
+# optax multiplies its step count, an integer, with decay rates: it needs JAX's usual promotion
+@pytest.fixture(autouse=True)
+def _usual_promotion():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def iris(**changes):
+    values = {
+        "data": {"source": "iris"},
+        "network": {"widths": (4, 8, 3), "output": "softmax", "penalty": {"l2": 1e-3}},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "training": {"epochs": 4, "batch_size": 16},
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        values[section] = {**values[section], name: value} if name else value
+    return Config.model_validate(values)
+
+
+def read_metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_configs_are_found():
+    names = {path.name for path in CONFIGS}
+    assert names >= {"digits.yaml", "xor.yaml", "section_6_5_7.yaml", "diabetes.yaml", "breast_cancer.yaml"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_learns(path, tmp_path):
+    assert f"scripts/run mlp-jax train configs/{path.name}" in path.read_text()
+    train(configuration.load(path, ["training.epochs=3"]), tmp_path / "run")
+    losses = [record["loss"] for record in read_metrics(tmp_path / "run")]
+    assert len(losses) == 3
+    assert losses[2] < losses[0]
+
+
+def test_section_6_5_7_is_exactly_its_network():
+    net = build_network(configuration.load(CONFIGS[0].parent / "section_6_5_7.yaml").network)
+    assert len(net.widths) == 3
+    assert (net.hidden, net.output, net.cost) == (("relu",), "softmax", "cross_entropy")
+    assert net.bias == (False, False)
+    assert isinstance(net.penalty, mlp_jax.L2)
+
+
+def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
+    config = iris()
+    summary = train(config, tmp_path / "run")
+    run = tmp_path / "run"
+    assert sorted(file.name for file in run.iterdir()) == [
+        "checkpoint.safetensors", "config.yaml", "metrics.jsonl", "summary.json", "weights.safetensors",
+    ]  # fmt: skip
+    assert configuration.load(run / "config.yaml") == config
+    assert json.loads((run / "summary.json").read_text()) == summary
+    assert summary["status"] == "finished"
+    assert summary["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
+    assert summary["versions"]["jax"] == jax.__version__
+    assert [record["epoch"] for record in read_metrics(run)] == [1, 2, 3, 4]
+    assert read_metrics(run)[-1]["validation"] == summary["results"]["validation"]
+
+    weights = load_file(run / "weights.safetensors")  # numpy alone can use it
+    table = data.read(config.data)
+    h = (table.x - weights["inputs.mean"]) / weights["inputs.scale"]
+    h = np.maximum(h @ weights["layers.0.W"] + weights["layers.0.b"], 0)
+    z = h @ weights["layers.1.W"] + weights["layers.1.b"]
+    right = (z.argmax(1) == table.y).mean()
+    sizes, results = summary["examples"], summary["results"]
+    assert_allclose(right, sum(sizes[p] * results[p]["accuracy"] for p in sizes) / 150, rtol=1e-6)
+
+
+def test_an_epoch_is_minibatch_sgd_written_out(tmp_path):
+    config = iris(optimizer={"name": "sgd", "learning_rate": 0.1}, training__epochs=2)
+    trainer = Trainer(config, data.prepare(config))
+    state = trainer.initial_state()
+    params, (x, y) = state.params, trainer.parts["train"]
+    for epoch in range(2):
+        state, _ = trainer.run_epoch(state, epoch, Reporter(2, 0, 1))
+        seen = []
+        for rows in np.asarray(shuffled_batches(np.uint32(config.seed), epoch, len(x), 16)):
+            rows = rows[rows >= 0]
+            seen += rows.tolist()
+            grads = jax.grad(mlp_jax.loss, argnums=1)(trainer.net, params, x[rows], y[rows])
+            params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        assert sorted(seen) == list(range(len(x)))
+    chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
+
+
+def test_the_epoch_loss_is_the_mean_over_examples_with_a_ragged_last_batch():
+    config = iris(optimizer={"name": "sgd", "learning_rate": 1e-30})  # weights stay: J is that of the whole part
+    trainer = Trainer(config, data.prepare(config))
+    state = trainer.initial_state()
+    assert trainer.size % config.training.batch_size
+    _, J = trainer.run_epoch(state, 0, Reporter(1, 0, 1))
+    assert_allclose(J, mlp_jax.loss(trainer.net, state.params, *trainer.parts["train"]), rtol=1e-6)
+
+
+def test_the_whole_training_is_compiled_once():
+    traced = []
+
+    def update(grads, state, params=None):
+        traced.append(1)
+        return jax.tree.map(lambda g: -0.01 * g, grads), state
+
+    config = iris(training__epochs=5)
+    trainer = Trainer(config, data.prepare(config))
+    trainer.optimizer = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    state = trainer.initial_state()
+    trainer.compile(state)
+    for epoch in range(5):
+        state, _ = trainer.run_epoch(state, epoch, Reporter(5, 0, 1))
+        trainer._steps_per_call = 1 + epoch  # any number of steps a call
+    assert len(traced) == 1
+
+
+def test_any_part_of_an_epoch_is_the_same_program():
+    config = iris()
+    trainer = Trainer(config, data.prepare(config))
+    state = trainer.initial_state()
+    batches = shuffled_batches(np.uint32(0), 0, trainer.size, 16)
+
+    def steps(state, first, stop):
+        return run_steps(trainer.net, trainer.optimizer, state, trainer.parts["train"], batches, first, stop)
+
+    whole, costs, finite = steps(state, 0, trainer.steps)
+    part, first_costs, _ = steps(state, 0, 3)
+    part, last_costs, _ = steps(part, 3, trainer.steps)
+    chex.assert_trees_all_equal(whole, part)
+    chex.assert_trees_all_equal(costs, first_costs + last_costs)
+    assert finite
+
+
+def test_a_run_is_a_function_of_its_seed(tmp_path):
+    def weights(name, seed):
+        train(iris(seed=seed), tmp_path / name)
+        return (tmp_path / name / "weights.safetensors").read_bytes()
+
+    assert weights("a", 3) == weights("b", 3) != weights("c", 2**32 - 1)
+
+
+@pytest.mark.parametrize("name", configuration.OPTIMIZERS)
+def test_every_optimizer_trains_and_its_state_is_kept(name, tmp_path):
+    rate = {"schedule": "warmup_cosine_decay_schedule", "init_value": 1e-4, "peak_value": 1e-3, "warmup_steps": 5,
+            "decay_steps": 40}  # fmt: skip
+    config = iris(optimizer={"name": name, "learning_rate": rate}, training__epochs=2)
+    train(config, tmp_path / "run")
+    trainer = Trainer(config, data.prepare(config))
+    initial = trainer.initial_state()
+    state, epochs = checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", like=initial)
+    assert epochs == 2
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, initial)
+    expected = initial
+    for epoch in range(2):
+        expected, _ = trainer.run_epoch(expected, epoch, Reporter(2, 0, 1))
+    chex.assert_trees_all_equal(state, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_other_dtypes(dtype, tmp_path):
+    with jax.enable_x64(dtype == "float64"):
+        summary = train(iris(network__dtype=dtype, training__epochs=30), tmp_path / "run")
+        assert summary["results"]["train"]["accuracy"] > 0.9
+        config = iris(network__dtype=dtype)
+        model = checkpoint.load_weights(tmp_path / "run" / "weights.safetensors", build_network(config.network))
+        assert model.params[0].W.dtype == dtype
+
+
+def test_float64_is_refused_where_it_is_off(tmp_path):
+    with pytest.raises(InputError, match="network.dtype: float64 is off in this process"):
+        train(iris(network__dtype="float64"), tmp_path / "run")
+
+
+def test_training_goes_on_where_it_ended(tmp_path):
+    train(iris(training__epochs=6), tmp_path / "whole")
+    train(iris(training__epochs=2), tmp_path / "parts")
+    train(iris(training__epochs=6), tmp_path / "parts", resume=True)
+    for file in ("weights.safetensors", "checkpoint.safetensors", "metrics.jsonl", "config.yaml"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
+
+
+class StopAfter(Reporter):
+    """Presses Ctrl-C in the middle of the third epoch."""
+
+    def within_epoch(self, done):
+        if done > 2:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path):
+    with pytest.raises(TrainingInterrupted, match="stopped after 2 of 4 epochs"):
+        train(iris(), tmp_path / "run", reporter=StopAfter)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
+    assert len(read_metrics(tmp_path / "run")) == 2
+    train(iris(), tmp_path / "whole")
+    train(iris(), tmp_path / "run", resume=True)
+    weights = "weights.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    train(iris(), tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    train(iris(), tmp_path / "run", resume=True)
+    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_weights(tmp_path):
+    config = iris(
+        network={"widths": (4, 8, 3), "output": "softmax", "cost": "squared_error", "hidden": "linear"},
+        optimizer={"name": "sgd", "learning_rate": {"schedule": "exponential_decay", "init_value": 0.1,
+                   "transition_steps": 14, "decay_rate": 1e18, "staircase": True}},
+        training__epochs=50,
+    )  # fmt: skip
+    with pytest.raises(TrainingDiverged) as caught:
+        train(config, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert summary["epochs"] >= 1
+    assert f"in epoch {summary['epochs'] + 1}, " in str(caught.value)
+    assert f"The weights after epoch {summary['epochs']} are in {tmp_path}" in str(caught.value)
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    assert all(np.isfinite(value).all() for value in weights.values())
+
+
+def test_a_cost_that_is_not_finite_names_epoch_and_step():
+    trainer = Trainer(iris(), data.prepare(iris()))
+    x, y = trainer.parts["train"]
+    batches = np.asarray(shuffled_batches(np.uint32(0), 0, trainer.size, 16))
+    trainer.parts["train"] = data.Examples(x.at[batches[4, 0]].set(jnp.nan), y)
+    with pytest.raises(TrainingDiverged, match="the cost became nan in epoch 1, step 5 of 7"):
+        trainer.run_epoch(trainer.initial_state(), 0, Reporter(1, 0, 1))
+
+
+def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
+    run = tmp_path / "run"
+    train(iris(), run)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    with pytest.raises(InputError, match=r"holds a run; go on with it \(--resume\), replace it \(--overwrite\)"):
+        train(iris(seed=1), run)
+    with pytest.raises(InputError, match=r"another configuration: seed was 0, is 1\. Only training.epochs may"):
+        train(iris(seed=1), run, resume=True)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    (run / "notes.txt").write_text("mine")
+    train(iris(seed=1, training__epochs=1), run, overwrite=True)
+    assert len(read_metrics(run)) == 1
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_bad_data_leave_an_existing_run_as_it_was(tmp_path):
+    run = tmp_path / "run"
+    train(iris(), run)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    with pytest.raises(InputError, match="network.widths starts with 5"):
+        train(iris(network__widths=(5, 3)), run, overwrite=True)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_a_run_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the run directory .*: (Not a directory|File exists)"):
+        train(iris(), tmp_path / "file")
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    train(iris(training__epochs=2), tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="cannot write the run directory .*: No space left on device"):
+        train(iris(training__epochs=4), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b""], ids=["cut", "empty"])
+def test_a_damaged_checkpoint_is_refused(damage, tmp_path):
+    train(iris(), tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError, match="is damaged"):
+        train(iris(training__epochs=9), tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
+    train(iris(), tmp_path / "run")
+    other = iris(network__widths=(4, 9, 3))
+    trainer = Trainer(other, data.prepare(other))
+    with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
+        checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", like=trainer.initial_state())
+    wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
+    with pytest.raises(InputError, match="has no array 'layers.2.W'; it belongs to another network"):
+        checkpoint.load_weights(tmp_path / "run" / "weights.safetensors", wider)
+
+
+def test_regression_metrics_are_in_the_original_units(tmp_path):
+    config = configuration.load(CONFIGS[0].parent / "diabetes.yaml", ["training.epochs=5"])
+    summary = train(config, tmp_path / "run")
+    prepared = data.prepare(config)
+    net = build_network(config.network)
+    model = checkpoint.load_weights(tmp_path / "run" / "weights.safetensors", net)
+    test = prepared.parts["test"]
+    y_hat = prepared.targets.undo(np.asarray(mlp_jax.predict(net, model.params, test.x)))
+    y = prepared.targets.undo(test.y)
+    assert_allclose(summary["results"]["test"]["rmse"], np.sqrt(np.mean((y - y_hat) ** 2)), rtol=1e-5)
+    r2 = 1 - np.sum((y - y_hat) ** 2) / np.sum((y - y.mean()) ** 2)
+    assert_allclose(summary["results"]["test"]["r2"], r2, rtol=1e-4)
+
+
+def test_a_run_directory_without_a_run(tmp_path):
+    strict_yaml.write({}, tmp_path / "other.yaml")
+    from mlp_jax.training.run_directory import RunDirectory
+
+    with pytest.raises(InputError, match="holds no run: it has no config.yaml"):
+        RunDirectory(tmp_path).load_config()
+
+
+def test_schedules_are_built():
+    config = iris(optimizer={"name": "sgd", "learning_rate": {"schedule": "linear_schedule", "init_value": 1.0,
+                             "end_value": 0.0, "transition_steps": 2}})  # fmt: skip
+    optimizer = build_optimizer(config.optimizer)
+    params, state, taken = jnp.zeros(()), optimizer.init(jnp.zeros(())), []
+    for _ in range(3):
+        update, state = optimizer.update(jnp.ones(()), state, params)
+        taken.append(float(update))
+    assert taken == [-1.0, -0.5, 0.0]
