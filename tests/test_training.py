@@ -104,7 +104,7 @@ def test_an_epoch_is_minibatch_sgd_written_out(tmp_path):
     for epoch in range(2):
         state, _ = trainer.run_epoch(state, epoch, Reporter(2, 0, 1))
         seen = []
-        for rows in np.asarray(shuffled_batches(np.uint32(config.seed), epoch, len(x), 16)):
+        for rows in shuffled_batches(config.seed, epoch, len(x), 16):
             rows = rows[rows >= 0]
             seen += rows.tolist()
             grads = jax.grad(mlp_jax.loss, argnums=1)(trainer.net, params, x[rows], y[rows])
@@ -144,7 +144,7 @@ def test_any_part_of_an_epoch_is_the_same_program():
     config = iris()
     trainer = Trainer(config, data.prepare(config))
     state = trainer.initial_state()
-    batches = shuffled_batches(np.uint32(0), 0, trainer.size, 16)
+    batches = shuffled_batches(0, 0, trainer.size, 16)
 
     def steps(state, first, stop):
         return run_steps(trainer.net, trainer.optimizer, state, trainer.parts["train"], batches, first, stop)
@@ -252,7 +252,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_weights(tmp_path):
 def test_a_cost_that_is_not_finite_names_epoch_and_step():
     trainer = Trainer(iris(), data.prepare(iris()))
     x, y = trainer.parts["train"]
-    batches = np.asarray(shuffled_batches(np.uint32(0), 0, trainer.size, 16))
+    batches = np.asarray(shuffled_batches(0, 0, trainer.size, 16))
     trainer.parts["train"] = data.Examples(x.at[batches[4, 0]].set(jnp.nan), y)
     with pytest.raises(TrainingDiverged, match="the cost became nan in epoch 1, step 5 of 7"):
         trainer.run_epoch(trainer.initial_state(), 0, Reporter(1, 0, 1))

@@ -38,7 +38,6 @@ class Trainer:
         self.config = config
         self.net = build_network(config.network)
         self.optimizer = build_optimizer(config.optimizer)
-        self._seed = np.uint32(config.seed)
         self._target_scale = jnp.asarray(prepared.targets.scale, jnp.float32)
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
@@ -52,7 +51,7 @@ class Trainer:
         return initial_state(
             self.net,
             self.optimizer,
-            self._seed,
+            np.uint32(self.config.seed),
             initializer=network.initializer,
             bias=network.initial_bias,
             dtype=network.dtype,
@@ -81,9 +80,10 @@ class Trainer:
         while first < self.steps:
             stop = min(first + self._steps_per_call, self.steps)
             started = time.perf_counter()
-            state, taken, finite = self._run_steps(state, batches, first, stop)
+            state, *checked = self._run_steps(state, batches, first, stop)
+            taken, finite = jax.device_get(checked)
             costs[first:stop] = taken[first:stop]
-            self._require_finite(costs, bool(finite), epoch, first, stop)
+            self._require_finite(costs, finite, epoch, first, stop)
             self._set_pace(stop - first, time.perf_counter() - started)
             first = stop
             reporter.within_epoch(epoch + stop / self.steps)
@@ -94,11 +94,11 @@ class Trainer:
         J, metrics = jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale))
         return {"loss": float(J), **{name: float(value) for name, value in metrics.items()}}
 
-    def _run_steps(self, state: State, batches: jax.Array, first: int, stop: int) -> Any:
+    def _run_steps(self, state: State, batches: Any, first: int, stop: int) -> Any:
         return run_steps(self.net, self.optimizer, state, self.parts["train"], batches, first, stop)
 
-    def _batches(self, epoch: int) -> jax.Array:
-        return shuffled_batches(self._seed, epoch, self.size, self.config.training.batch_size)
+    def _batches(self, epoch: int) -> Any:
+        return shuffled_batches(self.config.seed, epoch, self.size, self.config.training.batch_size)
 
     def _batch_sizes(self) -> list[int]:
         batch_size = self.config.training.batch_size
@@ -159,13 +159,14 @@ def train(
     trainer.compile(state)
 
     def finish(status: str) -> dict[str, Any]:
+        now = time.perf_counter()
+        seconds = {"compile": trainer.compile_seconds, "training": now - training, "all": now - started}
         _keep(directory, state, done, prepared)
-        seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
         summary = _summary(trainer, state, done, status, seconds)
         directory.save_summary(summary)
         return summary
 
-    kept = time.perf_counter()
+    training = kept = time.perf_counter()
     try:
         with (
             directory.open_metrics(done) as metrics,
