@@ -102,7 +102,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     model, config = _load(options.run_dir)
     from mlp_jax.training import data
-    from mlp_jax.training.loop import Trainer
+    from mlp_jax.training.trainer import Trainer
 
     trainer = Trainer(config, data.prepare(config))
     _print_results({part: trainer.evaluate(model.params, part) for part in trainer.parts})

@@ -18,9 +18,10 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import Config
 from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
-from mlp_jax.training.loop import Trainer, train
+from mlp_jax.training.loop import train
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.step import run_steps, shuffled_batches
+from mlp_jax.training.step import shuffled_batches
+from mlp_jax.training.trainer import Trainer
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -47,6 +48,15 @@ def iris(**changes):
 
 def read_metrics(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def one_epoch(trainer, state, epoch):
+    """The state after an epoch, and its record; as many calls as it takes."""
+    step, records = epoch * trainer.steps, []
+    while not records:
+        trainer._steps_per_call = min(trainer._steps_per_call, trainer.steps)
+        state, step, records = trainer.advance(state, step)
+    return state, records
 
 
 def test_configs_are_found():
@@ -102,7 +112,7 @@ def test_an_epoch_is_minibatch_sgd_written_out(tmp_path):
     state = trainer.initial_state()
     params, (x, y) = state.params, trainer.parts["train"]
     for epoch in range(2):
-        state, _ = trainer.run_epoch(state, epoch, Reporter(2, 0, 1))
+        state, _ = one_epoch(trainer, state, epoch)
         seen = []
         for rows in shuffled_batches(config.seed, epoch, len(x), 16):
             rows = rows[rows >= 0]
@@ -118,8 +128,8 @@ def test_the_epoch_loss_is_the_mean_over_examples_with_a_ragged_last_batch():
     trainer = Trainer(config, data.prepare(config))
     state = trainer.initial_state()
     assert trainer.size % config.training.batch_size
-    _, J = trainer.run_epoch(state, 0, Reporter(1, 0, 1))
-    assert_allclose(J, mlp_jax.loss(trainer.net, state.params, *trainer.parts["train"]), rtol=1e-6)
+    _, (record,) = one_epoch(trainer, state, 0)
+    assert_allclose(record["loss"], mlp_jax.loss(trainer.net, state.params, *trainer.parts["train"]), rtol=1e-6)
 
 
 def test_the_whole_training_is_compiled_once():
@@ -135,26 +145,28 @@ def test_the_whole_training_is_compiled_once():
     state = trainer.initial_state()
     trainer.compile(state)
     for epoch in range(5):
-        state, _ = trainer.run_epoch(state, epoch, Reporter(5, 0, 1))
         trainer._steps_per_call = 1 + epoch  # any number of steps a call
+        state, _ = one_epoch(trainer, state, epoch)
     assert len(traced) == 1
 
 
-def test_any_part_of_an_epoch_is_the_same_program():
-    config = iris()
+@pytest.mark.parametrize("validation", [0, 0.2])
+def test_however_the_steps_are_cut_into_calls_the_result_is_the_same(validation):
+    config = iris(data={"source": "iris", "split": {"validation": validation}}, training__epochs=7)
     trainer = Trainer(config, data.prepare(config))
-    state = trainer.initial_state()
-    batches = shuffled_batches(0, 0, trainer.size, 16)
 
-    def steps(state, first, stop):
-        return run_steps(trainer.net, trainer.optimizer, state, trainer.parts["train"], batches, first, stop)
+    def run(steps_per_call):
+        state, step, records = trainer.initial_state(), 0, []
+        while step < 7 * trainer.steps:
+            trainer._steps_per_call = steps_per_call
+            state, step, more = trainer.advance(state, step)
+            records += more
+        return state, records
 
-    whole, costs, finite = steps(state, 0, trainer.steps)
-    part, first_costs, _ = steps(state, 0, 3)
-    part, last_costs, _ = steps(part, 3, trainer.steps)
-    chex.assert_trees_all_equal(whole, part)
-    chex.assert_trees_all_equal(costs, first_costs + last_costs)
-    assert finite
+    whole = run(1000)
+    assert [record["epoch"] for record in whole[1]] == list(range(1, 8))
+    for steps_per_call in (1, 3, trainer.steps, 2 * trainer.steps + 1):
+        chex.assert_trees_all_equal(whole, run(steps_per_call))
 
 
 def test_a_run_is_a_function_of_its_seed(tmp_path):
@@ -178,7 +190,7 @@ def test_every_optimizer_trains_and_its_state_is_kept(name, tmp_path):
     chex.assert_trees_all_equal_shapes_and_dtypes(state, initial)
     expected = initial
     for epoch in range(2):
-        expected, _ = trainer.run_epoch(expected, epoch, Reporter(2, 0, 1))
+        expected, _ = one_epoch(trainer, expected, epoch)
     chex.assert_trees_all_equal(state, expected)
 
 
@@ -206,18 +218,18 @@ def test_training_goes_on_where_it_ended(tmp_path):
 
 
 class StopAfter(Reporter):
-    """Presses Ctrl-C in the middle of the third epoch."""
+    """Presses Ctrl-C when training is under way."""
 
     def within_epoch(self, done):
-        if done > 2:
+        if done >= 1:
             raise KeyboardInterrupt
 
 
 def test_ctrl_c_keeps_what_was_done(tmp_path):
-    with pytest.raises(TrainingInterrupted, match="stopped after 2 of 4 epochs"):
+    with pytest.raises(TrainingInterrupted, match="stopped after 1 of 4 epochs"):
         train(iris(), tmp_path / "run", reporter=StopAfter)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
-    assert len(read_metrics(tmp_path / "run")) == 2
+    assert len(read_metrics(tmp_path / "run")) == 1
     train(iris(), tmp_path / "whole")
     train(iris(), tmp_path / "run", resume=True)
     weights = "weights.safetensors"
@@ -242,7 +254,8 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_weights(tmp_path):
         train(config, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["status"] == "diverged"
-    assert summary["epochs"] >= 1
+    assert summary["epochs"] >= 2
+    assert len(read_metrics(tmp_path / "run")) == summary["epochs"]
     assert f"in epoch {summary['epochs'] + 1}, " in str(caught.value)
     assert f"The weights after epoch {summary['epochs']} are in {tmp_path}" in str(caught.value)
     weights = load_file(tmp_path / "run" / "weights.safetensors")
@@ -255,7 +268,7 @@ def test_a_cost_that_is_not_finite_names_epoch_and_step():
     batches = np.asarray(shuffled_batches(0, 0, trainer.size, 16))
     trainer.parts["train"] = data.Examples(x.at[batches[4, 0]].set(jnp.nan), y)
     with pytest.raises(TrainingDiverged, match="the cost became nan in epoch 1, step 5 of 7"):
-        trainer.run_epoch(trainer.initial_state(), 0, Reporter(1, 0, 1))
+        one_epoch(trainer, trainer.initial_state(), 0)
 
 
 def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):

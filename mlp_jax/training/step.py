@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlp_jax.mlp import network
 from mlp_jax.mlp.network import MLP, Params
 from mlp_jax.training.data import Examples
+from mlp_jax.training.metrics import evaluate
 
 
 class State(NamedTuple):
@@ -49,35 +50,76 @@ def shuffled_batches(seed: int, epoch: int, n: int, batch_size: int) -> NDArray[
     return batches.reshape(-1, batch_size)
 
 
+class Outcome(NamedTuple):
+    """What the steps of one call gave, for a table of E epochs of S steps.
+
+    Attributes:
+        costs: J of each step, (E, S); 0 for steps not taken.
+        validation: cost and metrics on the validation part after each epoch that was completed, (E,) each.
+        finite: whether all parameters are finite at the end.
+    """
+
+    costs: jax.Array
+    validation: Any
+    finite: jax.Array
+
+
 @partial(jax.jit, static_argnames=("net", "optimizer"))
 def run_steps(
     net: MLP,
     optimizer: optax.GradientTransformation,
     state: State,
-    examples: Examples,
+    train: Examples,
+    validation: Examples | None,
+    target_scale: jax.Array,
     batches: Any,
     first: Any,
     stop: Any,
-) -> tuple[State, jax.Array, jax.Array]:
-    """Take the steps first ≤ i < stop of an epoch: J and ∇J on minibatch i, then the optimizer's update.
+) -> tuple[State, Outcome]:
+    """Take the steps first ≤ i < stop: J and ∇J on minibatch i, then the optimizer's update.
 
-    A row of `batches` with fillers is a minibatch in which they weigh 0, so that there is one compiled shape
-    and each example counts once. `first` and `stop` are values, not shapes: any part of an epoch runs in the
-    same program.
+    One call runs many short epochs, or a part of a long one: `first` and `stop` are values, not shapes, so
+    whatever they are, it is the same compiled program. A minibatch that holds fillers has weight 0 for them:
+    one shape again, and each example counts once.
 
-    Returns:
-        The state after the steps, the cost J of each step of the epoch (0 for steps not taken here), and
-        whether all parameters are finite.
+    Args:
+        net: the network.
+        optimizer: the optimizer.
+        state: the state before the steps.
+        train: the examples to learn from.
+        validation: the examples to evaluate after each epoch, if any.
+        target_scale: (k,), for the metrics.
+        batches: the minibatches of E epochs, (E, S, batch size), from `shuffled_batches`.
+        first: the first step, counted from the first of the E epochs.
+        stop: the step after the last one.
     """
+    epochs, steps, _ = batches.shape
+    batches = jnp.asarray(batches)
 
-    def step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
-        (params, optimizer_state), costs = carry
-        rows = jnp.asarray(batches)[i]
-        x, y = (jnp.take(part, rows, axis=0, mode="clip") for part in examples)
-        J, grads = network.loss_and_grad(net, params, x, y, weights=rows >= 0)
-        updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
-        return State(optax.apply_updates(params, updates), optimizer_state), costs.at[i].set(J)
+    def epoch(e: jax.Array, carry: Any) -> Any:
+        def step(i: jax.Array, carry: Any) -> Any:
+            (params, optimizer_state), costs = carry
+            rows = batches[e, i]
+            x, y = (jnp.take(part, rows, axis=0, mode="clip") for part in train)
+            J, grads = network.loss_and_grad(net, params, x, y, weights=rows >= 0)
+            updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
+            return State(optax.apply_updates(params, updates), optimizer_state), costs.at[e, i].set(J)
 
-    state, costs = jax.lax.fori_loop(first, stop, step, (state, jnp.zeros(len(batches))))
+        state, costs, results = carry
+        last = jnp.minimum(stop - e * steps, steps)
+        state, costs = jax.lax.fori_loop(jnp.maximum(first - e * steps, 0), last, step, (state, costs))
+        results = jax.lax.cond(last == steps, evaluated, lambda *unchanged: unchanged[-1], e, state, results)
+        return state, costs, results
+
+    def evaluated(e: jax.Array, state: State, results: Any) -> Any:
+        now = evaluate_validation(state)
+        return jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), results, now)
+
+    def evaluate_validation(state: State) -> Any:
+        return validation and evaluate(net, state.params, validation, target_scale)
+
+    results = jax.tree.map(lambda value: jnp.zeros(epochs, value.dtype), jax.eval_shape(evaluate_validation, state))
+    carry = (state, jnp.zeros((epochs, steps)), results)
+    state, costs, results = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, carry)
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
-    return state, costs, finite
+    return state, Outcome(costs, results, finite)

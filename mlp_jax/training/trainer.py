@@ -1,0 +1,168 @@
+"""The training program of a configuration, called a quarter of a second at a time."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.mlp.network import Params
+from mlp_jax.training.build import build_network, build_optimizer
+from mlp_jax.training.config import Config
+from mlp_jax.training.data import Examples, Prepared
+from mlp_jax.training.errors import TrainingDiverged
+from mlp_jax.training.metrics import evaluate
+from mlp_jax.training.step import Outcome, State, initial_state, run_steps, shuffled_batches
+
+_SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
+_MOST_EPOCHS_PER_CALL = 128
+_MOST_ROWS_PER_CALL = 65536
+
+
+class Trainer:
+    """The compiled program of one configuration, on its data.
+
+    Attributes:
+        net: the network.
+        parts: the examples on the device: train, and where asked for, validation and test.
+        size: how many examples an epoch has.
+        steps: how many steps an epoch has.
+        compile_seconds: what compiling the training program took.
+    """
+
+    def __init__(self, config: Config, prepared: Prepared) -> None:
+        self.config = config
+        self.net = build_network(config.network)
+        self.optimizer = build_optimizer(config.optimizer)
+        self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
+        self.size = len(prepared.parts["train"].x)
+        self.steps = -(-self.size // config.training.batch_size)
+        self.compile_seconds = 0.0
+        self._target_scale = jnp.asarray(prepared.targets.scale, jnp.float32)
+        rows = self.steps * config.training.batch_size
+        self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // rows))
+        self._steps_per_call = 1
+        self._costs = np.zeros(self.steps)  # of the epoch that is under way
+
+    def initial_state(self) -> State:
+        """The state before the first step."""
+        network = self.config.network
+        return initial_state(
+            self.net,
+            self.optimizer,
+            np.uint32(self.config.seed),
+            initializer=network.initializer,
+            bias=network.initial_bias,
+            dtype=network.dtype,
+        )
+
+    def compile(self, state: State) -> None:
+        """Compile the training program, by taking no step."""
+        started = time.perf_counter()
+        self._run_steps(state, 0, 0, 0)
+        self.compile_seconds = time.perf_counter() - started
+
+    def advance(self, state: State, step: int) -> tuple[State, int, list[dict[str, Any]]]:
+        """Train for about a quarter of a second: several short epochs, or a part of a long one.
+
+        Args:
+            state: the state before this step.
+            step: the number of the step, from 0 over all epochs.
+
+        Returns:
+            The state after some steps, the number of the next step, and a record for each epoch completed:
+            `loss` is the mean of J over the examples, each at the step that used it.
+
+        Raises:
+            TrainingDiverged: J or a parameter is not finite.
+        """
+        epoch, first = divmod(step, self.steps)
+        stop = self._next_stop(epoch, first)
+        started = time.perf_counter()
+        after, outcome = self._run_steps(state, epoch, first, stop)
+        self._set_pace(stop - first, time.perf_counter() - started)
+        bad = _first_not_finite(outcome, first, stop)
+        if bad is not None:
+            good = bad - bad % self.steps
+            if good == 0:
+                self._fail(outcome, epoch, bad)
+            stop = good  # keep the epochs before it; the next call will fail
+            after, outcome = self._run_steps(state, epoch, first, stop)
+        return after, step + stop - first, self._records(outcome, epoch, first, stop)
+
+    def evaluate(self, params: Params, part: str) -> dict[str, float]:
+        """Cost and metrics on one part of the data."""
+        return _by_name(*jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale)))
+
+    def _run_steps(self, state: State, epoch: int, first: int, stop: int) -> tuple[State, Outcome]:
+        batches = np.zeros((self._epochs_per_call, self.steps, self.config.training.batch_size), np.int32)
+        for e in range(-(-stop // self.steps)):
+            batches[e] = shuffled_batches(self.config.seed, epoch + e, self.size, self.config.training.batch_size)
+        after, outcome = run_steps(
+            self.net,
+            self.optimizer,
+            state,
+            self.parts["train"],
+            self.parts.get("validation"),
+            self._target_scale,
+            batches,
+            first,
+            stop,
+        )
+        return after, jax.device_get(outcome)
+
+    def _next_stop(self, epoch: int, first: int) -> int:
+        """Where to stop, at the end of an epoch if one is near enough, never beyond the last."""
+        epochs = min(self._epochs_per_call, self.config.training.epochs - epoch)
+        stop = min(first + self._steps_per_call, epochs * self.steps)
+        return stop if stop < self.steps else stop - stop % self.steps
+
+    def _set_pace(self, steps: int, seconds: float) -> None:
+        at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
+        self._steps_per_call = max(1, min(at_this_speed, 8 * steps))
+
+    def _fail(self, outcome: Outcome, epoch: int, step: int) -> None:
+        J = outcome.costs[0, step]
+        what = "a parameter became NaN or infinite" if np.isfinite(J) else f"the cost became {J}"
+        raise TrainingDiverged(
+            f"{what} in epoch {epoch + 1}, step {step + 1} of {self.steps}; "
+            "a smaller optimizer.learning_rate is the usual remedy"
+        )
+
+    def _records(self, outcome: Outcome, epoch: int, first: int, stop: int) -> list[dict[str, Any]]:
+        batch_size = self.config.training.batch_size
+        sizes = [batch_size] * (self.steps - 1) + [self.size - batch_size * (self.steps - 1)]
+        records = []
+        for e in range(-(-stop // self.steps)):
+            taken = slice(max(first - e * self.steps, 0), stop - e * self.steps)
+            self._costs[taken] = outcome.costs[e, taken]
+            if stop >= (e + 1) * self.steps:
+                loss = float(np.average(self._costs, weights=sizes))
+                records.append({"epoch": epoch + e + 1, "loss": loss, **_validation_after(e, outcome)})
+        return records
+
+
+def _first_not_finite(outcome: Outcome, first: int, stop: int) -> int | None:
+    """The first step whose J, or after which a parameter, is not finite: for a parameter, found at the end."""
+    bad = first + np.flatnonzero(~np.isfinite(outcome.costs.ravel()[first:stop]))
+    if len(bad):
+        return int(bad[0])
+    return None if outcome.finite else stop - 1
+
+
+def _validation_after(e: int, outcome: Outcome) -> dict[str, Any]:
+    if outcome.validation is None:
+        return {}
+    J, metrics = outcome.validation
+    return {"validation": _by_name(J[e], {name: values[e] for name, values in metrics.items()})}
+
+
+def _by_name(J: Any, metrics: dict[str, Any]) -> dict[str, float]:
+    return {"loss": float(J), **{name: float(value) for name, value in metrics.items()}}
+
+
+def _on_device(examples: Examples, config: Config) -> Examples:
+    dtype = config.network.dtype
+    y = examples.y if examples.y.dtype.kind == "i" else jnp.asarray(examples.y, dtype)
+    return Examples(jnp.asarray(examples.x, dtype), jnp.asarray(y))
