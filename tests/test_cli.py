@@ -195,3 +195,15 @@ def test_the_training_script(tmp_path):
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), str(config)]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("train {'loss': ")
+
+
+def test_the_set_up_script_refuses_an_unusable_python(tmp_path):
+    environment = {**os.environ, "PYTHON": "/bin/false", "VENV": str(tmp_path / "venv")}
+    script = ROOT / "scripts" / "run"
+    done = subprocess.run([script, "true"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "PYTHON=/bin/false is not a Python of 3.11 or newer" in done.stderr
+    assert not (tmp_path / "venv").exists()
+    usage = subprocess.run([script], env=environment, capture_output=True, text=True)
+    assert usage.returncode == 2
+    assert "scripts/run pytest" in usage.stdout

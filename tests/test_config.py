@@ -192,6 +192,18 @@ training: {epochs: 1, batch_size: 8}
     assert configuration.load(tmp_path / "resolved.yaml") == config
 
 
+def test_the_reference_has_every_key():
+    values = strict_yaml.read(DIGITS.parent / "reference.yaml").values
+    assert values.keys() == configuration.Config.model_fields.keys()
+    for section, keys in (
+        ("data", configuration.SklearnData),
+        ("network", configuration.Network),
+        ("training", configuration.Training),
+    ):
+        assert values[section].keys() == keys.model_fields.keys()
+    assert values["data"]["split"].keys() == configuration.Split.model_fields.keys()
+
+
 def test_names_are_those_of_the_toolkit():
     assert get_args(configuration.HiddenUnit) == tuple(HIDDEN_UNITS)
     assert get_args(configuration.OutputUnit) == tuple(OUTPUT_UNITS)

@@ -73,6 +73,12 @@ def test_every_configuration_learns(path, tmp_path):
     assert losses[2] < losses[0]
 
 
+@pytest.mark.parametrize(("name", "accuracy"), [("digits", 0.97), ("breast_cancer", 0.96), ("xor", 1)])
+def test_configurations_reach_their_accuracy(name, accuracy, tmp_path):
+    results = train(configuration.load(CONFIGS[0].parent / f"{name}.yaml"), tmp_path / "run")["results"]
+    assert results.get("test", results["train"])["accuracy"] >= accuracy
+
+
 def test_section_6_5_7_is_exactly_its_network():
     net = build_network(configuration.load(CONFIGS[0].parent / "section_6_5_7.yaml").network)
     assert len(net.widths) == 3
