@@ -48,7 +48,9 @@ ROWS = [
     (ops.tanh, (normal(3, 4),), {}, (0,)),
     (ops.softplus, (normal(3, 4),), {}, (0,)),
     (ops.softmax, (normal(3, 4),), {}, (0,)),
+    (ops.softmax, (normal(3, 4),), {"axis": 0}, (0,)),
     (ops.log_softmax, (normal(3, 4),), {}, (0,)),
+    (ops.log_softmax, (normal(3, 4),), {"axis": 0}, (0,)),
     (ops.squared_error, (normal(3, 4), normal(3, 4, seed=1)), {}, (0, 1)),
     (ops.sigmoid_cross_entropy, (normal(3, 4), distribution(3, 4)), {}, (0, 1)),
     (ops.softmax_cross_entropy, (normal(3, 4), distribution(3, 4)), {}, (0, 1)),
@@ -169,3 +171,22 @@ def test_a_rule_with_too_few_gradients_is_named():
     lazy = Operation("lazy", lambda x, y: x * y, lambda g, out, x, y: g * y)
     with pytest.raises(ValueError, match="'lazy' must return one gradient per input: 2; it returned 1"):
         lazy.gradient(0, 1.0, 6.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("rule", [lambda g, out, x: g, lambda g, out, x: (g * x).T], ids=["scalar", "transposed"])
+def test_a_gradient_of_another_shape_is_named(rule):
+    total = Operation("total", jnp.sum, (rule,))
+    x = jnp.ones((2, 3))
+    with pytest.raises(ValueError, match=r"'total' for input 0 must return .* shape \(2, 3\), got"):
+        total.gradient(0, jnp.ones(()), total(x), x)
+
+
+def test_a_gradient_has_the_dtype_of_its_input():
+    a, b = jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 2), jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):
+        assert ops.matmul.gradient(0, jnp.ones((2, 2), jnp.float32), a @ b, a, b).dtype == jnp.bfloat16
+
+
+def test_attributes_may_be_positional_as_in_jax_numpy():
+    assert ops.sum(jnp.ones((2, 3)), 0).tolist() == [2, 2, 2]
+    assert ops.broadcast_to(jnp.ones(3), (2, 3)).shape == (2, 3)

@@ -8,8 +8,8 @@ vector-Jacobian product
 
 Three conventions keep the rules to one line each:
 
-- a rule is written in operations and Python operators, so whatever an operation takes, its rule takes,
-  and a gradient can be differentiated again;
+- a rule is written in operations and in what arrays themselves have (operators, indexing, shapes), so that a
+  gradient can be differentiated again;
 - a rule treats its inputs as distinct, even if the caller passes one array twice;
 - a rule may return a gradient in the broadcast shape: `Operation.gradient` sums it back to the input's.
 
@@ -71,7 +71,7 @@ class Operation:
 
         Raises:
             NotImplementedError: the operation has no rule for this input.
-            ValueError: the operation's one rule returned too few or too many gradients.
+            ValueError: a rule returned too few or too many gradients, or one whose shape does not fit.
         """
         if callable(self.bprop):
             gradient = self._all_gradients(g, out, *inputs, **attributes)[i]
@@ -82,7 +82,14 @@ class Operation:
             raise NotImplementedError(
                 f"operation {self.name!r} has no bprop rule for input {i} of {len(inputs)} (counted from 0)"
             )
-        return _unbroadcast(gradient, inputs[i])
+        gradient = _unbroadcast(gradient, inputs[i])
+        if jnp.shape(gradient) != jnp.shape(inputs[i]):
+            raise ValueError(
+                f"the bprop rule of operation {self.name!r} for input {i} must return a gradient of the input's "
+                f"shape {jnp.shape(inputs[i])}, got {jnp.shape(gradient)}"
+            )
+        dtype = jnp.result_type(inputs[i])
+        return gradient if jnp.result_type(gradient) == dtype else gradient.astype(dtype)
 
     def _all_gradients(self, g: Any, out: Any, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         assert callable(self.bprop)
@@ -100,13 +107,13 @@ class Operation:
 def _unbroadcast(gradient: Any, x: Any) -> Any:
     """Sum `gradient` over the axes that broadcasting gave to x; the only place where this is undone."""
     shape = jnp.shape(x)
-    if jnp.shape(gradient) == shape:
-        return gradient
-    added = gradient.ndim - len(shape)
-    if added:
+    added = jnp.ndim(gradient) - len(shape)
+    if added > 0:
         gradient = sum(gradient, axis=tuple(range(added)))
-    stretched = tuple(k for k, n in enumerate(shape) if n == 1 and gradient.shape[k] != 1)
-    return sum(gradient, axis=stretched, keepdims=True) if stretched else gradient
+    if jnp.ndim(gradient) == len(shape):
+        stretched = tuple(k for k, n in enumerate(shape) if n == 1 and gradient.shape[k] != 1)
+        gradient = sum(gradient, axis=stretched, keepdims=True) if stretched else gradient
+    return gradient
 
 
 # --- choosing and summing -------------------------------------------------------------------------
@@ -126,19 +133,17 @@ abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x)
 square = Operation("square", jnp.square, (lambda g, out, x: 2 * x * g,))
 
 
-def _sum_rule(g: Any, out: Any, x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _sum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     kept = g if keepdims or axis is None else jnp.expand_dims(g, axis)
     return broadcast_to(kept, shape=jnp.shape(x))
 
 
-def _sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> jax.Array:
+def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
     return jnp.sum(x, axis=axis, keepdims=keepdims)
 
 
 sum = Operation("sum", _sum, (_sum_rule,))
-broadcast_to = Operation(
-    "broadcast_to", lambda x, *, shape: jnp.broadcast_to(x, shape), (lambda g, out, x, *, shape: g,)
-)
+broadcast_to = Operation("broadcast_to", jnp.broadcast_to, (lambda g, out, x, shape: g,))
 
 # --- products: C = A B has the rules ∇_A = G Bᵀ and ∇_B = Aᵀ G (section 6.5.6) -----------------------
 
@@ -180,15 +185,17 @@ sigmoid = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * out * (1 -
 tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: g * (1 - out) * (1 + out),))
 # ζ(x) = log(1 + exp x), whose derivative is σ(x).
 softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
-# Over the last axis. ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
+# ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
 softmax = Operation(
-    "softmax", jax.nn.softmax, (lambda g, out, z: out * (g - sum(g * out, axis=-1, keepdims=True)),)
+    "softmax",
+    jax.nn.softmax,
+    (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),),
 )
 # log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j.
 log_softmax = Operation(
     "log_softmax",
     jax.nn.log_softmax,
-    (lambda g, out, z: g - softmax(z) * sum(g, axis=-1, keepdims=True),),
+    (lambda g, out, z, axis=-1: g - softmax(z, axis=axis) * sum(g, axis=axis, keepdims=True),),
 )
 
 # --- costs, one per example: (n, k), (n, k) -> (n,) (sections 6.2.1 and 6.2.2) ----------------------
@@ -237,7 +244,7 @@ def _total(w: Any) -> Any:
     return where(total == 0, 1, total)
 
 
-# The data cost of a batch, Σ w_i L_i / Σ w_i: a padded row has weight 0 and does not count.
+# The data cost of a batch, Σ w_i L_i / Σ w_i. A row of weight 0 does not count, if its numbers are finite.
 weighted_mean = Operation(
     "weighted_mean",
     _weighted_mean,

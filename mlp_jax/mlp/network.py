@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -76,9 +77,7 @@ class MLP:
         bias: bool | Sequence[bool] = True,
     ) -> None:
         """Check the arguments and give every layer an entry of its own."""
-        widths = tuple(widths)
-        if len(widths) < 2 or not all(_is_count(width) for width in widths):
-            raise ValueError(f"widths must be at least two whole numbers of at least 1, got {widths}")
+        widths = _as_widths(widths)
         hidden = _one_each("hidden", hidden, str, len(widths) - 2)
         for name in hidden:
             _require_known("hidden unit", name, HIDDEN_UNITS)
@@ -169,7 +168,7 @@ def forward(net: MLP, params: Params, x: Any) -> Tape:
     >>> forward(net, params, [[0, 0], [0, 1], [1, 0], [1, 1]]).h[-1].ravel().tolist()
     [0.0, 1.0, 1.0, 0.0]
     """
-    _require_fit(net, params)
+    require_fit(net, params)
     h = _as_inputs(net, params, x)
     tape = Tape(a=(), h=(h,))
     for layer, f in zip(params, _units(net), strict=True):
@@ -239,7 +238,8 @@ def loss(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> jax.A
         params: its parameters.
         x: the inputs (n, d).
         y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        weights: of the examples, (n,), not negative; None counts each once. If all are 0, the first term is 0.
+        weights: of the examples, (n,), not negative; None counts each once. An example of weight 0 does not
+            count, if its numbers are finite; if all weights are 0, the first term is 0.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -331,10 +331,14 @@ def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
     return x
 
 
-def _require_fit(net: MLP, params: Params) -> None:
+def require_fit(net: MLP, params: Params) -> None:
+    """Raise a ValueError that names the first parameter that is missing or has another shape than `net` needs."""
     if len(params) != len(net.widths) - 1:
         raise ValueError(f"widths {net.widths} need {len(net.widths) - 1} layers of parameters, got {len(params)}")
-    for k, (W, b) in enumerate(params):
+    for k, layer in enumerate(params):
+        if not isinstance(layer, Layer):
+            raise ValueError(f"params[{k}] must be a mlp_jax.Layer(W, b), got {type(layer).__name__}")
+        W, b = layer
         shape = net.widths[k : k + 2]
         if jnp.shape(W) != shape:
             fix = "; it is transposed" if jnp.shape(W) == shape[::-1] else ""
@@ -345,19 +349,26 @@ def _require_fit(net: MLP, params: Params) -> None:
             raise ValueError(f"params[{k}].b must have shape {shape[1:]}, got {jnp.shape(b)}")
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _as_widths(widths: Any) -> tuple[int, ...]:
+    entries = tuple(widths) if isinstance(widths, Iterable) else ()
+    whole = all(
+        isinstance(width, Integral) and not isinstance(width, bool) and int(width) >= 1 for width in entries
+    )
+    if len(entries) < 2 or not whole:
+        raise ValueError(f"widths must be at least two whole numbers of at least 1, got {widths}")
+    return tuple(int(width) for width in entries)
 
 
 def _one_each(field: str, value: Any, kind: type, count: int) -> tuple[Any, ...]:
-    values = (value,) * count if isinstance(value, kind) else tuple(value)
+    entries = tuple(value) if isinstance(value, Iterable) else ()
+    values = (value,) * count if isinstance(value, kind) else entries
     if len(values) != count or not all(isinstance(entry, kind) for entry in values):
         raise ValueError(f"{field} must be one {kind.__name__}, or one for each of {count} layers, got {value!r}")
     return values
 
 
 def _require_known(what: str, name: Any, known: Iterable[str]) -> None:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         nearest = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")

@@ -65,8 +65,10 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
             raise ValueError(
                 f"class numbers y must be integers, got {y.dtype} of shape {y.shape}; pass y.astype(int)"
             )
+        if y.dtype.itemsize < 4:
+            y = y.astype(jnp.int32)  # uint8 cannot hold the number of 300 classes
         valid = (y >= 0) & (y < k)
-        one_hot = (y[:, None] == jnp.arange(k)[None]).astype(z.dtype)
+        one_hot = (y[:, None] == jnp.arange(k, dtype=y.dtype)[None]).astype(z.dtype)
         return jnp.where(valid[:, None], one_hot, jnp.nan)
     if y.shape != z.shape:
         raise ValueError(_wrong_shape(output, y.shape, z.shape))

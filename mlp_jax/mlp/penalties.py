@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from mlp_jax.autodiff import ops
@@ -14,10 +15,11 @@ class _Penalty:
     norm: ClassVar[Operation]
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.coefficient) and self.coefficient >= 0):
-            raise ValueError(
-                f"the coefficient λ of {type(self).__name__} must be finite and at least 0, got {self.coefficient}"
-            )
+        name, given = type(self).__name__, self.coefficient
+        if not isinstance(given, Real) or not (math.isfinite(given) and given >= 0):
+            raise ValueError(f"the coefficient λ of {name} must be a finite number of at least 0, got {given!r}")
+        # a numpy scalar has a dtype of its own, which would become that of the gradient
+        object.__setattr__(self, "coefficient", float(given))
 
     def __call__(self, W: Any) -> Any:
         """λΩ(W), a scalar."""
