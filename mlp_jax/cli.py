@@ -4,6 +4,7 @@ import argparse
 import csv
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         options.run(options)
+        sys.stdout.flush()
     except InputError as error:
         return _fail(error, 2)
     except TrainingDiverged as error:
@@ -31,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingInterrupted as error:
         return _fail(f"{error}. To go on: {_command_line()} --resume", 130)
     except KeyboardInterrupt:
-        return _fail("stopped before the first epoch; nothing was written", 130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `mlp-jax predict … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail("stopped before training began", 130)
+    except OSError as error:  # all that we read and write but our own output has been handled
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush succeeds
+        if not isinstance(error, BrokenPipeError):  # as in `mlp-jax predict … | head`
+            return _fail(f"cannot write the output: {error.strerror}", 2)
     return 0
 
 
@@ -43,7 +47,8 @@ def _fail(message: Any, status: int) -> int:
 
 
 def _command_line() -> str:
-    return f"mlp-jax {' '.join(argument for argument in sys.argv[1:] if argument != '--overwrite')}"
+    kept = [argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")]
+    return shlex.join(["mlp-jax", *kept])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,9 +107,12 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     model, config = _load(options.run_dir)
     from mlp_jax.training import data
+    from mlp_jax.training.checkpoint import require_same_data
     from mlp_jax.training.trainer import Trainer
 
-    trainer = Trainer(config, data.prepare(config))
+    prepared = data.prepare(config)
+    require_same_data(model.data, prepared)
+    trainer = Trainer(config, prepared)
     _print_results({part: trainer.evaluate(model.params, part) for part in trainer.parts})
 
 
@@ -118,7 +126,6 @@ def _predict(options: argparse.Namespace) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    sys.stdout.flush()
 
 
 def _load(run_dir: Path) -> Any:

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
 
-def run(*arguments, cwd, **options):
+def run(*arguments, cwd):
     command = [sys.executable, "-m", "mlp_jax", *map(str, arguments)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **options)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -107,6 +107,10 @@ def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
             "has 64 inputs; let it start with 64",
         ),
         (("train", CONFIGS / "digits.yaml", "--run-dir", "/dev/null/run"), "cannot write the run directory"),
+        (
+            ("train", CONFIGS / "digits.yaml", "--set", "network.widths=[64, 99999999999, 10]"),
+            "more memory than there is",
+        ),
         (("evaluate", "nowhere"), "mlp-jax: nowhere holds no run: it has no config.yaml"),
         (("predict", "nowhere", "new.csv"), "mlp-jax: nowhere holds no run"),
         (("frobnicate",), "invalid choice: 'frobnicate'"),
@@ -125,6 +129,20 @@ def test_predicting_from_bad_files(digits):
     assert "cannot read none.csv" in fails("predict", "runs/digits", "none.csv", cwd=folder)
 
 
+def test_an_input_out_of_range_is_no_prediction(digits):
+    folder, _ = digits
+    np.save(folder / "huge.npy", np.full((1, 64), 1e200))
+    assert "outside the range of float32" in fails("predict", "runs/digits", "huge.npy", cwd=folder)
+
+
+def test_evaluating_on_data_that_have_changed_is_refused(tmp_path):
+    for file in ("xor.yaml", "xor.csv"):
+        (tmp_path / file).write_text((CONFIGS / file).read_text())
+    assert run("train", "xor.yaml", "--set", "training.epochs=2", cwd=tmp_path).returncode == 0
+    (tmp_path / "xor.csv").write_text((CONFIGS / "xor.csv").read_text().replace("0,1,1", "0,2,1"))
+    assert "xor.csv has changed since this run was trained" in fails("evaluate", "runs/xor", cwd=tmp_path)
+
+
 def test_a_run_is_not_overwritten_unasked(digits):
     folder, _ = digits
     assert "runs/digits holds a run" in fails("train", CONFIGS / "digits.yaml", cwd=folder)
@@ -137,9 +155,7 @@ def test_a_configuration_error_and_help_come_before_jax(tmp_path):
         ["train", str(CONFIGS / "digits.yaml"), "--set", "sed=1"],
         ["evaluate", "nowhere"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path
-        )
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
         assert done.stdout.splitlines()[-1] == "False"
 
 
@@ -162,8 +178,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
         "training.epochs=100000",
     ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while not process.stderr.readline().startswith("epoch 1/"):
-        pass
+    assert process.stderr.readline().startswith("epoch 1/")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -171,12 +186,10 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
     assert "of 100000 epochs" in last
-    assert last.endswith(f"mlp-jax train {CONFIGS / 'digits.yaml'} --set training.epochs=100000 --resume")
+    assert last.endswith(f"To go on: mlp-jax train {CONFIGS / 'digits.yaml'} --set training.epochs=100000 --resume")
     done = int(last.split("stopped after ")[1].split()[0])
     assert 0 < done < 100000
-    resumed = run(
-        "train", CONFIGS / "digits.yaml", "--set", f"training.epochs={done + 1}", "--resume", cwd=tmp_path
-    )
+    resumed = run("train", CONFIGS / "digits.yaml", "--set", f"training.epochs={done + 1}", "--resume", cwd=tmp_path)
     assert f"epoch {done + 1}/{done + 1}" in resumed.stderr
 
 
@@ -189,12 +202,21 @@ def test_output_into_a_closed_pipe(digits):
     assert "Error" not in done.stderr
 
 
+def test_output_onto_a_full_disk(digits):
+    folder, _ = digits
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "mlp_jax", "evaluate", "runs/digits"]
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "mlp-jax: cannot write the output: No space left on device\n"
+    assert done.returncode == 2
+
+
 def test_the_training_script(tmp_path):
     config = tmp_path / "short.yaml"
     config.write_text((CONFIGS / "digits.yaml").read_text().replace("epochs: 60", "epochs: 2"))
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), str(config)]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("train {'loss': ")
+    assert done.stdout.splitlines()[-1] == f"run: {Path('runs') / 'short'}"
 
 
 def test_the_set_up_script_refuses_an_unusable_python(tmp_path):

@@ -109,6 +109,18 @@ training:
         ("seed=4294967296", "must be less than 4294967296"),
         ("data.split.sed=1", "unknown key; did you mean seed? (valid keys: validation, test, seed)"),
         ("data={source: csv, path: 3, target: y}", "data.path"),
+        ("data={source: csv, path: a.csv, target: [y, y]}", "must name one column or several different ones"),
+        ("data={source: csv, path: a.csv, target: []}", "must name one column or several different ones"),
+        ("data.source=", "linnerud, wine, csv, npz, npy; got None"),
+        ("seed=!!int abc", "'abc' cannot be read as int"),
+        ("network.bias=!!bool maybe", "'maybe' cannot be read as bool"),
+        ("network.widths=!!seq 3", "the tag tag:yaml.org,2002:seq is refused"),
+        ("optimizer={name: adam, [learning_rate]: 1}", "a key must be a name, at --set optimizer"),
+        (f"seed={'9' * 5000}", "cannot be read as int"),
+        (
+            "optimizer.learning_rate={schedule: exponential_decay, init_value: -1, transition_steps: 1, decay_rate: 1}",
+            "init_value: must be greater than or equal to 0; got -1",
+        ),
     ],
 )
 def test_impossible_values_are_refused(override, message):
@@ -133,7 +145,7 @@ def test_overrides_that_cannot_be_applied(overrides, message):
 def test_keys_that_exclude_each_other_across_sections():
     text = problems("data.standardize_targets=true")
     assert text.endswith(
-        f"  {DIGITS}:4: data.standardize_targets needs network.output: linear, got softmax, whose targets are "
+        f"  {DIGITS}:6: network: data.standardize_targets needs network.output: linear, got softmax, whose targets are "
         "classes or probabilities"
     )
 
@@ -149,11 +161,13 @@ def test_overrides_win_over_the_file_and_over_its_mistakes(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a configuration is a mapping of keys to values, got None"),
-        ("- 1\n- 2\n", "a configuration is a mapping of keys to values, got (1, 2)"),
+        ("", "a configuration is a mapping of keys to values; got None"),
+        ("- 1\n- 2\n", "a configuration is a mapping of keys to values; got (1, 2)"),
         ("data: [1\nnetwork: 2\n", ":2: not YAML"),
         ("data: \t- x: {", "not YAML"),
         ("\x00", "not YAML"),
+        ("[" * 3000, "nested too deeply"),
+        ("%YAML 1.1\n---\nseed: 1\n", ":1: a YAML directive is refused"),
     ],
 )
 def test_files_that_are_no_configuration(text, message, tmp_path):
@@ -166,6 +180,27 @@ def test_aliases_are_refused_wherever_they_point(tmp_path):
         load("a: &a [1]\nb: *a\n", tmp_path)
     with pytest.raises(InputError, match="an alias is refused"):
         load("a: &a [*a]\n", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["!!python/object:os.system {}", "&a [*a]"])
+def test_a_file_that_is_refused_whole_cannot_be_overridden(text, tmp_path):
+    with pytest.raises(InputError, match="is refused"):
+        load(text, tmp_path, "seed=1")
+
+
+def test_problems_of_one_kind_do_not_hide_those_of_another():
+    text = problems("data.standardize_targets=true", "seed=-1", "data.split={validation: 0.5, test: 0.5, sed: 3}")
+    for message in ("seed: must be greater", "validation + test must be below 1", "sed: unknown key"):
+        assert message in text
+
+
+def test_arguments_that_optax_refuses_together():
+    schedule = (
+        "{schedule: warmup_cosine_decay_schedule, init_value: 0, peak_value: 1, warmup_steps: 10, decay_steps: 5}"
+    )
+    config = configuration.load(DIGITS, [f"optimizer.learning_rate={schedule}"])
+    with pytest.raises(InputError, match="optimizer: optax refuses these arguments together"):
+        build_optimizer(config.optimizer)
 
 
 def test_a_missing_or_binary_file(tmp_path):
@@ -188,8 +223,7 @@ training: {epochs: 1, batch_size: 8}
 """
     config = load(text, tmp_path)
     assert config.data.path == tmp_path / "sub" / "points.csv"
-    strict_yaml.write(configuration.as_values(config), tmp_path / "resolved.yaml")
-    assert configuration.load(tmp_path / "resolved.yaml") == config
+    assert load(strict_yaml.as_text(configuration.as_values(config)), tmp_path) == config
 
 
 def test_the_reference_has_every_key():

@@ -80,6 +80,10 @@ def test_the_sets_of_scikit_learn(name):
         ("a,b,y\n1,2,3\n4,inf,6\n", ":3: column 'b': 'inf' is not a finite number"),
         ("a,b,y\n1,2,3\n4,5\n", ":3: 2 cells; the header has 3"),
         ("a,b,y\n1,2,3,4\n5,6,7,8\n", ":2: 4 cells; the header has 3"),
+        ("a,b,y\n1,2,3\n4,5,6,7\n", ":3: 4 cells; the header has 3"),
+        ("\n\na,b,y\n1,2,3\n\n4,5,x\n", ":6: column 'y': 'x' is not a number"),
+        ("a,b,y\n1,2,1_000\n", ":2: column 'y': '1_000' is not a number"),
+        ('a,b,y\n1,2,"3\n' + "1,2,3\n" * 50000, "points.csv: field larger than field limit"),
         ("a,b,z\n1,2,3\n", "has no column 'y' (data.target); it has a, b, z"),
         (
             "a;b;y\n1;2;3\n",
@@ -105,8 +109,18 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "folder").mkdir()
     (tmp_path / "latin.csv").write_bytes("naïve,y\n1,2\n".encode("latin-1"))
+    (tmp_path / "deep.csv").write_bytes(b"a,y\n" + b"1,2\n" * 5000 + b"\xe9,2\n")
+    np.savez_compressed(tmp_path / "whole.npz", x=np.ones((99, 9)), y=np.ones(99))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "flipped.npz").write_bytes(whole[:60] + bytes(99 - b for b in whole[60:90] if b < 99) + whole[90:])
     for name, source, message in (
         ("text.npz", {"source": "npz"}, "not a numpy file of plain arrays"),
+        ("half.npz", {"source": "npz"}, "damaged, or not a numpy file of plain arrays"),
+        ("flipped.npz", {"source": "npz"}, "cannot read"),
+        ("deep.csv", {"source": "csv", "target": "y"}, "not text in UTF-8"),
+        ("a\0b", {"source": "csv", "target": "y"}, "cannot read"),
+        ("a\0b", {"source": "npz"}, "cannot read"),
         ("folder", {"source": "npz"}, "Is a directory"),
         ("folder", {"source": "csv", "target": "y"}, "Is a directory"),
         ("latin.csv", {"source": "csv", "target": "y"}, "not text in UTF-8"),
@@ -119,7 +133,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
     ("arrays", "message"),
     [
         ({"x": X}, "has no array 'y'; it has x"),
-        ({"x": X, "y": np.array([None, 1, 2])}, "the array 'y' holds Python objects, not numbers"),
+        ({"x": X, "y": np.array([None, 1, 2])}, "not a numpy file of plain arrays (Object arrays cannot be"),
         ({"x": X, "y": np.array(["a", "b", "c"])}, "the targets of {path} must be an array of real numbers"),
         ({"x": X + 1j, "y": Y}, "the inputs of {path} must be an array of real numbers"),
         ({"x": Y, "y": Y}, "have shape (3,); they must be (n, d); save x[:, None]"),
@@ -166,6 +180,13 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
             "softmax",
             "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)",
         ),
+        (
+            np.eye(3) / 2,
+            (2, 3),
+            "softmax",
+            "the targets of example 0 (counted from 0) sum to 0.5; softmax outputs need",
+        ),
+        (Y[:, None] * 1e200, (2, 1), "linear", "target column 0 (counted from 0) has a value or a spread outside"),
         (np.eye(3) * 2, (2, 3), "softmax", "target 2.0 of example 0 (counted from 0) is not in [0, 1]"),
     ],
 )
@@ -220,8 +241,9 @@ def test_standardisation_uses_the_training_part_alone_and_can_be_undone(tmp_path
 
 def test_inputs_for_prediction_are_found_by_name(tmp_path):
     path = tmp_path / "new.csv"
-    path.write_text("b,extra,a\n1,2,3\n4,5,6\n")
+    path.write_text("b,note,a\n1,hello,3\n4,,6\n")
     np.testing.assert_array_equal(reading.read_inputs(path, ("a", "b"), 2), [[3, 1], [6, 4]])
+    path.write_text("b,extra,a\n1,2,3\n4,5,6\n")
     np.testing.assert_array_equal(reading.read_inputs(path, (), 3), [[1, 2, 3], [4, 5, 6]])
     with pytest.raises(InputError, match=r"new.csv has no column c; the network needs 3"):
         reading.read_inputs(path, ("a", "b", "c"), 3)
@@ -230,3 +252,10 @@ def test_inputs_for_prediction_are_found_by_name(tmp_path):
     np.save(tmp_path / "new.npy", np.array([[1.0, np.nan]]))
     with pytest.raises(InputError, match="the input in row 0, column 1 .* is nan"):
         reading.read_inputs(tmp_path / "new.npy", ("a", "b"), 2)
+    for values in (np.ones((1, 2)) * 1j, np.array([["a", "b"]]), np.array([["2020-01-01"] * 2], "datetime64")):
+        np.save(tmp_path / "new.npy", values)
+        with pytest.raises(InputError, match="must be an array of real numbers"):
+            reading.read_inputs(tmp_path / "new.npy", (), 2)
+    np.savez(tmp_path / "new.npz", x=np.ones((1, 2)))
+    with pytest.raises(InputError, match="must be an array of real numbers, got several arrays"):
+        reading.read_inputs(tmp_path / "new.npz", (), 2)

@@ -36,9 +36,7 @@ def examples(output, dtype, *, one_hot=False):
 def assert_close_per_leaf(ours, reference, tolerance):
     """‖ours − reference‖ ≤ tolerance ‖reference‖ for each leaf: a small leaf is not excused by a large one."""
     chex.assert_trees_all_equal_shapes_and_dtypes(ours, reference)
-    for (path, mine), theirs in zip(
-        jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(reference), strict=True
-    ):
+    for (path, mine), theirs in zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(reference), strict=True):
         scale = np.linalg.norm(np.asarray(theirs, np.float64))
         error = np.linalg.norm(np.asarray(mine, np.float64) - np.asarray(theirs, np.float64))
         assert error <= tolerance * scale, f"{jax.tree_util.keystr(path)}: {error / scale:.1e}"
@@ -177,9 +175,7 @@ def test_class_numbers_and_one_hot_targets_are_the_same(cost):
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_class_number_out_of_range_gives_nan_and_not_another_class(label):
     net = MLP((4, 3), output="softmax")
-    J, grads = mlp_jax.loss_and_grad(
-        net, mlp_jax.init(net, jax.random.key(0)), jnp.ones((2, 4)), jnp.array([0, label])
-    )
+    J, grads = mlp_jax.loss_and_grad(net, mlp_jax.init(net, jax.random.key(0)), jnp.ones((2, 4)), jnp.array([0, label]))
     assert np.isnan(J)
     assert np.isnan(grads[0].W).any()
 
@@ -288,9 +284,7 @@ def test_a_numpy_coefficient_does_not_change_dtypes():
 
 
 def test_each_layer_has_the_unit_and_the_parameters_of_its_place():
-    net = MLP(
-        (2, 3, 4, 5, 1), hidden=("tanh", "relu", "softplus"), output="sigmoid", bias=(True, False, True, True)
-    )
+    net = MLP((2, 3, 4, 5, 1), hidden=("tanh", "relu", "softplus"), output="sigmoid", bias=(True, False, True, True))
     params = mlp_jax.init(net, jax.random.key(0), bias=0.2)
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     h = np.tanh(x @ np.asarray(params[0].W) + np.asarray(params[0].b))
@@ -340,9 +334,7 @@ def test_shapes_are_refused_and_not_broadcast(output, x, y, weights, message):
 
 def test_class_numbers_must_be_integers():
     net = MLP((4, 3), output="softmax")
-    with pytest.raises(
-        ValueError, match=re.escape("must be integers, got float32 of shape (2,); pass y.astype(int)")
-    ):
+    with pytest.raises(ValueError, match=re.escape("must be integers, got float32 of shape (2,); pass y.astype(int)")):
         mlp_jax.loss(net, mlp_jax.init(net, jax.random.key(0)), jnp.ones((2, 4)), jnp.ones(2))
 
 

@@ -13,13 +13,14 @@ from numpy.testing import assert_allclose
 from safetensors.numpy import load_file
 
 import mlp_jax
-from mlp_jax.training import checkpoint, data, strict_yaml
+from mlp_jax.training import checkpoint, data, reading
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import Config
 from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
 from mlp_jax.training.loop import train
 from mlp_jax.training.progress import Reporter
+from mlp_jax.training.run_directory import RunDirectory
 from mlp_jax.training.step import shuffled_batches
 from mlp_jax.training.trainer import Trainer
 
@@ -103,7 +104,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
     assert read_metrics(run)[-1]["validation"] == summary["results"]["validation"]
 
     weights = load_file(run / "weights.safetensors")  # numpy alone can use it
-    table = data.read(config.data)
+    table = reading.read(config.data)
     h = (table.x - weights["inputs.mean"]) / weights["inputs.scale"]
     h = np.maximum(h @ weights["layers.0.W"] + weights["layers.0.b"], 0)
     z = h @ weights["layers.1.W"] + weights["layers.1.b"]
@@ -189,9 +190,10 @@ def test_every_optimizer_trains_and_its_state_is_kept(name, tmp_path):
             "decay_steps": 40}  # fmt: skip
     config = iris(optimizer={"name": name, "learning_rate": rate}, training__epochs=2)
     train(config, tmp_path / "run")
-    trainer = Trainer(config, data.prepare(config))
+    prepared = data.prepare(config)
+    trainer = Trainer(config, prepared)
     initial = trainer.initial_state()
-    state, epochs = checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", like=initial)
+    state, epochs = checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", initial, prepared)
     assert epochs == 2
     chex.assert_trees_all_equal_shapes_and_dtypes(state, initial)
     expected = initial
@@ -307,18 +309,59 @@ def test_a_run_directory_that_cannot_be_written(tmp_path):
         train(iris(), tmp_path / "file")
 
 
-def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}], ids=str)
+def test_a_full_disk_loses_nothing(options, tmp_path, monkeypatch):
     train(iris(training__epochs=2), tmp_path / "run")
-    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="cannot write the run directory .*: No space left on device"):
-        train(iris(training__epochs=4), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
-    assert not list((tmp_path / "run").glob(".*"))
+        train(iris(training__epochs=4), tmp_path / "run", **options)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
+def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monkeypatch):
+    train(iris(), tmp_path / "run")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+
+    def interrupted(trainer, state):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "compile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(iris(seed=1), tmp_path / "run", overwrite=True)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
+def test_fewer_epochs_than_were_run_are_refused(tmp_path):
+    train(iris(), tmp_path / "run")
+    with pytest.raises(InputError, match=r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"):
+        train(iris(training__epochs=2), tmp_path / "run", resume=True)
+
+
+def points(tmp_path, x, y, **network):
+    np.savez(tmp_path / "points.npz", x=x, y=y)
+    source = {"source": "npz", "path": tmp_path / "points.npz"}
+    return iris(data=source, network={"widths": (x.shape[1], y.shape[-1]), **network})
+
+
+def test_a_run_does_not_go_on_with_data_that_have_changed(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.zeros((50, 1))
+    train(points(tmp_path, x, y), tmp_path / "run")
+    with pytest.raises(InputError, match=r"points.npz has changed since this run was trained"):
+        train(points(tmp_path, x + 1, y), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("dtype", ["int64", ">i4", "uint64", "float64"])
+def test_whole_numbers_as_targets_of_a_regression(dtype, tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.full((50, 1), 2_000_000_000)
+    config = points(tmp_path, x, y.astype(dtype) * (1 if dtype == ">i4" else 2))
+    values = Trainer(config, data.prepare(config)).parts["train"].y
+    assert values.dtype == jnp.float32
+    assert (values == (2e9 if dtype == ">i4" else 4e9)).all()
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b""], ids=["cut", "empty"])
@@ -333,11 +376,15 @@ def test_a_damaged_checkpoint_is_refused(damage, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     train(iris(), tmp_path / "run")
     other = iris(network__widths=(4, 9, 3))
-    trainer = Trainer(other, data.prepare(other))
+    prepared = data.prepare(other)
+    state = Trainer(other, prepared).initial_state()
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
-        checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", like=trainer.initial_state())
+        checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", state, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
-    with pytest.raises(InputError, match="has no array 'layers.2.W'; it belongs to another network"):
+    narrow = build_network(iris(network__widths=(4, 7, 3)).network)
+    with pytest.raises(InputError, match=r"belongs to another network: params\[0\].W must have shape \(4, 7\)"):
+        checkpoint.load_weights(tmp_path / "run" / "weights.safetensors", narrow)
+    with pytest.raises(InputError, match="has no 'layers.2.W'; it belongs to another network"):
         checkpoint.load_weights(tmp_path / "run" / "weights.safetensors", wider)
 
 
@@ -356,9 +403,6 @@ def test_regression_metrics_are_in_the_original_units(tmp_path):
 
 
 def test_a_run_directory_without_a_run(tmp_path):
-    strict_yaml.write({}, tmp_path / "other.yaml")
-    from mlp_jax.training.run_directory import RunDirectory
-
     with pytest.raises(InputError, match="holds no run: it has no config.yaml"):
         RunDirectory(tmp_path).load_config()
 

@@ -351,9 +351,7 @@ def require_fit(net: MLP, params: Params) -> None:
 
 def _as_widths(widths: Any) -> tuple[int, ...]:
     entries = tuple(widths) if isinstance(widths, Iterable) else ()
-    whole = all(
-        isinstance(width, Integral) and not isinstance(width, bool) and int(width) >= 1 for width in entries
-    )
+    whole = all(isinstance(width, Integral) and not isinstance(width, bool) and int(width) >= 1 for width in entries)
     if len(entries) < 2 or not whole:
         raise ValueError(f"widths must be at least two whole numbers of at least 1, got {widths}")
     return tuple(int(width) for width in entries)

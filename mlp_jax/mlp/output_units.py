@@ -62,9 +62,7 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
     n, k = z.shape
     if output == "softmax" and y.shape == (n,):
         if not jnp.issubdtype(y.dtype, jnp.integer):
-            raise ValueError(
-                f"class numbers y must be integers, got {y.dtype} of shape {y.shape}; pass y.astype(int)"
-            )
+            raise ValueError(f"class numbers y must be integers, got {y.dtype} of shape {y.shape}; pass y.astype(int)")
         if y.dtype.itemsize < 4:
             y = y.astype(jnp.int32)  # uint8 cannot hold the number of 300 classes
         valid = (y >= 0) & (y < k)
@@ -78,9 +76,7 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
 def _wrong_shape(output: str, got: tuple[int, ...], z: tuple[int, ...]) -> str:
     n, k = z
     required = f"{(n, k)}" if output != "softmax" else f"({n},) of class numbers or {(n, k)} of probabilities"
-    message = (
-        f"targets y of a network with {k} {output} output{'s' * (k != 1)} must have shape {required}, got {got}"
-    )
+    message = f"targets y of a network with {k} {output} output{'s' * (k != 1)} must have shape {required}, got {got}"
     if got == (n,):
         return f"{message}; for one target per example pass y[:, None]" if k == 1 else message
     if got == (n, 1) and output == "softmax":

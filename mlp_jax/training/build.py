@@ -7,6 +7,7 @@ import optax
 from mlp_jax.mlp.network import MLP
 from mlp_jax.mlp.penalties import L1, L2, Penalty
 from mlp_jax.training import config
+from mlp_jax.training.errors import InputError
 
 
 def build_network(network: config.Network) -> MLP:
@@ -22,13 +23,20 @@ def build_network(network: config.Network) -> MLP:
 
 
 def build_optimizer(optimizer: Any) -> optax.GradientTransformation:
-    """The optax optimizer of an `optimizer` section, with its schedule."""
+    """The optax optimizer of an `optimizer` section, with its schedule.
+
+    Raises:
+        InputError: optax refuses the combination of arguments.
+    """
     arguments = _given(optimizer, without="name")
     rate = optimizer.learning_rate
-    if isinstance(rate, config.Section):
-        schedule = getattr(optax, rate.schedule)  # type: ignore[attr-defined]
-        arguments["learning_rate"] = schedule(**_given(rate, without="schedule"))
-    transformation: optax.GradientTransformation = getattr(optax, optimizer.name)(**arguments)
+    try:
+        if isinstance(rate, config.Section):
+            schedule = getattr(optax, rate.schedule)  # type: ignore[attr-defined]
+            arguments["learning_rate"] = schedule(**_given(rate, without="schedule"))
+        transformation: optax.GradientTransformation = getattr(optax, optimizer.name)(**arguments)
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"optimizer: optax refuses these arguments together: {error}") from None
     return transformation
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mlp_jax.mlp.network import MLP, Layer, Params
+from mlp_jax.mlp.network import MLP, Layer, Params, require_fit
 from mlp_jax.training.data import Prepared, Scaling
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.files import write_atomically
@@ -24,6 +24,7 @@ class Model(NamedTuple):
     targets: Scaling
     input_names: tuple[str, ...]
     target_names: tuple[str, ...]
+    data: str  # fingerprint of the examples that it was trained on
 
 
 def save_weights(path: Path, params: Params, prepared: Prepared) -> None:
@@ -37,7 +38,11 @@ def save_weights(path: Path, params: Params, prepared: Prepared) -> None:
     for what, scaling in (("inputs", prepared.inputs), ("targets", prepared.targets)):
         tensors |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
     table = prepared.table
-    notes = {"input_names": table.input_names, "target_names": table.target_names}
+    notes = {
+        "input_names": table.input_names,
+        "target_names": table.target_names,
+        "data": prepared.fingerprint,
+    }
     write_atomically(path, _as_bytes(tensors, notes))
 
 
@@ -53,26 +58,29 @@ def load_weights(path: Path, net: MLP) -> Model:
             Layer(tensors[f"layers.{k}.W"], tensors[f"layers.{k}.b"] if bias else None)
             for k, bias in enumerate(net.bias)
         )
-        inputs, targets = (
-            Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets")
-        )
+        require_fit(net, params)
+        inputs, targets = (Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets"))
+        names = tuple(notes["input_names"]), tuple(notes["target_names"])
+        return Model(params, inputs, targets, *names, notes["data"])
     except KeyError as error:
-        raise InputError(f"{path} has no array {error}; it belongs to another network") from None
-    return Model(params, inputs, targets, tuple(notes["input_names"]), tuple(notes["target_names"]))
+        raise InputError(f"{path} has no {error}; it belongs to another network") from None
+    except ValueError as error:
+        raise InputError(f"{path} belongs to another network: {error}") from None
 
 
-def save_checkpoint(path: Path, state: State, epoch: int) -> None:
+def save_checkpoint(path: Path, state: State, epoch: int, prepared: Prepared) -> None:
     """Write the state after so many epochs: all that is needed to go on, since shuffling is by the seed."""
-    write_atomically(path, _as_bytes(_by_path(state), {"epoch": epoch}))
+    write_atomically(path, _as_bytes(_by_path(state), {"epoch": epoch, "data": prepared.fingerprint}))
 
 
-def load_checkpoint(path: Path, like: State) -> tuple[State, int]:
+def load_checkpoint(path: Path, like: State, prepared: Prepared) -> tuple[State, int]:
     """Read a state of the structure, shapes and dtypes of `like`, and after how many epochs it was saved.
 
     Raises:
-        InputError: no such file, a damaged one, or one of another network or optimizer.
+        InputError: no such file, a damaged one, or one of other data, another network or optimizer.
     """
     tensors, notes = _read(path)
+    require_same_data(notes.get("data"), prepared)
     expected = _by_path(like)
     for name in sorted(expected.keys() | tensors.keys()):
         found, needed = _kind(tensors.get(name)), _kind(expected.get(name))
@@ -80,6 +88,15 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, int]:
             raise InputError(f"{path} does not fit this configuration: {name} is {found}, needed is {needed}")
     leaves = [jax.numpy.asarray(tensors[name]) for name in expected]
     return jax.tree.unflatten(jax.tree.structure(like), leaves), notes["epoch"]
+
+
+def require_same_data(fingerprint: Any, prepared: Prepared) -> None:
+    """Raise an InputError unless these are the examples that a run was trained on."""
+    if fingerprint != prepared.fingerprint:
+        raise InputError(
+            f"{prepared.table.name} has changed since this run was trained: which of its examples were for "
+            "training cannot be known any more. Use `mlp-jax predict` for new data, or train anew"
+        )
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
@@ -107,5 +124,5 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise InputError(f"cannot read {path}: no such file") from None
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
-    except KeyError:
+    except (KeyError, ValueError):
         raise InputError(f"{path} was not written by mlp_jax") from None

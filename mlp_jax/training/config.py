@@ -4,6 +4,7 @@ Precedence, lowest first: the defaults below, the file, `--set KEY=VALUE` in the
 coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infinity are refused.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +30,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Index = Annotated[int, Field(ge=0)]
 
 HiddenUnit = Literal["relu", "sigmoid", "tanh", "softplus", "linear"]
 OutputUnit = Literal["linear", "sigmoid", "softmax"]
@@ -58,11 +60,12 @@ class Split(Section):
     test: Fraction = 0.15
     seed: Seed = 0
 
-    @model_validator(mode="after")
-    def _something_left(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation + test must be below 1, got {self.validation} + {self.test}")
-        return self
+    @field_validator("test")
+    @classmethod
+    def _something_left(cls, test: float, info: ValidationInfo) -> float:
+        if info.data.get("validation", 0) + test >= 1:
+            raise ValueError(f"validation + test must be below 1, got {info.data['validation']} + {test}")
+        return test
 
 
 class _Data(Section):
@@ -83,6 +86,13 @@ class CSVData(_Data):
     source: Literal["csv"]
     path: Path = Field(strict=False)
     target: _one_or_each(str)  # type: ignore[valid-type]
+
+    @field_validator("target")
+    @classmethod
+    def _different(cls, target: Any) -> Any:
+        if isinstance(target, tuple) and len(set(target)) != max(1, len(target)):
+            raise ValueError(f"must name one column or several different ones; got {list(target)}")
+        return target
 
 
 class NPZData(_Data):
@@ -161,42 +171,37 @@ def _variants(tag: str, table: dict[str, dict[str, Any]], base: type[Section] = 
     return Annotated[union, Field(discriminator=tag)]
 
 
-_Required = (float, ...)
 _Steps = (Count, ...)
-_WarmUp = {"init_value": _Required, "peak_value": _Required, "warmup_steps": _Steps}
+_Rate = (NotNegative, ...)
+_Part = Annotated[float, Field(gt=0, lt=1)]
+_WarmUp: dict[str, Any] = {"init_value": _Rate, "peak_value": _Rate, "warmup_steps": _Steps}
+_Decay: dict[str, Any] = {
+    "transition_steps": _Steps, "decay_rate": (Positive, ...), "transition_begin": Index,
+    "staircase": bool, "end_value": NotNegative,
+}  # fmt: skip
+_OneCycle: dict[str, Any] = {
+    "transition_steps": _Steps, "peak_value": _Rate,
+    "pct_start": _Part, "div_factor": Positive, "final_div_factor": Positive,
+}  # fmt: skip
+_Slope: dict[str, Any] = {
+    "init_value": _Rate, "end_value": _Rate, "transition_steps": _Steps, "transition_begin": Index,
+}  # fmt: skip
 
 # optax's schedules by their names and arguments; they count optimizer steps, not epochs.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine_decay_schedule": {
-        "init_value": _Required, "decay_steps": _Steps, "alpha": float, "exponent": float,
+        "init_value": _Rate, "decay_steps": _Steps, "alpha": NotNegative, "exponent": Positive,
     },
-    "cosine_onecycle_schedule": {
-        "transition_steps": _Steps, "peak_value": _Required,
-        "pct_start": float, "div_factor": float, "final_div_factor": float,
-    },
-    "exponential_decay": {
-        "init_value": _Required, "transition_steps": _Steps, "decay_rate": _Required,
-        "transition_begin": int, "staircase": bool, "end_value": float,
-    },
-    "linear_onecycle_schedule": {
-        "transition_steps": _Steps, "peak_value": _Required,
-        "pct_start": float, "pct_final": float, "div_factor": float, "final_div_factor": float,
-    },
-    "linear_schedule": {
-        "init_value": _Required, "end_value": _Required, "transition_steps": _Steps, "transition_begin": int,
-    },
-    "polynomial_schedule": {
-        "init_value": _Required, "end_value": _Required, "power": _Required, "transition_steps": _Steps,
-        "transition_begin": int,
-    },
+    "cosine_onecycle_schedule": _OneCycle,
+    "exponential_decay": {"init_value": _Rate, **_Decay},
+    "linear_onecycle_schedule": {**_OneCycle, "pct_final": _Part},
+    "linear_schedule": _Slope,
+    "polynomial_schedule": {**_Slope, "power": (Positive, ...)},
     "warmup_constant_schedule": _WarmUp,
     "warmup_cosine_decay_schedule": {
-        **_WarmUp, "decay_steps": _Steps, "end_value": float, "exponent": float,
+        **_WarmUp, "decay_steps": _Steps, "end_value": NotNegative, "exponent": Positive,
     },
-    "warmup_exponential_decay_schedule": {
-        **_WarmUp, "transition_steps": _Steps, "decay_rate": _Required,
-        "transition_begin": int, "staircase": bool, "end_value": float,
-    },
+    "warmup_exponential_decay_schedule": {**_WarmUp, **_Decay},
 }  # fmt: skip
 
 LearningRate: Any = Annotated[
@@ -206,27 +211,29 @@ LearningRate: Any = Annotated[
 
 _Adam = {"b1": Fraction, "b2": Fraction, "eps": NotNegative}
 _AdamRoot = {**_Adam, "eps_root": NotNegative}
-_Decay = {"weight_decay": NotNegative}
+_WeightDecay = {"weight_decay": NotNegative}
 _Nesterov = {"nesterov": bool}
 
 # optax's optimizers by their names and arguments; every one of them takes learning_rate.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adabelief": {**_AdamRoot, **_Nesterov},
-    "adadelta": {"rho": Fraction, "eps": NotNegative, **_Decay},
+    "adadelta": {"rho": Fraction, "eps": NotNegative, **_WeightDecay},
     "adagrad": {"initial_accumulator_value": NotNegative, "eps": NotNegative},
     "adam": {**_AdamRoot, **_Nesterov},
     "adamax": _Adam,
-    "adamaxw": {**_Adam, **_Decay},
-    "adamw": {**_AdamRoot, **_Decay, **_Nesterov},
-    "adan": {"b1": Fraction, "b2": Fraction, "b3": Fraction, "eps": NotNegative, "eps_root": NotNegative, **_Decay},
+    "adamaxw": {**_Adam, **_WeightDecay},
+    "adamw": {**_AdamRoot, **_WeightDecay, **_Nesterov},
+    "adan": {"b1": Fraction, "b2": Fraction, "b3": Fraction, "eps": NotNegative, **_WeightDecay},
     "amsgrad": _AdamRoot,
     "fromage": {"min_norm": NotNegative},
-    "lamb": {**_AdamRoot, **_Decay},
-    "lars": {**_Decay, "trust_coefficient": NotNegative, "eps": NotNegative, "momentum": Fraction, **_Nesterov},
-    "lion": {"b1": Fraction, "b2": Fraction, **_Decay},
+    "lamb": {**_AdamRoot, **_WeightDecay},
+    "lars": {
+        "trust_coefficient": NotNegative, "eps": NotNegative, "momentum": Fraction, **_WeightDecay, **_Nesterov,
+    },
+    "lion": {"b1": Fraction, "b2": Fraction, **_WeightDecay},
     "nadam": _AdamRoot,
-    "nadamw": {**_AdamRoot, **_Decay},
-    "novograd": {**_AdamRoot, **_Decay},
+    "nadamw": {**_AdamRoot, **_WeightDecay},
+    "novograd": {**_AdamRoot, **_WeightDecay},
     "radam": {**_AdamRoot, "threshold": NotNegative, **_Nesterov},
     "rmsprop": {
         "decay": Fraction, "eps": NotNegative, "initial_scale": NotNegative, "centered": bool,
@@ -238,14 +245,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 class _Optimizer(Section):
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
+    @field_validator("nesterov", check_fields=False)
+    @classmethod
+    def _nesterov_has_momentum(cls, nesterov: bool | None, info: ValidationInfo) -> bool | None:
         # optax would ignore it in silence; its other optimizers have a momentum by default
-        if getattr(self, "name", "") in ("sgd", "rmsprop"):
-            values = self.model_dump()
-            if values["nesterov"] and values["momentum"] is None:
-                raise ValueError("nesterov: true needs a momentum, such as momentum: 0.9")
-        return self
+        if nesterov and info.data.get("name") in ("sgd", "rmsprop") and info.data.get("momentum") is None:
+            raise ValueError("nesterov: true needs a momentum, such as momentum: 0.9")
+        return nesterov
 
 
 Optimizer: Any = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
@@ -267,14 +273,15 @@ class Config(Section):
     optimizer: Optimizer
     training: Training
 
-    @model_validator(mode="after")
-    def _targets_are_quantities(self) -> Self:
-        if self.data.standardize_targets and self.network.output != "linear":
+    @field_validator("network")
+    @classmethod
+    def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
+        if "data" in info.data and info.data["data"].standardize_targets and network.output != "linear":
             raise ValueError(
-                f"data.standardize_targets needs network.output: linear, got {self.network.output}, "
+                f"data.standardize_targets needs network.output: linear, got {network.output}, "
                 "whose targets are classes or probabilities"
             )
-        return self
+        return network
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -309,5 +316,5 @@ def as_values(config: Config) -> dict[str, Any]:
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
-    files = {key: folder / value.expanduser() for key, value in config.data if isinstance(value, Path)}
+    files = {key: folder / os.path.expanduser(value) for key, value in config.data if isinstance(value, Path)}
     return config.model_copy(update={"data": config.data.model_copy(update=files)})

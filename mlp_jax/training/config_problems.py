@@ -61,7 +61,7 @@ def _message(detail: Any, root: Record) -> str:
         return "this key is missing"
     if kind in ("literal_error", "union_tag_invalid"):
         known = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
-        word = context.get("tag", got)
+        word = got.get(context["discriminator"].strip("'")) if "discriminator" in context else got
         return f"must be one of {', '.join(known)}; got {word!r}{_did_you_mean(word, known)}"
     if kind == "value_error":
         return str(context["error"])
@@ -71,7 +71,7 @@ def _message(detail: Any, root: Record) -> str:
 
 
 def _did_you_mean(word: Any, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if isinstance(word, str) else []
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 

@@ -1,5 +1,6 @@
 """Examples ready for training: fitted to the network, split, standardised by the training part."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class Prepared(NamedTuple):
     inputs: Scaling
     targets: Scaling
     table: Table
+    fingerprint: str  # of the examples as they were read
 
 
 def prepare(config: Config) -> Prepared:
@@ -63,7 +65,9 @@ def prepare(config: Config) -> Prepared:
         part: Examples(inputs.apply(x), targets.apply(y) if config.data.standardize_targets else y)
         for part, (x, y) in parts.items()
     }
-    return Prepared(standardised, inputs, targets, table)
+    for part in standardised.values():
+        _require_representable(part, config.network.dtype, table)
+    return Prepared(standardised, inputs, targets, table, _fingerprint(table))
 
 
 def fit_to_network(table: Table, network: Network) -> Table:
@@ -91,6 +95,11 @@ def fit_to_network(table: Table, network: Network) -> Table:
         raise InputError(
             f"{table.name}: target {y[bad]} of example {bad[0]} (counted from 0) is not in [0, 1], "
             f"as a {network.output} output needs"
+        )
+    if network.output == "softmax" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
+        raise InputError(
+            f"{table.name}: the targets of example {bad[0]} (counted from 0) sum to {y[bad].sum():g}; softmax "
+            "outputs need probabilities that sum to 1; for classes that do not exclude each other use sigmoid"
         )
     return table
 
@@ -132,11 +141,32 @@ def _class_numbers(y: Array, k: int, name: str) -> Array:
     return y.astype(np.int32)
 
 
+def _fingerprint(table: Table) -> str:
+    digest = hashlib.sha256()
+    for values in (table.x, table.y):
+        digest.update(np.ascontiguousarray(values, np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _require_representable(examples: Examples, dtype: str, table: Table) -> None:
+    # bfloat16, which numpy lacks, has the range of float32
+    smaller = "float64" if dtype == "float64" else "float32"
+    for what, values in (("input", examples.x), ("target", examples.y)):
+        with np.errstate(over="ignore"):
+            bad = first_true(~np.isfinite(np.asarray(values).astype(smaller)))
+        if bad:
+            raise InputError(
+                f"{table.name}: {what} column {bad[-1]} (counted from 0) has a value or a spread outside the range "
+                f"of {smaller}; rescale it"
+            )
+
+
 def _scaling(values: Array, wanted: bool) -> Scaling:
     shape = values.shape[1:]
     if not wanted:
         return Scaling(np.zeros(shape), np.ones(shape))
-    deviation = values.std(axis=0, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     # A constant column has no scale of its own; rounding can leave it a tiny deviation.
-    constant = values.min(axis=0) == values.max(axis=0)
-    return Scaling(values.mean(axis=0, dtype=np.float64), np.where(constant, 1.0, deviation))
+    constant = (values.min(axis=0) == values.max(axis=0)) | (deviation == 0)
+    return Scaling(mean, np.where(constant, 1.0, np.where(np.isfinite(deviation), deviation, np.nan)))

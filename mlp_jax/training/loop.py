@@ -2,6 +2,8 @@
 
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,54 +52,80 @@ def train(
     directory = RunDirectory(run_dir)
     _require_free(directory, config, resume, overwrite)
     prepared = data.prepare(config)
-    trainer = Trainer(config, prepared)
-    state, done = trainer.initial_state(), 0
-    if resume and directory.checkpoint.exists():
-        state, done = checkpoint.load_checkpoint(directory.checkpoint, like=state)
-        directory.save_config(config)
-    else:
-        directory.start(config)
-    trainer.compile(state)
+    with _out_of_memory_explained(), reporter(config.training.epochs) as report:
+        trainer = Trainer(config, prepared)
+        state, done = trainer.initial_state(), 0
+        goes_on = resume and directory.checkpoint.exists()
+        if goes_on:
+            state, done = checkpoint.load_checkpoint(directory.checkpoint, state, prepared)
+            _require_more_epochs(done, config, directory)
+        trainer.compile(state)
+        if goes_on:
+            directory.save_config(config)
+        else:
+            directory.start(config)
+        run = Run(directory, prepared, trainer, state, done, started)
+        report.start(done, trainer.size)
+        try:
+            run.train(report)
+        except TrainingDiverged as error:
+            run.finish("diverged")
+            raise TrainingDiverged(f"{error}. The weights after epoch {run.done} are in {directory.weights}") from None
+        except KeyboardInterrupt:
+            run.finish("interrupted")
+            raise TrainingInterrupted(f"stopped after {run.done} of {config.training.epochs} epochs") from None
+        return run.finish("finished")
 
-    def finish(status: str) -> dict[str, Any]:
-        now = time.perf_counter()
-        seconds = {"compile": trainer.compile_seconds, "training": now - training, "all": now - started}
-        _keep(directory, state, done, prepared)
-        summary = _summary(trainer, state, done, status, seconds)
-        directory.save_summary(summary)
-        return summary
 
-    training = kept = time.perf_counter()
-    try:
-        with (
-            directory.open_metrics(done) as metrics,
-            reporter(config.training.epochs, done, trainer.size) as report,
-        ):
-            latest, step = state, done * trainer.steps
-            while done < config.training.epochs:
+class Run:
+    """A training under way: the last state at the end of an epoch, and where it is kept."""
+
+    def __init__(
+        self, directory: RunDirectory, prepared: Prepared, trainer: Trainer, state: State, done: int, started: float
+    ) -> None:
+        self.directory = directory
+        self.prepared = prepared
+        self.trainer = trainer
+        self.state = state
+        self.done = done
+        self.started = started
+        self.training_started = self.kept = time.perf_counter()
+
+    def train(self, report: Reporter) -> None:
+        """Run the epochs that are left."""
+        trainer, epochs = self.trainer, self.trainer.config.training.epochs
+        latest, step = self.state, self.done * trainer.steps
+        with self.directory.writing(), self.directory.open_metrics(self.done) as metrics:
+            while self.done < epochs:
                 latest, step, records = trainer.advance(latest, step)
                 for record in records:
-                    directory.log(metrics, record)
+                    self.directory.log(metrics, record)
                     report.after_epoch(record["epoch"], record)
                 if records:  # the call ended with an epoch
-                    state, done = latest, records[-1]["epoch"]
+                    self.state, self.done = latest, records[-1]["epoch"]
                 report.within_epoch(step / trainer.steps)
-                if time.perf_counter() - kept > _SECONDS_BETWEEN_CHECKPOINTS:
-                    _keep(directory, state, done, prepared)
-                    kept = time.perf_counter()
-    except TrainingDiverged as error:
-        finish("diverged")
-        raise TrainingDiverged(f"{error}. The weights after epoch {done} are in {directory.weights}") from None
-    except KeyboardInterrupt:
-        finish("interrupted")
-        raise TrainingInterrupted(f"stopped after {done} of {config.training.epochs} epochs") from None
-    return finish("finished")
+                if time.perf_counter() - self.kept > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self.keep()
 
+    def keep(self) -> None:
+        """Write the checkpoint and the weights."""
+        with self.directory.writing():
+            checkpoint.save_checkpoint(self.directory.checkpoint, self.state, self.done, self.prepared)
+            checkpoint.save_weights(self.directory.weights, self.state.params, self.prepared)
+        self.kept = time.perf_counter()
 
-def _keep(directory: RunDirectory, state: State, done: int, prepared: Prepared) -> None:
-    with directory.writing():
-        checkpoint.save_checkpoint(directory.checkpoint, state, done)
-        checkpoint.save_weights(directory.weights, state.params, prepared)
+    def finish(self, status: str) -> dict[str, Any]:
+        """Keep what was done, evaluate it, and write the summary."""
+        now = time.perf_counter()
+        seconds = {
+            "compile": self.trainer.compile_seconds,
+            "training": now - self.training_started,
+            "all": now - self.started,
+        }
+        self.keep()
+        summary = _summary(self.trainer, self.state, self.done, status, seconds)
+        self.directory.save_summary(summary)
+        return summary
 
 
 def _require_dtype(dtype: str) -> None:
@@ -123,6 +151,25 @@ def _require_free(directory: RunDirectory, config: Config, resume: bool, overwri
             f"{directory.path} holds a run of another configuration: {differences}. "
             "Only training.epochs may change on --resume"
         )
+
+
+def _require_more_epochs(done: int, config: Config, directory: RunDirectory) -> None:
+    if done > config.training.epochs:
+        raise InputError(
+            f"the run in {directory.path} has {done} epochs; training.epochs is {config.training.epochs}. "
+            f"Set it to {done} or more to go on"
+        )
+
+
+@contextmanager
+def _out_of_memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"network.widths, batch_size or the data need more memory than there is: {reason}") from None
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,13 +10,15 @@ from mlp_jax.mlp import network
 from mlp_jax.mlp.network import MLP, Params, Tape
 from mlp_jax.training.data import Examples
 
+# accuracy: the fraction of right classes (a probability of at least ½ for sigmoid). rmse: the root mean squared
+# error in the original units; r2: the coefficient of determination; both averaged over the outputs.
+METRICS = {"linear": ("rmse", "r2"), "sigmoid": ("accuracy",), "softmax": ("accuracy",)}
+
 _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 
 
 @partial(jax.jit, static_argnames="net")
-def evaluate(
-    net: MLP, params: Params, examples: Examples, target_scale: Any
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) -> tuple[jax.Array, ...]:
     """The cost and the metrics on a set of examples.
 
     Args:
@@ -26,14 +28,11 @@ def evaluate(
         target_scale: (k,), by which the targets were divided.
 
     Returns:
-        The total cost J, and the metrics by name: for softmax and sigmoid outputs `accuracy`, the fraction of
-        right classes (a probability of at least ½ for sigmoid); for linear outputs `rmse`, the root mean
-        squared error in the original units, and `r2`, the coefficient of determination, averaged over the
-        outputs.
+        The total cost J, then the metrics `METRICS[net.output]`, scalars.
     """
     tape = last_layer(net, params, examples.x)
     J = network.total_cost(net, params, tape, examples.y)
-    return J, _metrics(net, tape.h[-1], examples.y, target_scale)
+    return J, *_metrics(net, tape.h[-1], examples.y, target_scale)
 
 
 def last_layer(net: MLP, params: Params, x: Any) -> Tape:
@@ -47,16 +46,15 @@ def last_layer(net: MLP, params: Params, x: Any) -> Tape:
     return Tape(a=(z,), h=(y_hat,))
 
 
-def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> dict[str, jax.Array]:
+def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> tuple[jax.Array, ...]:
     if net.output == "softmax":
         classes = y if y.ndim == 1 else y.argmax(axis=1)
-        return {"accuracy": jnp.mean(y_hat.argmax(axis=1) == classes)}
+        return (jnp.mean(y_hat.argmax(axis=1) == classes),)
     if net.output == "sigmoid":
-        return {"accuracy": jnp.mean((y_hat >= 0.5) == (y >= 0.5))}
+        return (jnp.mean((y_hat >= 0.5) == (y >= 0.5)),)
     if y_hat.dtype.itemsize < 4:  # a mean of squares wants more digits than bfloat16 has
         y_hat, y = y_hat.astype(jnp.float32), y.astype(jnp.float32)
     squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
-    return {
-        "rmse": jnp.mean(jnp.sqrt(squared_error) * target_scale),
-        "r2": jnp.mean(1 - squared_error / jnp.var(y, axis=0)),
-    }
+    rmse = jnp.mean(jnp.sqrt(squared_error) * target_scale)
+    r2 = jnp.mean(1 - squared_error / jnp.var(y, axis=0))
+    return rmse, r2

@@ -9,9 +9,12 @@ from typing import Any, Self
 class Reporter:
     """Shows nothing; the base of those that do. Used as a context around the training."""
 
-    def __init__(self, epochs: int, done: int, examples: int) -> None:
-        """Of `epochs`, `done` were run before; an epoch has so many examples."""
+    def __init__(self, epochs: int) -> None:
+        """Of a training of so many epochs in all."""
         self.epochs = epochs
+
+    def start(self, done: int, examples: int) -> None:
+        """Compilation is over; so many epochs were done before, and one has so many examples."""
         self.first = done
         self.examples = examples
         self.started = time.perf_counter()
@@ -60,9 +63,14 @@ class LiveBar(Reporter):
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("", total=self.epochs, completed=self.first, text="compiling", rate=0)
+        self._task = self._bar.add_task("", total=self.epochs, text="compiling", rate=0)
         self._bar.start()
         return self
+
+    def start(self, done: int, examples: int) -> None:
+        """Show that training has begun."""
+        super().start(done, examples)
+        self._show(completed=done, text="training")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()

@@ -6,8 +6,11 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 import csv
 import math
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +54,7 @@ def read(data: Data) -> Table:
             arrays = load_numpy(data.path)
             table = Table(str(data.path), _member(arrays, data.x, data.path), _member(arrays, data.y, data.path))
         case NPYData():
-            table = Table(str(data.x), load_numpy(data.x), load_numpy(data.y))
+            table = Table(f"{data.x} with {data.y}", load_numpy(data.x), load_numpy(data.y))
     _check(table)
     return table
 
@@ -64,16 +67,16 @@ def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
     Raises:
         InputError: the file is missing or malformed, or columns are missing.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() in (".npy", ".npz"):
         x = load_numpy(path)
     else:
-        header, x = read_csv_file(path)
-        if names:
-            missing = [name for name in names if name not in header]
-            if missing:
-                more = f" and {len(missing) - 5} more" * (len(missing) > 5)
-                raise InputError(f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}")
-            x = x[:, [header.index(name) for name in names]]
+        header = _header(path)
+        missing = [name for name in names if name not in header]
+        if missing:
+            more = f" and {len(missing) - 5} more" * (len(missing) > 5)
+            raise InputError(f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}")
+        x = _read_columns(path, header, names or tuple(header))
+    _require_real(f"the inputs of {path}", x)
     if x.ndim != 2 or x.shape[1] != width:
         raise InputError(f"{path} has shape {x.shape}; the network needs (n, {width})")
     if bad := first_true(~np.isfinite(x)):
@@ -81,41 +84,20 @@ def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
     return x
 
 
-def read_csv_file(path: Path) -> tuple[list[str], Array]:
-    """The header and the numbers (n, columns) of a CSV file.
-
-    Raises:
-        InputError: no such file, no header, no rows, or a cell that is no finite number, with line and column.
-    """
-    header = _header(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without rows
-            numbers = np.loadtxt(
-                path, delimiter=",", skiprows=1, ndmin=2, comments=None, quotechar='"', encoding="utf-8-sig"
-            )
-    except ValueError as error:
-        _require_numbers(path, header)
-        raise InputError(f"{path}: {error}") from None
-    if numbers.size == 0:
-        raise InputError(f"{path} has a header but no rows")
-    if numbers.shape[1] != len(header) or not np.isfinite(numbers).all():
-        _require_numbers(path, header)
-    return header, numbers
-
-
 def load_numpy(path: Path) -> Any:
-    """An array, or the archive of arrays of a .npz file; pickled objects are refused.
+    """An array, or a dict of the arrays of a .npz file; pickled objects are refused.
 
     Raises:
         InputError: no such file, or not a numpy file of plain arrays.
     """
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or 'not a numpy file'}") from None
-    except (ValueError, EOFError):
-        raise InputError(f"cannot read {path}: not a numpy file of plain arrays") from None
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(f"cannot read {path}: damaged, or not a numpy file of plain arrays ({error})") from None
 
 
 def _read_sklearn(name: str) -> Table:
@@ -138,28 +120,17 @@ def _read_csv(data: CSVData) -> Table:
     targets = data.target if isinstance(data.target, tuple) else (data.target,)
     for target in targets:
         if target not in header:
-            hint = "; are its columns separated by commas?" if len(header) == 1 else ""
-            raise InputError(
-                f"{data.path} has no column {target!r} (data.target); it has {', '.join(header)}{hint}"
-            )
+            hint = "; are its columns separated by commas?" if ";" in header[0] or "\t" in header[0] else ""
+            raise InputError(f"{data.path} has no column {target!r} (data.target); it has {', '.join(header)}{hint}")
     inputs = tuple(name for name in header if name not in targets)
     if not inputs:
-        raise InputError(
-            f"{data.path} has no column besides the target {', '.join(targets)}: nothing to learn from"
-        )
-    _, numbers = read_csv_file(data.path)
-    columns = [[header.index(name) for name in names] for names in (inputs, targets)]
-    return Table(str(data.path), numbers[:, columns[0]], numbers[:, columns[1]], inputs, targets)
+        raise InputError(f"{data.path} has no column besides the target {', '.join(targets)}: nothing to learn from")
+    numbers = _read_columns(data.path, header, inputs + targets)
+    return Table(str(data.path), numbers[:, : len(inputs)], numbers[:, len(inputs) :], inputs, targets)
 
 
 def _header(path: Path) -> list[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = [name.strip() for name in next(csv.reader(file), [])]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read {path}: not text in UTF-8") from None
+    header = [name.strip() for name in next(_rows(path), (0, []))[1]]
     if not any(header):
         raise InputError(f"{path} is empty: a CSV file needs a header and rows")
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -170,47 +141,93 @@ def _header(path: Path) -> list[str]:
     return header
 
 
-def _require_numbers(path: Path, header: list[str]) -> None:
+def _read_columns(path: Path, header: list[str], names: tuple[str, ...]) -> Array:
+    """The numbers (n, len(names)) of these columns; numpy is fast, and where it fails we look for the cell."""
+    lines = next(_rows(path))[0]  # of the header, and blank ones before it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without rows
+            numbers = np.loadtxt(
+                path,
+                delimiter=",",
+                skiprows=lines,
+                ndmin=2,
+                comments=None,
+                quotechar='"',
+                encoding="utf-8-sig",
+                usecols=[header.index(name) for name in names],
+            )
+    except ValueError as error:
+        _require_numbers(path, header, names)
+        raise InputError(f"{path}: {error}") from None
+    if numbers.size == 0:
+        raise InputError(f"{path} has a header but no rows")
+    if not np.isfinite(numbers).all() or _some_row_is_longer(path, header):
+        _require_numbers(path, header, names)
+    return numbers
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, each with the number of its last line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            yield from ((reader.line_num, row) for row in reader if row)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {path}: not text in UTF-8") from None
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+def _some_row_is_longer(path: Path, header: list[str]) -> bool:
+    """Whether some line has more cells than the header: numpy does not look at columns that are not wanted."""
+    with path.open("rb") as file:
+        return any(line.count(b",") >= len(header) for line in file)
+
+
+def _require_numbers(path: Path, header: list[str], names: tuple[str, ...]) -> None:
     """Find the first cell that makes a CSV file unusable, and say where it is."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        next(reader)
-        for row in filter(None, reader):
-            place = f"{path}:{reader.line_num}"
-            if len(row) != len(header):
-                raise InputError(f"{place}: {len(row)} cells; the header has {len(header)}")
-            for name, cell in zip(header, row, strict=True):
-                if not _is_number(cell):
-                    raise InputError(f"{place}: column {name!r}: {cell!r} is not a number")
-                if not math.isfinite(float(cell)):
-                    raise InputError(f"{place}: column {name!r}: {cell!r} is not a finite number")
+    rows = _rows(path)
+    next(rows)
+    for line, row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{path}:{line}: {len(row)} cells; the header has {len(header)}")
+        cells = dict(zip(header, row, strict=True))
+        for name in names:
+            if not _is_number(cells[name]):
+                raise InputError(f"{path}:{line}: column {name!r}: {cells[name]!r} is not a number")
+            if not math.isfinite(float(cells[name])):
+                raise InputError(f"{path}:{line}: column {name!r}: {cells[name]!r} is not a finite number")
 
 
 def _is_number(cell: str) -> bool:
+    """Whether numpy, too, reads it as one: Python's float also takes 1_000 and digits of other scripts."""
     try:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell
 
 
-def _member(arrays: Any, key: str, path: Path) -> Array:
-    names = getattr(arrays, "files", None)
-    if names is None:
+def _member(arrays: Any, key: str, path: Path) -> Any:
+    if not isinstance(arrays, dict):
         raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
-    if key not in names:
-        raise InputError(f"{path} has no array {key!r}; it has {', '.join(names)}")
-    try:
-        member: Array = arrays[key]
-    except ValueError:
-        raise InputError(f"{path}: the array {key!r} holds Python objects, not numbers") from None
-    return member
+    if key not in arrays:
+        raise InputError(f"{path} has no array {key!r}; it has {', '.join(arrays)}")
+    return arrays[key]
+
+
+def _require_real(what: str, values: Any) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        found = values.dtype if isinstance(values, np.ndarray) else "several arrays"
+        raise InputError(f"{what} must be an array of real numbers, got {found}")
 
 
 def _check(table: Table) -> None:
     for what, values in (("inputs", table.x), ("targets", table.y)):
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
-            raise InputError(f"the {what} of {table.name} must be an array of real numbers")
+        _require_real(f"the {what} of {table.name}", values)
     if table.x.ndim != 2:
         fix = "; save x[:, None]" if table.x.ndim == 1 else ""
         raise InputError(f"the inputs of {table.name} have shape {table.x.shape}; they must be (n, d){fix}")

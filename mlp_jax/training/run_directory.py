@@ -38,21 +38,22 @@ class RunDirectory:
         return self.config.exists()
 
     def start(self, config: Config) -> None:
-        """Make the folder for a new run, removing the files of a run that was there.
+        """Make the folder for a new run; the files of a run that was there go once it is known to be writable.
 
         Raises:
             InputError: the folder cannot be written.
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
+            self.save_config(config)
             for file in (self.summary, self.checkpoint, self.weights, self.metrics):
                 file.unlink(missing_ok=True)
-            self.save_config(config)
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with self.writing():
-            strict_yaml.write(configuration.as_values(config), self.config)
+            text = strict_yaml.as_text(configuration.as_values(config))
+            write_atomically(self.config, text.encode())
 
     def load_config(self) -> Config:
         """Read the resolved configuration.
@@ -73,8 +74,8 @@ class RunDirectory:
     def open_metrics(self, epochs: int) -> TextIO:
         """Open `metrics.jsonl` for the lines that follow those of so many epochs; drop what stands beyond."""
         with self.writing():
-            lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
-            write_atomically(self.metrics, "".join(lines[:epochs]).encode())
+            lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+            write_atomically(self.metrics, b"".join(lines[:epochs]))
             return self.metrics.open("a", buffering=1)
 
     def log(self, file: TextIO, record: dict[str, Any]) -> None:
@@ -89,7 +90,8 @@ class RunDirectory:
             yield
         except OSError as error:
             raise InputError(
-                f"cannot write the run directory {self.path}: {error.strerror}; name another with --run-dir"
+                f"cannot write the run directory {self.path}: {error.strerror}; what it held is as it was. "
+                "Name another with --run-dir"
             ) from None
 
 

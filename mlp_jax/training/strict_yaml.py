@@ -4,20 +4,25 @@ In YAML 1.2 `1e-3` is a number and `off` is a string. Refused here: a key given 
 a Python object, and an alias.
 """
 
+import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mlp_jax.training.errors import InputError
 
 KeyPath = tuple[str | int, ...]
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
+_PLAIN_TAGS = {
+    ScalarNode: {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")},
+    SequenceNode: {"tag:yaml.org,2002:seq"},
+    MappingNode: {"tag:yaml.org,2002:map"},
+}
 
 
 class Document:
@@ -71,6 +76,8 @@ class Document:
             raise InputError(f"{place_of(mark.line + 1 if mark else 1)}: not YAML: {error.problem}") from None
         except YAMLError as error:
             raise InputError(f"{place_of(1)}: not YAML: {error}".splitlines()[0]) from None
+        except RecursionError:
+            raise InputError(f"{place_of(1)}: nested too deeply") from None
         if node is None:
             self._places[path] = place_of(1)
             return None
@@ -78,7 +85,7 @@ class Document:
 
     def _plain(self, node: Node, path: KeyPath, place_of: PlaceOf) -> Any:
         self._places.setdefault(path, place_of(node.start_mark.line + 1))
-        if node.tag not in _PLAIN_TAGS:
+        if node.tag not in _PLAIN_TAGS[type(node)]:
             return self._refuse(path, f"the tag {node.tag} is refused: a configuration holds plain values")
         if node in self._seen:
             return self._refuse(path, "an alias is refused: write the value out")
@@ -87,13 +94,19 @@ class Document:
             return self._mapping(node, path, place_of)
         if isinstance(node, SequenceNode):
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
-        return YAML(typ="safe", pure=True).constructor.construct_object(node)
+        try:
+            return YAML(typ="safe", pure=True).constructor.construct_object(node)
+        except (ValueError, KeyError):  # !!int abc, or an integer of thousands of digits
+            return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
     def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(key_node.value)
             place = place_of(key_node.start_mark.line + 1)
+            if not isinstance(key_node, ScalarNode):
+                self._refuse(path, f"a key must be a name, at {place}")
+                continue
+            key = str(key_node.value)
             if key in values:
                 self._refuse((*path, key), f"this key is given twice, the second time at {place}")
                 continue
@@ -117,18 +130,22 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Document:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"cannot read the configuration {path}: it is not text in UTF-8") from None
+    if text.startswith("%"):
+        raise InputError(f"{path}:1: a YAML directive is refused: a configuration is YAML 1.2")
     document = Document(text, lambda line: f"{path}:{line}")
-    if not isinstance(document.values, dict) and not document.problems:
-        raise InputError(f"{path}: a configuration is a mapping of keys to values, got {document.values!r}")
+    if not isinstance(document.values, dict):
+        found = document.problems[0][1] if document.problems else f"got {document.values!r}"
+        raise InputError(f"{path}: a configuration is a mapping of keys to values; {found}")
     for assignment in overrides:
         document.set(assignment)
     return document
 
 
-def write(values: dict[str, Any], path: Path) -> None:
-    """Write plain values as YAML, in the order in which they stand."""
+def as_text(values: dict[str, Any]) -> str:
+    """Plain values as YAML, in the order in which they stand."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(values, file)
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()

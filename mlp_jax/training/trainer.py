@@ -1,6 +1,7 @@
 """The training program of a configuration, called a quarter of a second at a time."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import Config
 from mlp_jax.training.data import Examples, Prepared
 from mlp_jax.training.errors import TrainingDiverged
-from mlp_jax.training.metrics import evaluate
+from mlp_jax.training.metrics import METRICS, evaluate
 from mlp_jax.training.step import Outcome, State, initial_state, run_steps, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
@@ -39,7 +40,9 @@ class Trainer:
         self.size = len(prepared.parts["train"].x)
         self.steps = -(-self.size // config.training.batch_size)
         self.compile_seconds = 0.0
-        self._target_scale = jnp.asarray(prepared.targets.scale, jnp.float32)
+        self._target_scale = jnp.asarray(
+            prepared.targets.scale, jnp.float64 if config.network.dtype == "float64" else jnp.float32
+        )
         rows = self.steps * config.training.batch_size
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // rows))
         self._steps_per_call = 1
@@ -48,7 +51,7 @@ class Trainer:
     def initial_state(self) -> State:
         """The state before the first step."""
         network = self.config.network
-        return initial_state(
+        state = initial_state(
             self.net,
             self.optimizer,
             np.uint32(self.config.seed),
@@ -56,6 +59,7 @@ class Trainer:
             bias=network.initial_bias,
             dtype=network.dtype,
         )
+        return jax.block_until_ready(state)  # if there is not memory enough, fail here
 
     def compile(self, state: State) -> None:
         """Compile the training program, by taking no step."""
@@ -93,7 +97,11 @@ class Trainer:
 
     def evaluate(self, params: Params, part: str) -> dict[str, float]:
         """Cost and metrics on one part of the data."""
-        return _by_name(*jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale)))
+        return self._by_name(jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale)))
+
+    def _by_name(self, results: Sequence[Any]) -> dict[str, float]:
+        names = ("loss", *METRICS[self.net.output])
+        return {name: float(value) for name, value in zip(names, results, strict=True)}
 
     def _run_steps(self, state: State, epoch: int, first: int, stop: int) -> tuple[State, Outcome]:
         batches = np.zeros((self._epochs_per_call, self.steps, self.config.training.batch_size), np.int32)
@@ -133,13 +141,15 @@ class Trainer:
     def _records(self, outcome: Outcome, epoch: int, first: int, stop: int) -> list[dict[str, Any]]:
         batch_size = self.config.training.batch_size
         sizes = [batch_size] * (self.steps - 1) + [self.size - batch_size * (self.steps - 1)]
-        records = []
+        records: list[dict[str, Any]] = []
         for e in range(-(-stop // self.steps)):
             taken = slice(max(first - e * self.steps, 0), stop - e * self.steps)
             self._costs[taken] = outcome.costs[e, taken]
             if stop >= (e + 1) * self.steps:
                 loss = float(np.average(self._costs, weights=sizes))
-                records.append({"epoch": epoch + e + 1, "loss": loss, **_validation_after(e, outcome)})
+                records.append({"epoch": epoch + e + 1, "loss": loss})
+                if outcome.validation is not None:
+                    records[-1]["validation"] = self._by_name([values[e] for values in outcome.validation])
         return records
 
 
@@ -151,18 +161,7 @@ def _first_not_finite(outcome: Outcome, first: int, stop: int) -> int | None:
     return None if outcome.finite else stop - 1
 
 
-def _validation_after(e: int, outcome: Outcome) -> dict[str, Any]:
-    if outcome.validation is None:
-        return {}
-    J, metrics = outcome.validation
-    return {"validation": _by_name(J[e], {name: values[e] for name, values in metrics.items()})}
-
-
-def _by_name(J: Any, metrics: dict[str, Any]) -> dict[str, float]:
-    return {"loss": float(J), **{name: float(value) for name, value in metrics.items()}}
-
-
 def _on_device(examples: Examples, config: Config) -> Examples:
     dtype = config.network.dtype
-    y = examples.y if examples.y.dtype.kind == "i" else jnp.asarray(examples.y, dtype)
-    return Examples(jnp.asarray(examples.x, dtype), jnp.asarray(y))
+    are_classes = examples.y.ndim == 1
+    return Examples(jnp.asarray(examples.x, dtype), jnp.asarray(examples.y, None if are_classes else dtype))
