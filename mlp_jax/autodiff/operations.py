@@ -148,31 +148,40 @@ broadcast_to = Operation("broadcast_to", jnp.broadcast_to, (lambda g, out, x, sh
 # --- products: C = A B has the rules ∇_A = G Bᵀ and ∇_B = Aᵀ G (section 6.5.6) -----------------------
 
 
-def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any) -> Any:
+def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
     if b.ndim == 1:
         return g[..., None] @ b[None]
     if a.ndim == 1:
         return (b @ g[..., None])[..., 0]
-    return g @ b.mT
+    return matmul(g, b.mT, out_sharding=_layout(a)) if a.ndim == b.ndim == 2 else g @ b.mT
 
 
-def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any) -> Any:
+def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
     if a.ndim == 1:
         return a * g if b.ndim == 1 else a[:, None] @ g[..., None, :]
     if b.ndim == 1:
         return (a.mT @ g[..., None])[..., 0]
-    return a.mT @ g
+    return matmul(a.mT, g, out_sharding=_layout(b)) if a.ndim == b.ndim == 2 else a.mT @ g
 
 
-matmul = Operation("matmul", jnp.matmul, (_matmul_rule_a, _matmul_rule_b))
+def _layout(x: Any) -> Any:
+    """How x lies on a mesh with explicit axes: there, a product over a sharded axis must be told its result's layout.
+
+    A gradient lies as its input does. None on other meshes, where the compiler decides, and on none at all.
+    """
+    sharding = jax.typeof(x).sharding
+    return sharding if jax.sharding.AxisType.Explicit in sharding.mesh.axis_types else None
+
+
+matmul: Operation = Operation("matmul", jnp.matmul, (_matmul_rule_a, _matmul_rule_b))
 
 # Algorithm 6.3, "a ← b + W h", for rows that are examples: h (n, n_in), W (n_in, n_out), b (n_out,).
 affine = Operation(
     "affine",
     lambda h, W, b: h @ W + jnp.expand_dims(b, 0),
     (
-        lambda g, out, h, W, b: g @ W.mT,
-        lambda g, out, h, W, b: h.mT @ g,
+        lambda g, out, h, W, b: _matmul_rule_a(g, out, h, W),
+        lambda g, out, h, W, b: _matmul_rule_b(g, out, h, W),
         lambda g, out, h, W, b: g,
     ),
 )

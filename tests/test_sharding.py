@@ -1,0 +1,32 @@
+"""Data parallelism on a mesh of four CPU devices, in a process of its own: JAX counts its devices once."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+import jax, numpy as np, mlp_jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+jax.config.update("jax_num_cpu_devices", 4)
+net = mlp_jax.MLP((4, 5, 3), output="softmax", penalty=mlp_jax.L2(0.1))
+params = mlp_jax.init(net, jax.random.key(0))
+x, y = np.random.default_rng(0).normal(size=(8, 4)).astype("float32"), np.arange(8) % 3
+alone = mlp_jax.loss_and_grad(net, params, x, y)
+mesh = jax.make_mesh((4,), ("examples",), axis_types=(AxisType[sys.argv[1]],))
+with jax.set_mesh(mesh):
+    rows = [jax.device_put(part, NamedSharding(mesh, P("examples"))) for part in (x, y)]
+    everywhere = jax.device_put(params, NamedSharding(mesh, P()))
+    together = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)(net, everywhere, *rows)
+    assert together[1][0].W.sharding.is_equivalent_to(everywhere[0].W.sharding, 2)
+for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+"""
+
+
+@pytest.mark.parametrize("axes", ["Auto", "Explicit"])
+def test_gradients_of_examples_that_are_spread_over_devices(axes):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, axes], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
