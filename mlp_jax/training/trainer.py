@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp_jax.mlp.network import Params
 from mlp_jax.training.build import build_network, build_optimizer
@@ -45,6 +46,8 @@ class Trainer:
         )
         rows = self.steps * config.training.batch_size
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // rows))
+        self._table = np.zeros((self._epochs_per_call, self.steps, config.training.batch_size), np.int32)
+        self._table_of: tuple[int, int] | None = None
         self._steps_per_call = 1
         self._costs = np.zeros(self.steps)  # of the epoch that is under way
 
@@ -104,9 +107,6 @@ class Trainer:
         return {name: float(value) for name, value in zip(names, results, strict=True)}
 
     def _run_steps(self, state: State, epoch: int, first: int, stop: int) -> tuple[State, Outcome]:
-        batches = np.zeros((self._epochs_per_call, self.steps, self.config.training.batch_size), np.int32)
-        for e in range(-(-stop // self.steps)):
-            batches[e] = shuffled_batches(self.config.seed, epoch + e, self.size, self.config.training.batch_size)
         after, outcome = run_steps(
             self.net,
             self.optimizer,
@@ -114,11 +114,21 @@ class Trainer:
             self.parts["train"],
             self.parts.get("validation"),
             self._target_scale,
-            batches,
+            self._batches(epoch, -(-stop // self.steps)),
             first,
             stop,
         )
         return after, jax.device_get(outcome)
+
+    def _batches(self, epoch: int, count: int) -> NDArray[np.int32]:
+        """A table for as many epochs as a call can have, filled for `count`; a long epoch needs it several times."""
+        if self._table_of != (epoch, count):
+            self._table_of = (epoch, count)
+            for e in range(count):
+                self._table[e] = shuffled_batches(
+                    self.config.seed, epoch + e, self.size, self.config.training.batch_size
+                )
+        return self._table
 
     def _next_stop(self, epoch: int, first: int) -> int:
         """Where to stop, at the end of an epoch if one is near enough, never beyond the last."""
