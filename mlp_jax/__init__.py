@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlp_jax import autodiff
     from mlp_jax.mlp.network import MLP, Layer, Tape, backward, forward, init, loss, loss_and_grad, predict
     from mlp_jax.mlp.penalties import L1, L2
 
@@ -17,6 +18,7 @@ __all__ = [
     "MLP",
     "Layer",
     "Tape",
+    "autodiff",
     "backward",
     "forward",
     "init",
@@ -29,5 +31,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlp_jax' has no attribute {name!r}")
+    if name == "autodiff":
+        return import_module("mlp_jax.autodiff")
     home = "penalties" if name in ("L1", "L2") else "network"
     return getattr(import_module(f"mlp_jax.mlp.{home}"), name)

@@ -20,7 +20,7 @@ Source: Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 6.2.2, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -50,8 +50,8 @@ class Operation:
     """
 
     name: str
-    f: Callable[..., Any]
-    bprop: Rule | tuple[Rule | None, ...]
+    f: Callable[..., Any] = field(repr=False)
+    bprop: Rule | tuple[Rule | None, ...] = field(repr=False)
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         return self.f(*inputs, **attributes)
