@@ -1,7 +1,5 @@
 """`python -m mlp_jax` is the command `mlp-jax`."""
 
-import sys
+from mlp_jax.cli import run
 
-from mlp_jax.cli import main
-
-sys.exit(main())
+run()

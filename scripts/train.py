@@ -3,7 +3,8 @@
 
 import sys
 
-from mlp_jax.cli import main
+from mlp_jax.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.argv.insert(1, "train")
+    run()
