@@ -5,8 +5,9 @@
 
 Microseconds a training step: the trainer's own loop, with shuffling, validation, metrics and progress, after
 compilation; a plain Python loop that shuffles with numpy and calls a jitted jax + optax step; scikit-learn's
-MLPClassifier. Then seconds of the whole process, from the shell: `mlp-jax train` with a warm compilation cache
-beside a script that trains the same network on the same data with scikit-learn.
+MLPClassifier. Then Algorithm 6.4 against jax.grad of the same cost, each jitted. Then seconds of the whole process,
+from the shell: `mlp-jax train` with a warm compilation cache beside a script that trains the same network on the
+same data with scikit-learn.
 
 Runs are interleaved; each figure is a median, each ratio the median over rounds with its range.
 """
@@ -103,6 +104,25 @@ def sklearn_fit(config: Config) -> float:
     return time.perf_counter() - started
 
 
+def gradient(function: Callable[..., Any], widths: tuple[int, ...], n: int) -> Callable[[], float]:
+    """Seconds of a jitted cost and gradient, a median over calls."""
+    net = mlp_jax.MLP(widths, output="softmax", penalty=mlp_jax.L2(1e-4))
+    params = mlp_jax.init(net, jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (n, widths[0]))
+    y = jax.random.randint(jax.random.key(2), (n,), 0, widths[-1])
+    compiled = jax.jit(function, static_argnums=0).lower(net, params, x, y).compile()
+
+    def run() -> float:
+        times = []
+        for _ in range(100):
+            started = time.perf_counter()
+            jax.block_until_ready(compiled(params, x, y))
+            times.append(time.perf_counter() - started)
+        return median(times)
+
+    return run
+
+
 def steps(config: Config) -> int:
     """Training steps of the whole run."""
     examples = len(data.prepare(config).parts["train"].x)
@@ -132,7 +152,7 @@ def compare(title: str, unit: float, runs: dict[str, Callable[[], float]]) -> No
 
 
 def main() -> None:
-    """Print the machine and both tables."""
+    """Print the machine and the tables."""
     warnings.simplefilter("ignore", ConvergenceWarning)
     device = jax.devices()[0]
     print(f"{os.cpu_count()} cores {platform.machine()}, {device.device_kind}, Python {platform.python_version()}, "
@@ -147,6 +167,15 @@ def main() -> None:
             "scikit-learn": lambda: sklearn_fit(config),
         },
     )
+    for widths, n in (((64, 32, 10), 32), ((784, 512, 512, 10), 128)):
+        compare(
+            f"µs a cost and gradient, {'-'.join(map(str, widths))}, batch {n}",
+            1e-6,
+            {
+                "mlp_jax.loss_and_grad": gradient(mlp_jax.loss_and_grad, widths, n),
+                "jax.value_and_grad(mlp_jax.loss)": gradient(jax.value_and_grad(mlp_jax.loss, argnums=1), widths, n),
+            },
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = ["-m", "mlp_jax", "train", str(CONFIG), "--run-dir", f"{folder}/run", "--overwrite"]
         script = SKLEARN_SCRIPT.format(epochs=config.training.epochs)

@@ -193,6 +193,44 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     assert f"epoch {done + 1}/{done + 1}" in resumed.stderr
 
 
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.6, 1.0])
+def test_ctrl_c_while_starting_stops_at_once(delay, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "mlp_jax",
+        "train",
+        str(CONFIGS / "digits.yaml"),
+        "--set",
+        "training.epochs=100000",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 or delay == 0.1  # Python itself may not have started by then
+    assert "Traceback" not in errors or delay == 0.1
+    assert not (tmp_path / "runs").exists() or "of 100000 epochs" in errors
+
+
+def test_a_disk_that_fills_up_during_training(tmp_path):
+    command = [sys.executable, "-m", "mlp_jax", "train", str(CONFIGS / "xor.yaml"), "--set", "training.epochs=3000"]
+    small_files_only = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *command]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    done = subprocess.run(small_files_only, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("mlp-jax: cannot write the run directory runs/xor: File too large")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_is_not_replaced_by_its_own_run(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text((CONFIGS / "reference.yaml").read_text())
+    for option in ("--overwrite", "--resume"):
+        fails("train", "config.yaml", "--run-dir", ".", option, cwd=tmp_path)
+    assert config.read_text() == (CONFIGS / "reference.yaml").read_text()
+
+
 def test_output_into_a_closed_pipe(digits):
     folder, _ = digits
     np.save(folder / "many.npy", np.zeros((20000, 64)))
@@ -220,12 +258,20 @@ def test_the_training_script(tmp_path):
 
 
 def test_the_set_up_script_refuses_an_unusable_python(tmp_path):
-    environment = {**os.environ, "PYTHON": "/bin/false", "VENV": str(tmp_path / "venv")}
+    environment = {**os.environ, "PYTHON": "/bin/false", "MLP_JAX_VENV": str(tmp_path / "venv")}
     script = ROOT / "scripts" / "run"
     done = subprocess.run([script, "true"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "PYTHON=/bin/false is not a Python of 3.11 or newer" in done.stderr
     assert not (tmp_path / "venv").exists()
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "thesis.txt").write_text("mine")
+    done = subprocess.run(
+        [script, "true"], env={**environment, "PYTHON": sys.executable}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "was not made by scripts/run: remove it, or name another folder" in done.stderr
+    assert (tmp_path / "venv" / "thesis.txt").read_text() == "mine"
     usage = subprocess.run([script], env=environment, capture_output=True, text=True)
     assert usage.returncode == 2
     assert "scripts/run pytest" in usage.stdout

@@ -1,6 +1,7 @@
 """A run from its configuration: it learns, compiles once, repeats, stops on NaN, and goes on where it stopped."""
 
 import json
+import signal
 from pathlib import Path
 
 import chex
@@ -228,9 +229,9 @@ def test_training_goes_on_where_it_ended(tmp_path):
 class StopAfter(Reporter):
     """Presses Ctrl-C when training is under way."""
 
-    def within_epoch(self, done):
+    def advanced(self, done, records):
         if done >= 1:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_keeps_what_was_done(tmp_path):
@@ -279,6 +280,24 @@ def test_a_cost_that_is_not_finite_names_epoch_and_step():
         one_epoch(trainer, trainer.initial_state(), 0)
 
 
+def test_a_parameter_that_becomes_infinite_while_the_cost_is_finite(tmp_path):
+    def update(grads, count, params=None):  # from step 18 on, the first bias is −inf: its relu is dead
+        bias = jnp.where(count >= 17, -jnp.inf, 0.0)
+        zeros = jax.tree.map(jnp.zeros_like, grads)
+        return (zeros[0]._replace(b=zeros[0].b.at[0].set(bias)), *zeros[1:]), count + 1
+
+    config = iris(training__epochs=9, network={"widths": (4, 8, 3), "output": "softmax"})
+    trainer = Trainer(config, data.prepare(config))
+    trainer.optimizer = optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
+    trainer._steps_per_call = 1000
+    state, step, records = trainer.advance(trainer.initial_state(), 0)
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    trainer._steps_per_call = 1000
+    with pytest.raises(TrainingDiverged, match="a parameter became NaN or infinite in epoch 3, step 7 of 7"):
+        trainer.advance(state, step)
+
+
 def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
     run = tmp_path / "run"
     train(iris(), run)
@@ -292,6 +311,16 @@ def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
     train(iris(seed=1, training__epochs=1), run, overwrite=True)
     assert len(read_metrics(run)) == 1
     assert (run / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "metrics.jsonl", "config.yaml"])
+def test_files_of_others_with_the_names_of_ours_are_not_replaced(name, tmp_path):
+    (tmp_path / name).write_text("mine: 1")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="holds a run|holds no run"):
+            train(iris(), tmp_path, resume=resume)
+    assert (tmp_path / name).read_text() == "mine: 1"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_bad_data_leave_an_existing_run_as_it_was(tmp_path):

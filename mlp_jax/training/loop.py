@@ -1,8 +1,10 @@
 """A whole run: read the data, train, keep what was done, evaluate, and write the summary."""
 
 import platform
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -51,8 +53,8 @@ def train(
     _require_dtype(config.network.dtype)
     directory = RunDirectory(run_dir)
     _require_free(directory, config, resume, overwrite)
-    prepared = data.prepare(config)
     with _out_of_memory_explained(), reporter(config.training.epochs) as report:
+        prepared = data.prepare(config)
         trainer = Trainer(config, prepared)
         state, done = trainer.initial_state(), 0
         goes_on = resume and directory.checkpoint.exists()
@@ -95,15 +97,20 @@ class Run:
         """Run the epochs that are left."""
         trainer, epochs = self.trainer, self.trainer.config.training.epochs
         latest, step = self.state, self.done * trainer.steps
-        with self.directory.writing(), self.directory.open_metrics(self.done) as metrics:
+        with (
+            self.directory.writing(),
+            self.directory.open_metrics(self.done) as metrics,
+            _interrupts_noted() as interrupted,
+        ):
             while self.done < epochs:
                 latest, step, records = trainer.advance(latest, step)
                 for record in records:
                     self.directory.log(metrics, record)
-                    report.after_epoch(record["epoch"], record)
                 if records:  # the call ended with an epoch
                     self.state, self.done = latest, records[-1]["epoch"]
-                report.within_epoch(step / trainer.steps)
+                report.advanced(step / trainer.steps, records)
+                if interrupted():
+                    raise KeyboardInterrupt
                 if time.perf_counter() - self.kept > _SECONDS_BETWEEN_CHECKPOINTS:
                     self.keep()
 
@@ -124,6 +131,9 @@ class Run:
         }
         self.keep()
         summary = _summary(self.trainer, self.state, self.done, status, seconds)
+        if status != "interrupted":  # which is to stop at once
+            parts = self.trainer.parts
+            summary["results"] = {part: self.trainer.evaluate(self.state.params, part) for part in parts}
         self.directory.save_summary(summary)
         return summary
 
@@ -136,7 +146,7 @@ def _require_dtype(dtype: str) -> None:
 
 
 def _require_free(directory: RunDirectory, config: Config, resume: bool, overwrite: bool) -> None:
-    if not directory.holds_a_run() or overwrite:
+    if directory.is_free() or overwrite:
         return
     if not resume:
         raise InputError(
@@ -162,9 +172,31 @@ def _require_more_epochs(done: int, config: Config, directory: RunDirectory) -> 
 
 
 @contextmanager
+def _interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C be asked for between calls of the program; a second one is as before. On the main thread only."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _out_of_memory_explained() -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise InputError("the data need more memory than there is") from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -184,7 +216,6 @@ def _summary(trainer: Trainer, state: State, done: int, status: str, seconds: di
     return {
         "status": status,
         "epochs": done,
-        "results": {part: trainer.evaluate(state.params, part) for part in trainer.parts},
         "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "seconds": {what: round(value, 3) for what, value in seconds.items()},

@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+_SECONDS_OF_SILENCE = 30.0
+
 
 class Reporter:
     """Shows nothing; the base of those that do. Used as a context around the training."""
@@ -25,25 +27,35 @@ class Reporter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
-    def within_epoch(self, done: float) -> None:
-        """So many epochs are done, the last of them in part."""
+    def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
+        """So many epochs are done, the last perhaps in part; `records` are the metrics of those just completed."""
 
-    def after_epoch(self, done: int, record: dict[str, Any]) -> None:
-        """So many epochs are done; `record` is the last one's line of metrics."""
-
-    def _rate(self, done: float) -> float:
-        return (done - self.first) * self.examples / (time.perf_counter() - self.started)
+    def _rate(self, done: float) -> str:
+        examples = (done - self.first) * self.examples / (time.perf_counter() - self.started)
+        return f"{examples:,.0f} examples/s"
 
 
 class PlainLines(Reporter):
-    """About twenty lines for the whole run, to standard error."""
+    """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
 
-    def after_epoch(self, done: int, record: dict[str, Any]) -> None:
-        """Print a line, if it is this epoch's turn."""
+    def start(self, done: int, examples: int) -> None:
+        """Begin to count the time."""
+        super().start(done, examples)
+        self._printed = self.started
+
+    def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
+        """Print a line for each epoch whose turn it is, and after half a minute without one."""
         every = -(-self.epochs // 20)
-        if done % every == 0 or done in (1, self.epochs):
-            text = f"epoch {done}/{self.epochs}  {_in_words(record)}  {self._rate(done):,.0f} examples/s"
-            print(text, file=sys.stderr, flush=True)
+        for record in records:
+            epoch = record["epoch"]
+            if epoch % every == 0 or epoch in (1, self.epochs):
+                self._print(f"epoch {epoch}/{self.epochs}  {_in_words(record, 'validation')}  {self._rate(done)}")
+        if time.perf_counter() - self._printed > _SECONDS_OF_SILENCE:
+            self._print(f"epoch {done:.2f}/{self.epochs}  {self._rate(done)}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        self._printed = time.perf_counter()
 
 
 class LiveBar(Reporter):
@@ -53,41 +65,30 @@ class LiveBar(Reporter):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._shown = 0.0
         self._bar = Progress(
-            TextColumn("epoch"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[text]}"),
-            TextColumn("{task.fields[rate]:,.0f} examples/s"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("", total=self.epochs, text="compiling", rate=0)
+        self._task = self._bar.add_task("", total=self.epochs, text="compiling", rate="")
         self._bar.start()
         return self
 
     def start(self, done: int, examples: int) -> None:
         """Show that training has begun."""
         super().start(done, examples)
-        self._show(completed=done, text="training")
+        self._bar.update(self._task, completed=done, text="training")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
 
-    def within_epoch(self, done: float) -> None:
-        """Move the bar, at most ten times a second."""
-        if time.perf_counter() - self._shown > 0.1:
-            self._show(completed=done, rate=self._rate(done))
-
-    def after_epoch(self, done: int, record: dict[str, Any]) -> None:
-        """Move the bar and show the metrics, at most ten times a second, and at the end."""
-        if done == self.epochs or time.perf_counter() - self._shown > 0.1:
-            self._show(completed=done, rate=self._rate(done), text=_in_words(record))
-
-    def _show(self, **fields: Any) -> None:
-        self._bar.update(self._task, **fields)
-        self._shown = time.perf_counter()
+    def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
+        """Move the bar, and show the newest metrics."""
+        text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}
+        self._bar.update(self._task, completed=round(done, 2), rate=self._rate(done), **text)
 
 
 def reporter_for_terminal() -> type[Reporter]:
@@ -95,8 +96,8 @@ def reporter_for_terminal() -> type[Reporter]:
     return LiveBar if sys.stderr.isatty() else PlainLines
 
 
-def _in_words(record: dict[str, Any]) -> str:
+def _in_words(record: dict[str, Any], validation: str) -> str:
     words = [f"loss {record['loss']:.4g}"]
     for metric, value in list(record.get("validation", {}).items())[1:2]:
-        words.append(f"validation {metric} {value:.4f}")
+        words.append(f"{validation} {metric} {value:.4f}")
     return "  ".join(words)

@@ -33,9 +33,10 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.safetensors"
         self.summary = path / "summary.json"
 
-    def holds_a_run(self) -> bool:
-        """Whether a run was started here."""
-        return self.config.exists()
+    def is_free(self) -> bool:
+        """Whether none of the files of a run is there, whoever wrote it."""
+        files = (self.config, self.metrics, self.weights, self.checkpoint, self.summary)
+        return not any(file.exists() for file in files)
 
     def start(self, config: Config) -> None:
         """Make the folder for a new run; the files of a run that was there go once it is known to be writable.
@@ -61,8 +62,9 @@ class RunDirectory:
         Raises:
             InputError: there is no run here, or its configuration was damaged.
         """
-        if not self.holds_a_run():
-            raise InputError(f"{self.path} holds no run: it has no {self.config.name}")
+        for file in (self.config, self.metrics):
+            if not file.exists():
+                raise InputError(f"{self.path} holds no run: it has no {file.name}")
         return configuration.load(self.config)
 
     def save_summary(self, summary: dict[str, Any]) -> None:
@@ -90,8 +92,7 @@ class RunDirectory:
             yield
         except OSError as error:
             raise InputError(
-                f"cannot write the run directory {self.path}: {error.strerror}; what it held is as it was. "
-                "Name another with --run-dir"
+                f"cannot write the run directory {self.path}: {error.strerror}; name another with --run-dir"
             ) from None
 
 

@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
     Attributes:
         costs: J of each step, (E, S); 0 for steps not taken.
         validation: cost and metrics on the validation part after each epoch that was completed, (E,) each.
-        finite: whether all parameters are finite at the end.
+        finite: whether all parameters are finite after the steps of each epoch, (E,).
     """
 
     costs: jax.Array
@@ -105,11 +105,11 @@ def run_steps(
             updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
             return State(optax.apply_updates(params, updates), optimizer_state), costs.at[e, i].set(J)
 
-        state, costs, results = carry
+        state, costs, results, finite = carry
         last = jnp.minimum(stop - e * steps, steps)
         state, costs = jax.lax.fori_loop(jnp.maximum(first - e * steps, 0), last, step, (state, costs))
         results = jax.lax.cond(last == steps, evaluated, lambda *unchanged: unchanged[-1], e, state, results)
-        return state, costs, results
+        return state, costs, results, finite.at[e].set(_all_finite(state.params))
 
     def evaluated(e: jax.Array, state: State, results: Any) -> Any:
         now = evaluate_validation(state)
@@ -119,7 +119,10 @@ def run_steps(
         return validation and evaluate(net, state.params, validation, target_scale)
 
     results = jax.tree.map(lambda value: jnp.zeros(epochs, value.dtype), jax.eval_shape(evaluate_validation, state))
-    carry = (state, jnp.zeros((epochs, steps)), results)
-    state, costs, results = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, carry)
-    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+    carry = (state, jnp.zeros((epochs, steps)), results, jnp.ones(epochs, bool))
+    state, costs, results, finite = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, carry)
     return state, Outcome(costs, results, finite)
+
+
+def _all_finite(params: Params) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()

@@ -89,7 +89,7 @@ class Trainer:
         started = time.perf_counter()
         after, outcome = self._run_steps(state, epoch, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
-        bad = _first_not_finite(outcome, first, stop)
+        bad = self._first_not_finite(outcome, first, stop)
         if bad is not None:
             good = bad - bad % self.steps
             if good == 0:
@@ -140,6 +140,12 @@ class Trainer:
         at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
         self._steps_per_call = max(1, min(at_this_speed, 8 * steps))
 
+    def _first_not_finite(self, outcome: Outcome, first: int, stop: int) -> int | None:
+        """The first step whose J, or by which a parameter, is not finite; parameters are looked at after epochs."""
+        costs = first + np.flatnonzero(~np.isfinite(outcome.costs.ravel()[first:stop]))
+        parameters = np.minimum((np.flatnonzero(~outcome.finite) + 1) * self.steps, stop) - 1
+        return min([*costs.tolist(), *parameters.tolist()], default=None)
+
     def _fail(self, outcome: Outcome, epoch: int, step: int) -> None:
         J = outcome.costs[0, step]
         what = "a parameter became NaN or infinite" if np.isfinite(J) else f"the cost became {J}"
@@ -161,14 +167,6 @@ class Trainer:
                 if outcome.validation is not None:
                     records[-1]["validation"] = self._by_name([values[e] for values in outcome.validation])
         return records
-
-
-def _first_not_finite(outcome: Outcome, first: int, stop: int) -> int | None:
-    """The first step whose J, or after which a parameter, is not finite: for a parameter, found at the end."""
-    bad = first + np.flatnonzero(~np.isfinite(outcome.costs.ravel()[first:stop]))
-    if len(bad):
-        return int(bad[0])
-    return None if outcome.finite else stop - 1
 
 
 def _on_device(examples: Examples, config: Config) -> Examples:
