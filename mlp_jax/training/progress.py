@@ -31,8 +31,11 @@ class Reporter:
         """So many epochs are done, the last perhaps in part; `records` are the metrics of those just completed."""
 
     def _rate(self, done: float) -> str:
-        examples = (done - self.first) * self.examples / (time.perf_counter() - self.started)
-        return f"{examples:,.0f} examples/s"
+        rate = (done - self.first) * self.examples / (time.perf_counter() - self.started)
+        thousands = 0
+        while rate >= 1000 and thousands < 3:
+            rate, thousands = rate / 1000, thousands + 1
+        return f"{rate:.3g}{('', 'k', 'M', 'G')[thousands]} examples/s"
 
 
 class PlainLines(Reporter):
