@@ -75,14 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a network as a YAML file says")
+    train = commands.add_parser(
+        "train",
+        help="train a network as a YAML file says",
+        usage="mlp-jax train CONFIG [--set KEY=VALUE ...] [--run-dir DIR] [--resume | --overwrite]",
+    )
     train.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
     train.add_argument(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="override a key of the file, as in optimizer.learning_rate=0.05; may be repeated; "
+        help="override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
         "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
     )
     train.add_argument("--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)")

@@ -79,8 +79,10 @@ def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(digits):
 
 
 def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
-    changes = ["--set", "training.epochs=5", "--run-dir", "here"]
+    changes = ["--set", "training.epochs=5", "seed=1", "--set", "training.batch_size=64", "--run-dir", "here"]
     assert run("train", CONFIGS / "diabetes.yaml", *changes, cwd=tmp_path).returncode == 0
+    assert "seed: 1\n" in (tmp_path / "here" / "config.yaml").read_text()
+    assert "batch_size: 64\n" in (tmp_path / "here" / "config.yaml").read_text()
     np.save(tmp_path / "x.npy", np.zeros((3, 10)))
     values = np.array(run("predict", "here", "x.npy", cwd=tmp_path).stdout.split()[1:], float)
     assert values.shape == (3,)
