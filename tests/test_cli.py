@@ -169,17 +169,14 @@ def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path):
     assert "The weights after epoch 0 are in runs/diabetes/weights.safetensors" in message
 
 
+def start_a_long_run(folder):
+    changes = ["--set", "training.epochs=100000"]
+    command = [sys.executable, "-m", "mlp_jax", "train", str(CONFIGS / "digits.yaml"), *changes]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "mlp_jax",
-        "train",
-        str(CONFIGS / "digits.yaml"),
-        "--set",
-        "training.epochs=100000",
-    ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start_a_long_run(tmp_path)
     assert process.stderr.readline().startswith("epoch 1/")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -197,16 +194,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.6, 1.0])
 def test_ctrl_c_while_starting_stops_at_once(delay, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "mlp_jax",
-        "train",
-        str(CONFIGS / "digits.yaml"),
-        "--set",
-        "training.epochs=100000",
-    ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start_a_long_run(tmp_path)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
