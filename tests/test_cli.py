@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -185,7 +186,8 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
     assert "of 100000 epochs" in last
-    assert last.endswith(f"To go on: mlp-jax train {CONFIGS / 'digits.yaml'} --set training.epochs=100000 --resume")
+    again = ["mlp-jax", "train", str(CONFIGS / "digits.yaml"), "--set", "training.epochs=100000", "--resume"]
+    assert last.endswith(f"To go on: {shlex.join(again)}")
     done = int(last.split("stopped after ")[1].split()[0])
     assert 0 < done < 100000
     resumed = run("train", CONFIGS / "digits.yaml", "--set", f"training.epochs={done + 1}", "--resume", cwd=tmp_path)
@@ -224,7 +226,7 @@ def test_a_configuration_is_not_replaced_by_its_own_run(tmp_path):
 def test_output_into_a_closed_pipe(digits):
     folder, _ = digits
     np.save(folder / "many.npy", np.zeros((20000, 64)))
-    command = f"{sys.executable} -m mlp_jax predict runs/digits many.npy | head -1"
+    command = f"{shlex.quote(sys.executable)} -m mlp_jax predict runs/digits many.npy | head -1"
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
     assert done.stdout.startswith("class,")
     assert "Error" not in done.stderr
