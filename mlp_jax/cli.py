@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 1)
     except TrainingInterrupted as error:
         return _fail(f"{error}. To go on: {_command_to_resume(options)}", 130)
-    except OSError as error:  # all that we read and write but our own output has been handled
+    except OSError as error:
+        if error.filename is not None:
+            return _fail(f"cannot use {error.filename}: {error.strerror}", 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush succeeds
         if not isinstance(error, BrokenPipeError):  # as in `mlp-jax predict … | head`
             return _fail(f"cannot write the output: {error.strerror}", 2)

@@ -116,6 +116,7 @@ def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
         ),
         (("evaluate", "nowhere"), "mlp-jax: nowhere holds no run: it has no config.yaml"),
         (("predict", "nowhere", "new.csv"), "mlp-jax: nowhere holds no run"),
+        (("evaluate", "x" * 300), "x" * 300),
         (("frobnicate",), "invalid choice: 'frobnicate'"),
         ((), "the following arguments are required: COMMAND"),
     ],

@@ -96,7 +96,7 @@ training:
         ("optimizer.learning_rate=0", "must be greater than 0; got 0"),
         ("network.bias=off", "must be a valid boolean; got 'off'"),
         ("network.hidden=[relu, tanh]", "must be one value, or a list of 1 for these widths; got 2"),
-        ("network.widths=[64]", "at least 2 items"),
+        ("network.widths=[64]", "must have at least 2 entries; got (64,)"),
         ("network.widths=64", "must be a valid tuple; got 64"),
         ("network.penalty={l1: 1, l2: 1}", "give one of l2 and l1"),
         ("data.split={validation: 0.5, test: 0.5}", "validation + test must be below 1, got 0.5 + 0.5"),

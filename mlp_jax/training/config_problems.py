@@ -65,6 +65,8 @@ def _message(detail: Any, root: Record) -> str:
         return f"must be one of {', '.join(known)}; got {word!r}{_did_you_mean(word, known)}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} entries; got {got!r}"
     if kind in ("model_type", "model_attributes_type"):
         return f"must be a section with keys of its own; got {got!r}"
     return f"{detail['msg'].replace('Input should be', 'must be')}; got {got!r}"
