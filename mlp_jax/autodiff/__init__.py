@@ -1,6 +1,31 @@
 """Back-propagation through any function of the operations (section 6.5)."""
 
 from mlp_jax.autodiff import operations as ops
-from mlp_jax.autodiff.operations import Operation
+from mlp_jax.autodiff import scalar
+from mlp_jax.autodiff.backprop import gradient
+from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.tracing import trace
+from mlp_jax.autodiff.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
+from mlp_jax.autodiff.variable import TracingError, Variable, named
 
-__all__ = ["Operation", "ops"]
+__all__ = [
+    "Graph",
+    "Operation",
+    "TracingError",
+    "Variable",
+    "grad",
+    "gradient",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "named",
+    "ops",
+    "scalar",
+    "stop_gradient",
+    "trace",
+    "value_and_grad",
+    "vjp",
+    "zero",
+]

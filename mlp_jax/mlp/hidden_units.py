@@ -12,7 +12,7 @@
 from typing import NamedTuple
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import Operation
+from mlp_jax.autodiff.operation import Operation
 
 
 class HiddenUnit(NamedTuple):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import Operation
+from mlp_jax.autodiff.operation import Operation
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, Cost, as_targets
@@ -293,7 +293,7 @@ def _losses(net: MLP, tape: Tape, y: Any, weights: Any) -> tuple[jax.Array, jax.
     targets = as_targets(net.output, y, z)
     cost = _cost(net)
     L = cost.operation(z if cost.of_logits else y_hat, targets)
-    w = jnp.ones_like(L) if weights is None else jnp.asarray(weights, L.dtype)
+    w = ops.ones_like(L) if weights is None else ops.asarray(weights, L.dtype)
     if w.shape != L.shape:
         raise ValueError(f"weights must have shape {L.shape}, one per example, got {w.shape}")
     return L, targets, w
@@ -324,7 +324,7 @@ def _draw(key: jax.Array, initializer: str, shape: tuple[int, int], dtype: Any) 
 
 
 def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
-    x = jnp.asarray(x, params[0].W.dtype)
+    x = ops.asarray(x, params[0].W.dtype)
     if x.ndim != 2 or x.shape[1] != net.widths[0]:
         fix = "; for one example pass x[None]" if x.shape == (net.widths[0],) else ""
         raise ValueError(f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}")

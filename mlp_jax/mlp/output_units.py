@@ -12,11 +12,10 @@ unit, which the chapter studies and warns of: where the unit saturates, its grad
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import Operation
+from mlp_jax.autodiff.operation import Operation
 
 
 class Cost(NamedTuple):
@@ -52,13 +51,13 @@ OUTPUT_UNITS = {
 }
 
 
-def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
+def as_targets(output: str, y: Any, z: Any) -> Any:
     """Targets in the form that the costs take: like the logits z, (n, k) and of their dtype.
 
     Class numbers (n,) of a softmax unit become one-hot rows; a number outside 0..k−1 becomes a row of NaN,
     so that no cost or gradient of it can pass for a right one.
     """
-    y = jnp.asarray(y)
+    y = ops.asarray(y)
     n, k = z.shape
     if output == "softmax" and y.shape == (n,):
         if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -67,10 +66,10 @@ def as_targets(output: str, y: Any, z: jax.Array) -> jax.Array:
             y = y.astype(jnp.int32)  # uint8 cannot hold the number of 300 classes
         valid = (y >= 0) & (y < k)
         one_hot = (y[:, None] == jnp.arange(k, dtype=y.dtype)[None]).astype(z.dtype)
-        return jnp.where(valid[:, None], one_hot, jnp.nan)
+        return ops.where(valid[:, None], one_hot, jnp.nan)
     if y.shape != z.shape:
         raise ValueError(_wrong_shape(output, y.shape, z.shape))
-    return y.astype(z.dtype)
+    return ops.asarray(y, z.dtype)
 
 
 def _wrong_shape(output: str, got: tuple[int, ...], z: tuple[int, ...]) -> str:

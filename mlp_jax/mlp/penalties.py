@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import Operation
+from mlp_jax.autodiff.operation import Operation
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""What an operation is: a function f of arrays and how a gradient passes back through it (section 6.5.6)."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Rule = Callable[..., Any]
+
+
+class Traced:
+    """A value that records what is done to it. An operation that meets one asks it to record instead of running f."""
+
+    __slots__ = ()
+
+    def record(self, operation: "Operation", inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+def zero(g: Any, out: Any, *inputs: Any, **attributes: Any) -> float:
+    """The rule of an input on which the output does not depend differentiably: the path to it is cut."""
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A differentiable function: y = f(*inputs, **attributes), and how a gradient passes back through it.
+
+    Args:
+        name: what messages and drawings call it.
+        f: the function, of arrays; it returns one array. Static choices such as `axis` are attributes; they
+            follow the inputs and have a default or are given by name.
+        bprop: the rules, one per input, each `(g, out, *inputs, **attributes) -> gradient`: `zero` where the
+            derivative is 0 everywhere, None where there is no rule. Or one function of the same form that
+            returns the gradients of all inputs as a tuple (for a single input, the gradient itself will do).
+
+    A rule is written in operations and in what arrays themselves have (operators, indexing, `.shape`), so that
+    a gradient can be differentiated again, and not in jax.numpy, which knows nothing of a graph's variables.
+
+    Calling the operation on arrays calls f; on variables it adds to their graph:
+
+    >>> from mlp_jax.autodiff import grad
+    >>> cube = Operation("cube", lambda x: x**3, (lambda g, out, x: 3 * x**2 * g,))
+    >>> cube(2.0)
+    8.0
+    >>> cube.gradient(0, 1.0, cube(2.0), 2.0)
+    12.0
+    >>> float(grad(grad(cube))(2.0))  # 6x
+    12.0
+    """
+
+    name: str
+    f: Callable[..., Any] = field(repr=False)
+    bprop: Rule | tuple[Rule | None, ...] = field(repr=False)
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        for x in inputs:
+            if isinstance(x, Traced):
+                return x.record(self, *self._split(inputs, attributes))
+        return self.f(*inputs, **attributes)
+
+    def is_cut(self, i: int) -> bool:
+        """Whether no gradient reaches input i, by the rule `zero`."""
+        return not callable(self.bprop) and i < len(self.bprop) and self.bprop[i] is zero
+
+    def gradient(self, i: int, g: Any, out: Any, *inputs: Any, **attributes: Any) -> Any:
+        """∇ of J for input i: the book's op.bprop(inputs, X, G), equation (6.47).
+
+        Args:
+            i: which input, from 0.
+            g: the gradient of J for the output, in the output's shape.
+            out: the output, f(*inputs, **attributes).
+            inputs: the inputs that gave `out`.
+            attributes: the attributes that gave `out`.
+
+        Returns:
+            An array of the shape and dtype of `inputs[i]`.
+
+        Raises:
+            NotImplementedError: the operation has no rule for this input.
+            ValueError: a rule returned too few or too many gradients, or one whose shape does not fit.
+        """
+        return self.gradients((i,), g, out, inputs, attributes)[0]
+
+    def gradients(
+        self, wanted: tuple[int, ...], g: Any, out: Any, inputs: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> list[Any]:
+        """The gradients for several inputs; arguments and errors as for `gradient`."""
+        if callable(self.bprop):
+            every = self._all_gradients(g, out, inputs, attributes)
+            return [self._fit(i, every[i], inputs) for i in wanted]
+        return [self._fit(i, self._apply_rule(i, g, out, inputs, attributes), inputs) for i in wanted]
+
+    def _apply_rule(self, i: int, g: Any, out: Any, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        assert not callable(self.bprop)
+        rule = self.bprop[i] if i < len(self.bprop) else None
+        if rule is zero:
+            return jnp.zeros(_shape(inputs[i]), jnp.result_type(inputs[i]))
+        return None if rule is None else rule(g, out, *inputs, **attributes)
+
+    def _all_gradients(self, g: Any, out: Any, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> tuple[Any, ...]:
+        assert callable(self.bprop)
+        gradients = self.bprop(g, out, *inputs, **attributes)
+        if not isinstance(gradients, tuple | list):
+            gradients = (gradients,)
+        if len(gradients) != len(inputs):
+            raise ValueError(
+                f"the bprop rule of operation {self.name!r} must return one gradient per input: "
+                f"{len(inputs)}; it returned {len(gradients)}"
+            )
+        return tuple(gradients)
+
+    def _fit(self, i: int, gradient: Any, inputs: tuple[Any, ...]) -> Any:
+        """The gradient in the shape and dtype of input i."""
+        x = inputs[i]
+        if gradient is None:
+            raise NotImplementedError(
+                f"operation {self.name!r} has no bprop rule for input {i} of {len(inputs)} (counted from 0)"
+            )
+        shape = _shape(x)
+        gradient = _unbroadcast(gradient, shape) if _shape(gradient) != shape else gradient
+        if _shape(gradient) != shape:
+            raise ValueError(
+                f"the bprop rule of operation {self.name!r} for input {i} must return a gradient of the input's "
+                f"shape {shape}, got {_shape(gradient)}"
+            )
+        if isinstance(x, jax.core.Tracer):
+            gradient = _unreplicate(gradient, x)
+        if not hasattr(x, "dtype"):
+            return gradient
+        if not hasattr(gradient, "dtype"):
+            return jnp.asarray(gradient, x.dtype)
+        return gradient if gradient.dtype == x.dtype else gradient.astype(x.dtype)
+
+    def _split(self, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs apart from attributes that were given by position, as in `sum(x, 0)`."""
+        if callable(self.bprop) or len(inputs) <= len(self.bprop):
+            return inputs, attributes
+        n = len(self.bprop)
+        names = self._attribute_names
+        if len(inputs) - n > len(names):
+            raise TypeError(
+                f"operation {self.name!r} takes {n} input{'s' * (n != 1)} and the attributes "
+                f"{', '.join(names) or '(none)'}; got {len(inputs)} arguments"
+            )
+        return inputs[:n], {**dict(zip(names, inputs[n:], strict=False)), **attributes}
+
+    @cached_property
+    def _attribute_names(self) -> tuple[str, ...]:
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(self.f).parameters.values()
+        return tuple(p.name for p in parameters if p.kind in by_position)[len(self.bprop) :]  # type: ignore[arg-type]
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return x.shape if hasattr(x, "shape") else ()
+
+
+def _unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `gradient` over the axes that broadcasting to it added to `shape`; the only place where this is undone."""
+    added = len(_shape(gradient)) - len(shape)
+    if added > 0:
+        gradient = gradient.sum(axis=tuple(range(added)))
+    if added >= 0:
+        stretched = tuple(k for k, n in enumerate(shape) if n == 1 and gradient.shape[k] != 1)
+        gradient = gradient.sum(axis=stretched, keepdims=True) if stretched else gradient
+    return gradient
+
+
+def _unreplicate(gradient: Any, x: Any) -> Any:
+    """Inside shard_map, sum over the devices that share one x: for them, too, x was broadcast.
+
+    The other way round, a gradient that is the same on all devices is declared as varying where x is.
+    """
+    wanted, got = (jax.typeof(value).manual_axis_type.varying for value in (x, gradient))
+    if got - wanted:
+        gradient = jax.lax.psum(gradient, tuple(got - wanted))
+    if wanted - got:
+        gradient = jax.lax.pcast(gradient, tuple(wanted - got), to="varying")
+    return gradient

@@ -1,0 +1,122 @@
+"""Elementwise operations: arithmetic, functions, comparisons, choice; broadcasting as in jax.numpy.
+
+| operation            | kink or singular point | derivative there                                  |
+|----------------------|------------------------|---------------------------------------------------|
+| abs, sign, relu      | x = 0                  | 0                                                 |
+| maximum, minimum     | x = y                  | ½ for each input, as in JAX                       |
+| clip                 | at a bound             | ½, as in JAX                                      |
+| sqrt, log            | x = 0                  | ∞                                                 |
+| pow(x, y)            | x = 0                  | by x: y x^(y−1), and 0 for y = 0; by y: 0         |
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff.operation import Operation, Traced, zero
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+add = Operation("add", jnp.add, (lambda g, out, x, y: g, lambda g, out, x, y: g))
+sub = Operation("sub", jnp.subtract, (lambda g, out, x, y: g, lambda g, out, x, y: -g))
+mul = Operation("mul", jnp.multiply, (lambda g, out, x, y: g * y, lambda g, out, x, y: g * x))
+div = Operation("div", jnp.divide, (lambda g, out, x, y: g / y, lambda g, out, x, y: -g * (out / y)))
+neg = Operation("neg", jnp.negative, (lambda g, out, x: -g,))
+
+
+def _pow_rule_base(g: Any, out: Any, x: Any, y: Any) -> Any:
+    if isinstance(y, int | float):
+        return g * (y * x ** (y - 1)) if y not in (0, 2) else g * (y * x)
+    return g * where(y == 0, 0, y * x ** where(y == 0, 1, y - 1))
+
+
+def _pow_rule_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return g * (out * log(where(x == 0, 1, x)))
+
+
+pow: Operation = Operation("pow", jnp.power, (_pow_rule_base, _pow_rule_exponent))
+square = Operation("square", jnp.square, (lambda g, out, x: g * (2 * x),))
+# The other names that jax.numpy has for these.
+subtract, multiply, divide, negative, power = sub, mul, div, neg, pow
+
+# --- functions ------------------------------------------------------------------------------------
+
+sqrt = Operation("sqrt", jnp.sqrt, (lambda g, out, x: g * (0.5 / out),))
+exp = Operation("exp", jnp.exp, (lambda g, out, x: g * out,))
+expm1 = Operation("expm1", jnp.expm1, (lambda g, out, x: g * (out + 1),))
+log = Operation("log", jnp.log, (lambda g, out, x: g / x,))
+log1p = Operation("log1p", jnp.log1p, (lambda g, out, x: g / (1 + x),))
+sin: Operation = Operation("sin", jnp.sin, (lambda g, out, x: g * cos(x),))
+cos = Operation("cos", jnp.cos, (lambda g, out, x: -g * sin(x),))
+# (1 − out²) as a product, which does not cancel where the unit saturates.
+tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: (g + g * out) * (1 - out),))
+sigmoid = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * (1 - out)),))
+# ζ(x) = log(1 + exp x), whose derivative is σ(x).
+softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
+erf = Operation("erf", jax.scipy.special.erf, (lambda g, out, x: g * (2 / math.sqrt(math.pi) * exp(-(x * x))),))
+identity = Operation("identity", lambda x: x, (lambda g, out, x: g,))
+stop_gradient = Operation("stop_gradient", jax.lax.stop_gradient, (zero,))
+zeros_like = Operation("zeros_like", jnp.zeros_like, (zero,))
+ones_like = Operation("ones_like", jnp.ones_like, (zero,))
+astype = Operation("astype", lambda x, dtype: jnp.asarray(x).astype(dtype), (lambda g, out, x, dtype: g,))
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """X as an array, of a dtype if one is named; a variable stays a variable."""
+    if not isinstance(x, Traced):
+        return jnp.asarray(x, dtype)
+    return x if dtype in (None, x.dtype) else astype(x, dtype=dtype)  # type: ignore[attr-defined]
+
+
+# --- kinks and choice -----------------------------------------------------------------------------
+
+where: Operation = Operation(
+    "where",
+    jnp.where,
+    (
+        zero,
+        lambda g, out, condition, x, y: where(condition, g, 0),
+        lambda g, out, condition, x, y: where(condition, 0, g),
+    ),
+)
+sign = Operation("sign", jnp.sign, (zero,))
+# Not jnp.abs, whose JAX derivative at 0 is 1.
+abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x),))
+relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(out > 0, g, 0),))
+
+
+def _larger_rule(g: Any, larger: Any, smaller: Any) -> Any:
+    return where(larger > smaller, g, where(larger == smaller, 0.5 * g, 0))
+
+
+maximum = Operation(
+    "maximum",
+    jnp.maximum,
+    (lambda g, out, x, y: _larger_rule(g, x, y), lambda g, out, x, y: _larger_rule(g, y, x)),
+)
+minimum = Operation(
+    "minimum",
+    jnp.minimum,
+    (lambda g, out, x, y: _larger_rule(g, y, x), lambda g, out, x, y: _larger_rule(g, x, y)),
+)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """min{max{x, min}, max}, where None is no bound."""
+    x = x if min is None else maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
+# --- comparisons and logic: no gradient passes ------------------------------------------------------
+
+equal = Operation("equal", jnp.equal, (zero, zero))
+not_equal = Operation("not_equal", jnp.not_equal, (zero, zero))
+less = Operation("less", jnp.less, (zero, zero))
+less_equal = Operation("less_equal", jnp.less_equal, (zero, zero))
+greater = Operation("greater", jnp.greater, (zero, zero))
+greater_equal = Operation("greater_equal", jnp.greater_equal, (zero, zero))
+logical_and = Operation("logical_and", jnp.logical_and, (zero, zero))
+logical_or = Operation("logical_or", jnp.logical_or, (zero, zero))
+logical_not = Operation("logical_not", jnp.logical_not, (zero,))

@@ -1,0 +1,133 @@
+"""Sums of products: matrices and tensors. For C = A B the rules are ∇_A = G Bᵀ and ∇_B = Aᵀ G (section 6.5.6)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff.operation import Operation, Traced
+from mlp_jax.autodiff.operations.elementwise import mul
+from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze
+
+
+def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
+    if b.ndim == 1:
+        return expand_dims(g, -1) @ expand_dims(b, 0) if a.ndim > 1 else g * b
+    if a.ndim == 1:
+        return squeeze(b @ expand_dims(g, -1), -1)
+    return _laid_out_as(a, g, b.mT)
+
+
+def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
+    if a.ndim == 1:
+        return g * a if b.ndim == 1 else expand_dims(a, -1) @ expand_dims(g, -2)
+    if b.ndim == 1:
+        return squeeze(a.mT @ expand_dims(g, -1), -1)
+    return _laid_out_as(b, a.mT, g)
+
+
+def _laid_out_as(x: Any, left: Any, right: Any) -> Any:
+    """Left @ right, on a mesh with explicit axes with the layout of x, of which it is the gradient.
+
+    There, a product over a sharded axis must be told its result's layout. On other meshes the compiler decides.
+    """
+    while isinstance(x, Traced):
+        x = x.value  # type: ignore[attr-defined]
+    sharding = x.sharding if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x).sharding
+    explicit = sharding is not None and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
+    if not (explicit and left.ndim == right.ndim == 2):
+        return left @ right
+    return matmul(left, right, out_sharding=sharding)
+
+
+matmul: Operation = Operation("matmul", jnp.matmul, (_matmul_rule_a, _matmul_rule_b))
+
+# Algorithm 6.3, "a ← b + W h", for rows that are examples: h (n, n_in), W (n_in, n_out), b (n_out,).
+affine = Operation(
+    "affine",
+    lambda h, W, b: h @ W + jnp.expand_dims(b, 0),
+    (
+        lambda g, out, h, W, b: _matmul_rule_a(g, out, h, W),
+        lambda g, out, h, W, b: _matmul_rule_b(g, out, h, W),
+        lambda g, out, h, W, b: g,
+    ),
+)
+
+
+# --- sums of products in Einstein's notation --------------------------------------------------------
+
+
+def _einsum_rule(g: Any, out: Any, *operands: Any, subscripts: str) -> tuple[Any, ...]:
+    terms, result = _explicit(subscripts, operands)
+    return tuple(_einsum_gradient(i, g, terms, result, operands) for i in range(len(operands)))
+
+
+def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tuple[Any, ...]) -> Any:
+    """Another sum of products: g with the other operands.
+
+    An index of operand i that they do not have was summed alone, so its gradient is repeated along it; an index that
+    operand i has twice named a diagonal, so its gradient is 0 off the diagonal.
+    """
+    x, term = operands[i], terms[i]
+    others = [(t, o) for j, (t, o) in enumerate(zip(terms, operands, strict=True)) if j != i]
+    distinct = ""
+    for k, letter in enumerate(term):
+        if letter in distinct:
+            fresh = next(c for c in _LETTERS if c not in "".join(terms) + distinct)
+            others.append((letter + fresh, jnp.eye(x.shape[k], dtype=g.dtype)))
+            letter = fresh
+        elif letter not in result + "".join(t for t, _ in others):
+            others.append((letter, jnp.ones(x.shape[k], g.dtype)))
+        distinct += letter
+    inputs = ",".join([result, *(t for t, _ in others)])
+    return _einsum(g, *(o for _, o in others), subscripts=f"{inputs}->{distinct}")
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _explicit(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:
+    """The indices of each operand and of the result, with letters for `...` and for a result that is not written."""
+    left, arrow, result = subscripts.replace(" ", "").partition("->")
+    terms = left.split(",")
+    unused = [c for c in _LETTERS if c not in subscripts]
+    longest = ""
+    for k, (term, x) in enumerate(zip(terms, operands, strict=True)):
+        if "..." in term:
+            count = x.ndim - len(term) + 3
+            letters = "".join(unused[:count])[::-1]  # counted from the right, as broadcasting does
+            longest = max(longest, letters, key=len)
+            terms[k] = term.replace("...", letters)
+    if arrow:
+        return terms, result.replace("...", longest)
+    once = sorted(c for c in set("".join(terms)) - set(longest) if "".join(terms).count(c) == 1)
+    return terms, longest + "".join(once)
+
+
+_einsum: Operation = Operation("einsum", lambda *operands, subscripts: jnp.einsum(subscripts, *operands), _einsum_rule)
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """A sum of products, as in `einsum("ij,jk->ik", a, b)`."""
+    return _einsum(*operands, subscripts=subscripts)
+
+
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
+    """Sum products over the last `axes` axes of a and the first of b, or over pairs of axes."""
+    if isinstance(axes, int):
+        of_a, of_b = range(a.ndim - axes, a.ndim), range(axes)
+    else:
+        of_a, of_b = ([entry] if isinstance(entry, int) else entry for entry in axes)
+    letters_a, letters_b = list(_LETTERS[: a.ndim]), list(_LETTERS[a.ndim : a.ndim + b.ndim])
+    for k, j in zip(of_a, of_b, strict=True):
+        letters_b[j] = letters_a[k]
+    result = [c for c in letters_a + letters_b if (c in letters_a) != (c in letters_b)]
+    return einsum(f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(result)}", a, b)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """The sum of products over the last axis of a and the last but one of b; of scalars, their product."""
+    if a.ndim == 0 or b.ndim == 0:
+        return mul(a, b)
+    return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]))

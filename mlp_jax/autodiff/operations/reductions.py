@@ -1,0 +1,145 @@
+"""Reductions over axes, and what is made of them: softmax, cumulative sums. `axis` and `keepdims` as in jax.numpy.
+
+Where a maximum or minimum is reached by several entries, each has an equal share of the gradient, as in JAX.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.operations.elementwise import exp
+from mlp_jax.autodiff.operations.shaping import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flip,
+    reshape,
+    transpose,
+)
+
+
+def _kept(g: Any, axis: Any, keepdims: bool) -> Any:
+    """A reduced array with its axes kept, so that it broadcasts against what was reduced."""
+    return g if keepdims or axis is None else expand_dims(g, axis)
+
+
+def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return broadcast_to(_kept(g, axis, keepdims), x.shape)
+
+
+def _count(x: Any, axis: Any) -> int:
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(x.shape[k] for k in axes)
+
+
+def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.sum(x, axis=axis, keepdims=keepdims)
+
+
+def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _max(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.max(x, axis=axis, keepdims=keepdims)
+
+
+def _min(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.min(x, axis=axis, keepdims=keepdims)
+
+
+def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.prod(x, axis=axis, keepdims=keepdims)
+
+
+def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jax.nn.logsumexp(x, axis=axis, keepdims=keepdims)
+
+
+def _softmax(x: Any, axis: Any = -1) -> jax.Array:
+    return jax.nn.softmax(x, axis=axis)
+
+
+def _log_softmax(x: Any, axis: Any = -1) -> jax.Array:
+    return jax.nn.log_softmax(x, axis=axis)
+
+
+def _argmax(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    return jnp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    reached = (x == _kept(out, axis, keepdims)).astype(x.dtype)
+    return _kept(g, axis, keepdims) * (reached / sum(reached, axis, keepdims=True))
+
+
+sum = Operation("sum", _sum, (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),))
+mean = Operation(
+    "mean",
+    _mean,
+    (lambda g, out, x, axis=None, keepdims=False: _spread(g / _count(x, axis), x, axis, keepdims),),
+)
+max = Operation("max", _max, (_extremum_rule,))
+min = Operation("min", _min, (_extremum_rule,))
+argmax = Operation("argmax", _argmax, (zero,))
+logsumexp = Operation(
+    "logsumexp",
+    _logsumexp,
+    (lambda g, out, x, axis=None, keepdims=False: _kept(g, axis, keepdims) * exp(x - _kept(out, axis, keepdims)),),
+)
+# ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
+softmax = Operation(
+    "softmax", _softmax, (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),)
+)
+# log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j.
+log_softmax = Operation(
+    "log_softmax",
+    _log_softmax,
+    (lambda g, out, z, axis=-1: g - softmax(z, axis=axis) * sum(g, axis=axis, keepdims=True),),
+)
+
+# --- products over an axis ------------------------------------------------------------------------
+
+
+def _products_before(x: Any) -> Any:
+    """Along the last axis, the product of all entries before each: doubling its reach log n times."""
+    n = x.shape[-1]
+    ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
+    before = concatenate([ones, x[..., :-1]], axis=-1)
+    reach = 1
+    while reach < n:
+        ones = jnp.ones((*x.shape[:-1], reach), x.dtype)
+        before = before * concatenate([ones, before[..., :-reach]], axis=-1)
+        reach *= 2
+    return before
+
+
+def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The product of all others, without a division, so that it holds where an entry is 0."""
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(k % x.ndim for k in axes)
+    order = tuple(k for k in range(x.ndim) if k not in axes) + axes
+    moved = transpose(x, order)
+    rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], -1))
+    others = _products_before(rows) * flip(_products_before(flip(rows, -1)), -1)
+    back = tuple(sorted(range(x.ndim), key=order.__getitem__))
+    return _kept(g, axis, keepdims) * transpose(reshape(others, moved.shape), back)
+
+
+prod = Operation("prod", _prod, (_prod_rule,))
+
+
+def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        return reshape(flip(cumsum(flip(g))), x.shape)
+    return flip(cumsum(flip(g, axis), axis), axis)
+
+
+def _cumsum(x: Any, axis: int | None = None) -> jax.Array:
+    return jnp.cumsum(x, axis=axis)
+
+
+cumsum: Operation = Operation("cumsum", _cumsum, (_cumsum_rule,))

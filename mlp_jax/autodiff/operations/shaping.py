@@ -1,0 +1,191 @@
+"""Operations that move entries without changing them: shapes, joining, splitting, indexing."""
+
+import builtins
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff.operation import Operation, Traced, zero
+
+reshape: Operation = Operation("reshape", jnp.reshape, (lambda g, out, x, shape: reshape(g, x.shape),))
+broadcast_to = Operation("broadcast_to", jnp.broadcast_to, (lambda g, out, x, shape: g,))
+expand_dims: Operation = Operation("expand_dims", jnp.expand_dims, (lambda g, out, x, axis: squeeze(g, axis),))
+squeeze: Operation = Operation("squeeze", jnp.squeeze, (lambda g, out, x, axis=None: reshape(g, x.shape),))
+flip: Operation = Operation("flip", jnp.flip, (lambda g, out, x, axis=None: flip(g, axis),))
+
+
+def _transpose_rule(g: Any, out: Any, x: Any, axes: Any = None) -> Any:
+    if axes is None:
+        return transpose(g)
+    places = [k % x.ndim for k in axes]
+    return transpose(g, tuple(sorted(range(x.ndim), key=places.__getitem__)))
+
+
+transpose: Operation = Operation("transpose", jnp.transpose, (_transpose_rule,))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """The transpose that exchanges two axes."""
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, tuple(axes))
+
+
+# --- joining and splitting --------------------------------------------------------------------------
+
+
+def _concatenate_rule(g: Any, out: Any, *arrays: Any, axis: int) -> tuple[Any, ...]:
+    ends = accumulate(x.shape[axis] for x in arrays)
+    return tuple(_part(g, end - x.shape[axis], end, axis) for x, end in zip(arrays, ends, strict=True))
+
+
+def _part(x: Any, start: int, stop: int, axis: int) -> Any:
+    before = axis % x.ndim
+    return x[(slice(None),) * before + (slice(start, stop),)]
+
+
+_concatenate = Operation("concatenate", lambda *arrays, axis: jnp.concatenate(arrays, axis), _concatenate_rule)
+
+
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Join arrays along an existing axis."""
+    return _concatenate(*arrays, axis=axis)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Join arrays along a new axis."""
+    return concatenate([expand_dims(x, axis) for x in arrays], axis)
+
+
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """Cut an array along an axis into equal sections, or at the given indices."""
+    n = x.shape[axis]
+    if isinstance(indices_or_sections, Sequence):
+        cuts = list(indices_or_sections)
+    else:
+        if n % indices_or_sections:
+            raise ValueError(f"split needs sections of equal size: axis {axis} of length {n} does not "
+                             f"divide into {indices_or_sections}")  # fmt: skip
+        cuts = list(range(n // indices_or_sections, n, n // indices_or_sections))
+    return [_part(x, start, stop, axis) for start, stop in zip([0, *cuts], [*cuts, n], strict=True)]
+
+
+# --- indexing ---------------------------------------------------------------------------------------
+
+
+class _Slice(NamedTuple):
+    """A slice as an attribute: those of Python 3.11 cannot be hashed."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+    def __repr__(self) -> str:
+        start, stop, step = ("" if k is None else str(k) for k in self)
+        return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+class _Array(NamedTuple):
+    """The place of the next array in an index."""
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    remaining = iter(arrays)
+    return tuple(
+        slice(*entry) if isinstance(entry, _Slice) else next(remaining) if isinstance(entry, _Array) else entry
+        for entry in index
+    )
+
+
+def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
+    if arrays:
+        return jnp.zeros(shape, g.dtype).at[_with_arrays(index, arrays)].add(g)
+    return _place(g, index, shape)
+
+
+def _place(g: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
+    """Zeros of `shape` with g at a basic index: a padding, which is much cheaper than a scatter."""
+    rest = len(shape) - builtins.sum(entry is not None and entry is not Ellipsis for entry in index)
+    full: list[Any] = []
+    for entry in (*index, *([] if Ellipsis in index else [Ellipsis])):
+        full += [_Slice(None, None, None)] * rest if entry is Ellipsis else [] if entry is None else [entry]
+    ranges = [
+        range(*slice(*entry).indices(n)) if isinstance(entry, _Slice) else range(entry % n, entry % n + 1)
+        for entry, n in zip(full, shape, strict=True)
+    ]
+    g = jnp.reshape(g, [len(r) for r in ranges])
+    backwards = tuple(k for k, r in enumerate(ranges) if r.step < 0)
+    g = jnp.flip(g, backwards) if backwards else g
+    ranges = [r if r.step > 0 else r[::-1] for r in ranges]
+    padding = [
+        (r.start, n - 1 - r[-1], r.step - 1) if len(r) else (n, 0, 0) for r, n in zip(ranges, shape, strict=True)
+    ]
+    return jax.lax.pad(g, jnp.zeros((), g.dtype), padding)
+
+
+def _rule_of_indexing(rule: Any) -> Any:
+    """No gradient for the arrays of an index."""
+    return lambda g, out, x, *arrays, **attributes: (rule(g, x, *arrays, **attributes), *[None] * len(arrays))
+
+
+_getitem: Operation = Operation(
+    "getitem",
+    lambda x, *arrays, index: x[_with_arrays(index, arrays)],
+    _rule_of_indexing(lambda g, x, *arrays, index: scatter_add(g, *arrays, index=index, shape=x.shape)),
+)
+scatter_add: Operation = Operation(
+    "scatter_add",
+    _scatter_add,
+    _rule_of_indexing(lambda g, x, *arrays, index, shape: _getitem(g, *arrays, index=index)),
+)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index], with whole numbers, slices, None, ... and arrays of whole numbers or truth values."""
+    template: list[Any] = []
+    arrays: list[Any] = []
+    for entry in index if isinstance(index, tuple) else (index,):
+        if isinstance(entry, slice):
+            template.append(
+                _Slice(*(None if k is None else operator.index(k) for k in (entry.start, entry.stop, entry.step)))
+            )
+        elif entry is None or entry is Ellipsis:
+            template.append(entry)
+        elif isinstance(entry, Traced) or getattr(entry, "shape", ()) or isinstance(entry, bool):
+            template.append(_Array())
+            arrays.append(entry)
+        else:
+            template.append(operator.index(entry))
+    return _getitem(x, *arrays, index=tuple(template))
+
+
+def _put_along_axis(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> jax.Array:
+    places = [jnp.expand_dims(jnp.arange(n), [j for j in range(len(shape)) if j != k]) for k, n in enumerate(shape)]
+    places[axis] = indices
+    return jnp.zeros(shape, g.dtype).at[tuple(places)].add(g)
+
+
+_take_along_axis: Operation = Operation(
+    "take_along_axis",
+    jnp.take_along_axis,
+    (lambda g, out, x, indices, axis: put_along_axis(g, indices, shape=x.shape, axis=axis), zero),
+)
+put_along_axis: Operation = Operation(
+    "put_along_axis",
+    _put_along_axis,
+    (lambda g, out, x, indices, shape, axis: _take_along_axis(g, indices, axis=axis), zero),
+)
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+    """The entries of x at `indices` along an axis; None takes x as one row."""
+    return (
+        _take_along_axis(reshape(x, -1), indices, axis=0) if axis is None else _take_along_axis(x, indices, axis=axis)
+    )

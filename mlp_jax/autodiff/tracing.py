@@ -1,0 +1,98 @@
+"""Run a Python function on variables, in symbol mode to get its graph, and say clearly what cannot be recorded."""
+
+import inspect
+import linecache
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff import operations as ops
+from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.variable import Trace, TracingError, Variable, as_type
+
+
+def trace(f: Callable[..., Any], *args: Any) -> Graph:
+    """The graph of f, by running it once on symbols: nothing is computed (section 6.5.5).
+
+    Args:
+        f: a function of the operations; it may return any pytree.
+        args: what it takes: pytrees of arrays or of `jax.ShapeDtypeStruct`, of which only shapes and dtypes are
+            used.
+
+    Raises:
+        TracingError: f asks a symbol for its value, or hands one to jax.numpy.
+
+    >>> from mlp_jax.autodiff import ops
+    >>> print(trace(lambda x: ops.sum(x * x), jax.ShapeDtypeStruct((3,), "float32")))
+    graph: 1 input, 2 operations, 1 output
+      x: float32[3]
+      v1: float32[3] = mul(x, x)
+      J: float32[] = sum(v1)
+    returns J
+    """
+    run = Trace(symbolic=True)
+    leaves, in_tree = jax.tree.flatten(args)
+    names = _input_names(f, args)
+    inputs = tuple(Variable(run, _symbol(x, name), name=name) for x, name in zip(leaves, names, strict=True))
+    out = call(run, f, *jax.tree.unflatten(in_tree, inputs))
+    outputs, out_tree = jax.tree.flatten(out)
+    return Graph(inputs, tuple(outputs), in_tree, out_tree)
+
+
+def call(run: Trace, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """f(*args, **kwargs) while the trace records; an error by handing a variable to JAX says what to use instead."""
+    with run.recording():
+        try:
+            return f(*args, **kwargs)
+        except (TypeError, IndexError) as error:
+            if isinstance(error, TracingError) or "Variable" not in str(error):
+                raise
+            explanation = _explain(error)
+        raise TracingError(explanation)
+
+
+def _symbol(x: Any, name: str) -> jax.ShapeDtypeStruct:
+    try:
+        value = as_type(x if isinstance(x, jax.ShapeDtypeStruct | Variable) else jnp.asarray(x))
+    except TypeError:
+        raise TypeError(f"argument {name} must be an array or a jax.ShapeDtypeStruct, got {type(x).__name__}") from None
+    return value
+
+
+def _input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
+    """The names of f's parameters, with the path of each leaf, as in params[0].W."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # a function built into Python shows none
+        parameters = ()  # type: ignore[assignment]
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in by_position]
+    names += [f"args[{k}]" for k in range(len(names), len(args))]
+    paths, _ = jax.tree_util.tree_flatten_with_path(args)
+    return [names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in paths]
+
+
+def _explain(error: Exception) -> str:
+    """What to use instead of the JAX function to which the user's line handed a variable."""
+    package = str(Path(jax.__file__).parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)]
+    frame = frames[-1]
+    where = f"line {frame.lineno} of {Path(frame.filename).name}"
+    source = linecache.getline(frame.filename, frame.lineno or 0).encode()[frame.colno : frame.end_colno].decode()
+    called = re.match(r"[\w.]+(?=\()", source)
+    if called is None:
+        return f"{where}: {error}; variables go into the operations of mlp_jax.autodiff.ops"
+    name = called.group().rpartition(".")[2]
+    if hasattr(ops, name):
+        instead = f"use ops.{name} of mlp_jax.autodiff"
+    else:
+        instead = (
+            "ops has no operation of that name: use others, add one with Operation(name, f, bprop), "
+            "or apply it outside, as in jax.jit(grad(f))"
+        )
+    return f"{where}: {called.group()} was given a variable of a graph, whose gradient it would lose; {instead}"

@@ -1,0 +1,343 @@
+"""Derivatives of Python functions, with the signatures of JAX: vjp, grad, value_and_grad, jvp, jacobian, hessian, hvp.
+
+A function runs on variables that hold values (symbol-to-number, section 6.5.5), and is differentiated by the same loop
+as a graph. Within another differentiation, or under jit, vmap, grad, shard_map and scan, the values are the variables
+or tracers of that, so all of them nest to any order. Each run has a `Trace` of its own, and a variable of an outer run
+is a value in an inner one: their perturbations cannot be confused.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.autodiff import operations as ops
+from mlp_jax.autodiff.backprop import build_grads, is_differentiable
+from mlp_jax.autodiff.graph import type_name
+from mlp_jax.autodiff.tracing import call
+from mlp_jax.autodiff.variable import Trace, Variable
+
+
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of f, and the function that pulls a gradient back through it: ∇_x J = Σ_j (∇_x y_j) g_j (6.47).
+
+    Args:
+        f: a function of the operations.
+        primals: its arguments, pytrees of arrays.
+        has_aux: whether f returns a pair of what is differentiated and what is only returned.
+
+    Returns:
+        (out, pullback), or (out, pullback, aux). `pullback(g)`, for g like out, is a tuple like the primals. The
+        gradient for an argument that is not of floating-point numbers has dtype float0, as in JAX.
+
+    Raises:
+        TypeError: an argument that is not an array, or is complex; f hands a variable to jax.numpy.
+
+    >>> from mlp_jax.autodiff import ops
+    >>> out, pullback = vjp(ops.sin, 0.0)
+    >>> pullback(jnp.asarray(2.0))[0].tolist()
+    2.0
+    """
+    run, inputs, in_tree, outputs, out_tree, aux = _run(f, primals, has_aux)
+    values = [_as_array(_value(run, z)) for z in outputs]
+
+    def pullback(g: Any) -> Any:
+        grad_table: dict[Variable, Any] = {}
+        for z, arriving in zip(outputs, _gradients_like(values, out_tree, g), strict=True):
+            if _carries_gradient(run, z):
+                grad_table[z] = grad_table[z] + arriving if z in grad_table else arriving
+        return jax.tree.unflatten(in_tree, _pull_back(run, grad_table, inputs))
+
+    out = jax.tree.unflatten(out_tree, values)
+    return (out, pullback, aux) if has_aux else (out, pullback)
+
+
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns f's value and its gradient: Algorithm 6.5, symbol-to-number.
+
+    Args:
+        f: a function of the operations that returns a scalar, or with `has_aux` a pair of it and anything.
+        argnums: the positions of the arguments to differentiate for; the others, and those by keyword, are passed on.
+        has_aux: whether f returns such a pair.
+
+    Returns:
+        A function with f's arguments that returns (value, gradient); ((value, aux), gradient) with `has_aux`. The
+        gradient is like the argument; with several argnums, a tuple. For an unused argument it is 0.
+
+    Raises:
+        TypeError: an argument that is not of floating-point numbers, or a value that is not a scalar one.
+
+    >>> value_and_grad(lambda w, x: w * x)(3.0, 5.0)
+    (Array(15., dtype=float32, weak_type=True), Array(5., dtype=float32, weak_type=True))
+    """
+
+    @functools.wraps(f)
+    def value_and_grad_f(*args: Any, **kwargs: Any) -> Any:
+        chosen, along = _along(f, args, kwargs, argnums, "grad")
+        run, inputs, in_tree, outputs, out_tree, aux = _run(along, chosen, has_aux)
+        z = _scalar_output(outputs, out_tree)
+        value = _as_array(_value(run, z))
+        grad_table = {z: ops.ones_like(value)} if _carries_gradient(run, z) else {}
+        del outputs, z  # so that the loop can free what it has used
+        grads = jax.tree.unflatten(in_tree, _pull_back(run, grad_table, inputs))
+        grads = grads[0] if isinstance(argnums, int) else tuple(grads)
+        return ((value, aux), grads) if has_aux else (value, grads)
+
+    return value_and_grad_f
+
+
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns the gradient of f, a scalar; arguments and errors as for `value_and_grad`.
+
+    With `has_aux` it returns (gradient, aux).
+
+    >>> from mlp_jax.autodiff import ops
+    >>> grad(lambda x: ops.sum(x**3))(jnp.array([1.0, 2.0])).tolist()
+    [3.0, 12.0]
+    >>> grad(grad(lambda x: x**3))(2.0).tolist()
+    12.0
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def grad_f(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return grad_f
+
+
+def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
+    """Forward mode (section 6.5.9): the value of f and its derivative along `tangents`, Σ_i (∇_x y)ᵢ tᵢ.
+
+    The pullback is linear in the gradient that arrives, so pulling back through it is pushing forward: the rules that
+    reverse mode has serve forward mode, too. Under jit, XLA drops what reverse mode alone needed.
+
+    Args:
+        f: a function of the operations.
+        primals: a tuple of its arguments.
+        tangents: a tuple of the directions, like the primals.
+        has_aux: whether f returns a pair of what is differentiated and what is only returned.
+
+    Returns:
+        (out, tangent of out), or (out, tangent of out, aux).
+
+    Raises:
+        TypeError: primals and tangents that are not tuples of one structure.
+
+    >>> out, tangent = jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
+    >>> out.tolist(), tangent.tolist()
+    (6.0, 23.0)
+    """
+    _require_alike("jvp", primals, tangents)
+    out, pullback, *aux = vjp(f, *primals, has_aux=has_aux)
+    _, push = vjp(pullback, jax.tree.map(ops.zeros_like, out))
+    return (out, push(tuple(tangents))[0], *aux)
+
+
+def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that returns the Jacobian ∂y_i/∂x_j of f, row by row in reverse mode, as `jax.jacrev`.
+
+    Args:
+        f: a function of the operations, from pytrees to pytrees of arrays.
+        argnums: as for `grad`.
+
+    Returns:
+        A function with f's arguments. Its result has the structure of f's value; each leaf is like the argument (a
+        tuple with several argnums), with arrays of shape (*y.shape, *x.shape).
+
+    >>> jacobian(lambda x: x * x)(jnp.array([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+
+    @functools.wraps(f)
+    def jacobian_f(*args: Any, **kwargs: Any) -> Any:
+        chosen, along = _along(f, args, kwargs, argnums, "jacobian")
+        out, pullback = vjp(along, *chosen)
+        outputs, out_tree = jax.tree.flatten(out)
+        blocks = [_rows(pullback, outputs, out_tree, k) for k in range(len(outputs))]
+        return jax.tree.unflatten(out_tree, [block[0] if isinstance(argnums, int) else block for block in blocks])
+
+    return jacobian_f
+
+
+def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that returns the Hessian ∂²y/∂x_i∂x_j of f, the Jacobian of its Jacobian, as `jax.hessian`.
+
+    >>> hessian(lambda x: x[0] * x[1])(jnp.array([3.0, 5.0])).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    return jacobian(jacobian(f, argnums), argnums)
+
+
+def hvp(f: Callable[..., Any], primals: Any, vectors: Any) -> Any:
+    """The Hessian of f times a vector, without the Hessian: H v = ∇_x[(∇_x f)ᵀ v] (6.59; section 6.5.10).
+
+    Args:
+        f: a function of the operations that returns a scalar.
+        primals: a tuple of its arguments.
+        vectors: a tuple like the primals.
+
+    Returns:
+        A tuple like the primals.
+
+    Raises:
+        TypeError: primals and vectors that are not tuples of one structure; and as for `grad`.
+
+    >>> hvp(lambda x, y: x * x * y, (2.0, 3.0), (1.0, 0.0))  # H = [[2y, 2x], [2x, 0]]
+    (Array(6., dtype=float32, weak_type=True), Array(4., dtype=float32, weak_type=True))
+    """
+    _require_alike("hvp", primals, vectors)
+    _, pullback = vjp(grad(f, argnums=tuple(range(len(primals)))), *primals)
+    return pullback(tuple(vectors))
+
+
+def stop_gradient(x: Any) -> Any:
+    """x, as a constant to differentiation; for pytrees, too.
+
+    >>> grad(lambda x: x * stop_gradient(x))(3.0).tolist()
+    3.0
+    """
+    return jax.tree.map(ops.stop_gradient, x)
+
+
+# --- running a function on variables ------------------------------------------------------------------
+
+
+def _run(f: Callable[..., Any], primals: Any, has_aux: bool) -> tuple[Trace, list[Any], Any, list[Any], Any, Any]:
+    """Run f on variables: the trace, the leaves of the arguments and their structure, those of the value, and aux."""
+    run = Trace(symbolic=False)
+    leaves, in_tree = jax.tree.flatten(primals)
+    inputs = [_as_variable(run, x) for x in leaves]
+    out, aux = call(run, f, *jax.tree.unflatten(in_tree, inputs)), None
+    if has_aux:
+        if not isinstance(out, tuple | list) or len(out) != 2:
+            raise TypeError(f"with has_aux the function must return a pair (value, aux), got {type(out).__name__}")
+        out, aux = out[0], jax.tree.map(lambda x: _value(run, x), out[1])
+    outputs, out_tree = jax.tree.flatten(out)
+    return run, inputs, in_tree, outputs, out_tree, aux
+
+
+def _pull_back(run: Trace, grad_table: dict[Variable, Any], inputs: list[Any]) -> list[Any]:
+    """The gradient for each input, in number mode."""
+    variables = [v for v in inputs if isinstance(v, Variable)]
+    grad_table = build_grads(grad_table, variables, read=lambda u: _value(run, u))
+    return [
+        np.zeros(jnp.shape(v), jax.dtypes.float0)
+        if not isinstance(v, Variable)
+        else grad_table[v]
+        if v in grad_table
+        else ops.zeros_like(v.value)
+        for v in inputs
+    ]
+
+
+def _value(run: Trace, x: Any) -> Any:
+    """What a variable of this run holds; anything else, also a variable of an outer run, is a value itself."""
+    return x.value if isinstance(x, Variable) and x.trace is run else x
+
+
+def _carries_gradient(run: Trace, z: Any) -> bool:
+    return isinstance(z, Variable) and z.trace is run and is_differentiable(z.dtype)
+
+
+def _as_variable(run: Trace, x: Any) -> Any:
+    """A variable of the run with the value x; a value that is not of floating-point numbers as it is."""
+    value = x if isinstance(x, jax.Array | Variable) or _is_float0(x) else jnp.asarray(x)
+    return Variable(run, value) if is_differentiable(value.dtype) else value
+
+
+def _is_float0(x: Any) -> bool:
+    return getattr(x, "dtype", None) == jax.dtypes.float0
+
+
+def _along(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: int | Sequence[int], name: str
+) -> tuple[list[Any], Callable[..., Any]]:
+    """The arguments at argnums, and f as a function of them alone."""
+    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    for k in places:
+        if not -len(args) <= k < len(args):
+            raise TypeError(f"{name} with argnums={argnums} needs that argument by position; got {len(args)} arguments")
+        for path, x in jax.tree_util.tree_flatten_with_path(args[k])[0]:
+            dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+            if not is_differentiable(dtype):
+                raise TypeError(
+                    f"{name} needs floating-point numbers, got dtype {dtype} in argument {k}"
+                    f"{jax.tree_util.keystr(path)}; convert it, or leave it out of argnums"
+                )
+
+    def along(*chosen: Any) -> Any:
+        full = list(args)
+        for k, x in zip(places, chosen, strict=True):
+            full[k] = x
+        return f(*full, **kwargs)
+
+    return [args[k] for k in places], along
+
+
+def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
+    z = outputs[0] if len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree) else None
+    if not isinstance(z, Variable | jax.Array | float):
+        raise TypeError(f"grad needs a function that returns one scalar array, got {_kinds(outputs, out_tree)}")
+    if jnp.shape(z) != () or not is_differentiable(_as_array(z).dtype):
+        raise TypeError(
+            f"grad needs a function that returns a floating-point scalar, got {_kinds(outputs, out_tree)}; "
+            "reduce it, for example with ops.sum, or use vjp or jacobian"
+        )
+    return z
+
+
+def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: Any, k: int) -> Any:
+    """The Jacobian of output k: the pullback of each unit gradient."""
+    z = outputs[k]
+
+    def row(direction: Any) -> Any:
+        gs = [ops.zeros_like(other) for other in outputs]
+        gs[k] = direction
+        return pullback(jax.tree.unflatten(out_tree, gs))
+
+    basis = jnp.eye(z.size, dtype=z.dtype).reshape(z.size, *z.shape)
+    if isinstance(z, Variable):  # within another differentiation: jax.vmap does not know variables
+        rows = [row(direction) for direction in basis]
+        stacked = jax.tree.map(lambda *entries: ops.stack(entries), *rows)
+    else:
+        stacked = jax.vmap(row)(basis)
+    return jax.tree.map(lambda block: ops.reshape(block, (*z.shape, *block.shape[1:])), stacked)
+
+
+def _as_array(x: Any) -> Any:
+    return x if isinstance(x, jax.Array | Variable) or _is_float0(x) else jnp.asarray(x)
+
+
+def _gradients_like(values: list[Any], out_tree: Any, g: Any) -> list[Any]:
+    """The leaves of g, which must be like the function's value."""
+    leaves, tree = jax.tree.flatten(g)
+    if tree != out_tree:
+        raise TypeError(f"the gradient must have the structure of the function's value, {out_tree}, got {tree}")
+    gradients = [_as_array(leaf) for leaf in leaves]
+    for value, gradient in zip(values, gradients, strict=True):
+        if is_differentiable(value.dtype) and (value.shape, value.dtype) != (gradient.shape, gradient.dtype):
+            raise ValueError(f"the gradient must be like the value, {type_name(value)}, got {type_name(gradient)}")
+    return gradients
+
+
+def _require_alike(name: str, primals: Any, others: Any) -> None:
+    for what, value in (("arguments", primals), ("directions", others)):
+        if not isinstance(value, tuple | list):
+            raise TypeError(f"{name} takes a tuple of {what}, got {type(value).__name__}; for one, write (x,)")
+    if jax.tree.structure(tuple(primals)) != jax.tree.structure(tuple(others)):
+        raise TypeError(
+            f"{name} takes directions of the structure of the arguments, {jax.tree.structure(tuple(primals))}, "
+            f"got {jax.tree.structure(tuple(others))}"
+        )
+
+
+def _kinds(outputs: list[Any], out_tree: Any) -> str:
+    kinds = ", ".join(type_name(z) if hasattr(z, "dtype") else type(z).__name__ for z in outputs)
+    return kinds if jax.tree_util.treedef_is_leaf(out_tree) else f"{out_tree} of {kinds or 'nothing'}"
