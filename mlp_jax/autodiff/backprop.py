@@ -127,17 +127,7 @@ def gradient(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Graph
     returns ∂J/∂x
     pruned 0 of 2 variables: none
     """
-    z = _the_output(graph) if of is None else of
-    if wrt is None:
-        arguments = [v if is_differentiable(v.dtype) else None for v in graph.inputs]
-        wrt = jax.tree.unflatten(graph.in_tree, arguments)
-    targets, structure = jax.tree.flatten(wrt)
-    for v in (z, *targets):
-        graph._require_own(v)
-    _require_scalar(graph, z)
-    for v in targets:
-        if not is_differentiable(v.dtype):
-            raise TypeError(f"gradients are for floating-point numbers, got {graph.names[v]}: {type_name(v)}")
+    z, targets, structure = cost_and_targets(graph, of, wrt)
     with z.trace.recording():
         grad_table = build_grads({z: ops.ones_like(z)}, targets, read=lambda v: v, keep=graph.variables)
         outputs = tuple(grad_table[v] if v in grad_table else ops.zeros_like(v) for v in targets)
@@ -146,6 +136,22 @@ def gradient(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Graph
         gradients.setdefault(g, (z, v))
     notes = (_what_was_pruned(graph, grad_table), *(why_zero(graph, z, v) for v in targets if v not in grad_table))
     return Graph(graph.inputs, outputs, graph.in_tree, structure, gradients, notes)
+
+
+def cost_and_targets(graph: Graph, of: Variable | None, wrt: Any) -> tuple[Variable, list[Variable], Any]:
+    """The scalar to differentiate, the variables for which, and their structure; errors as for `gradient`."""
+    z = _the_output(graph) if of is None else of
+    if wrt is None:
+        arguments = [v if is_differentiable(v.dtype) else None for v in graph.inputs]
+        wrt = jax.tree.unflatten(graph.in_tree, arguments)
+    targets, structure = jax.tree.flatten(wrt)
+    for v in (z, *targets):
+        graph.require_own(v)
+    _require_scalar(graph, z)
+    for v in targets:
+        if not is_differentiable(v.dtype):
+            raise TypeError(f"gradients are for floating-point numbers, got {graph.names[v]}: {type_name(v)}")
+    return z, targets, structure
 
 
 def _what_was_pruned(graph: Graph, grad_table: dict[Variable, Any]) -> str:

@@ -3,13 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.variable import TracingError, Variable, as_type, infer_type
+from mlp_jax.autodiff.variable import TracingError, Variable, as_type, hashable, infer_type
+
+if TYPE_CHECKING:
+    from mlp_jax.autodiff.accounting import Account
 
 
 def ancestors(outputs: Iterable[Any]) -> list[Variable]:
@@ -72,7 +75,7 @@ class Graph:
 
     def consumers_of(self, v: Variable) -> tuple[Variable, ...]:
         """The book's get_consumers(V, G): the variables that are computed from v."""
-        self._require_own(v)
+        self.require_own(v)
         return tuple(self._consumers[v])
 
     def evaluate(self, *args: Any) -> Any:
@@ -112,7 +115,8 @@ class Graph:
                 )
         return values
 
-    def _require_own(self, v: Any) -> None:
+    def require_own(self, v: Any) -> None:
+        """Raise a ValueError if v is not a variable of this graph."""
         if not isinstance(v, Variable) or v not in self._consumers:
             raise ValueError(f"{v!r} is not a variable of this graph")
 
@@ -125,7 +129,7 @@ class Graph:
         for k, v in enumerate(self.variables, start=1 - len(self.inputs)):
             if v in self.gradients:
                 z, of = self.gradients[v]
-                automatic = f"∂{names[z]}/∂{names[of]}"
+                automatic = f"∂{names.get(z, z.name or 'J')}/∂{names[of]}"
             else:
                 automatic = "J" if v in costs and v.shape == () else f"v{k}"
             name = v.name or automatic
@@ -148,11 +152,23 @@ class Graph:
 
         return gradient(self, of, wrt)
 
+    def account(self, of: Variable | None = None, wrt: Any = None) -> "Account":
+        """What the graph and its gradient cost: see `mlp_jax.autodiff.accounting.account`."""
+        from mlp_jax.autodiff.accounting import account
+
+        return account(self, of, wrt)
+
     def to_text(self) -> str:
         """A line for each variable: name, dtype and shape, operation and inputs."""
         from mlp_jax.autodiff.drawing import to_text
 
         return to_text(self)
+
+    def simplify(self) -> "Graph":
+        """An equal graph with fewer operations: see `mlp_jax.autodiff.simplification.simplify`."""
+        from mlp_jax.autodiff.simplification import simplify
+
+        return simplify(self)
 
     def to_mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
@@ -204,12 +220,9 @@ def check_types(graph: Graph) -> None:
                 raise TracingError(f"{v!r} belongs to another graph; pass it to this function as an argument")
             continue
         types = tuple(as_type(u) for u in v.inputs)
-        try:
-            key = (v.operation, types, tuple(v.attributes.items()))
-            if key not in known:
-                known[key] = infer_type(v.operation, types, v.attributes)
-            inferred = known[key]
-        except TypeError:
-            inferred = infer_type(v.operation, types, v.attributes)
+        key = (v.operation, types, hashable(v.attributes))
+        if key not in known:
+            known[key] = infer_type(v.operation, types, v.attributes)
+        inferred = known[key]
         if (inferred.shape, inferred.dtype) != (v.shape, v.dtype):
             raise TracingError(f"{v!r} should be {type_name(inferred)}: an error in operation {v.operation.name!r}")

@@ -318,7 +318,7 @@ def _as_array(x: Any) -> Any:
 def _gradients_like(values: list[Any], out_tree: Any, g: Any) -> list[Any]:
     """The leaves of g, which must be like the function's value."""
     leaves, tree = jax.tree.flatten(g)
-    if tree != out_tree:
+    if out_tree != tree:
         raise TypeError(f"the gradient must have the structure of the function's value, {out_tree}, got {tree}")
     gradients = [_as_array(leaf) for leaf in leaves]
     for value, gradient in zip(values, gradients, strict=True):
@@ -331,11 +331,9 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
     for what, value in (("arguments", primals), ("directions", others)):
         if not isinstance(value, tuple | list):
             raise TypeError(f"{name} takes a tuple of {what}, got {type(value).__name__}; for one, write (x,)")
-    if jax.tree.structure(tuple(primals)) != jax.tree.structure(tuple(others)):
-        raise TypeError(
-            f"{name} takes directions of the structure of the arguments, {jax.tree.structure(tuple(primals))}, "
-            f"got {jax.tree.structure(tuple(others))}"
-        )
+    wanted, got = (jax.tree.structure(tuple(value)) for value in (primals, others))
+    if wanted != got:
+        raise TypeError(f"{name} takes directions of the structure of the arguments, {wanted}, got {got}")
 
 
 def _kinds(outputs: list[Any], out_tree: Any) -> str:

@@ -24,7 +24,7 @@ class TracingError(TypeError):
 
 
 class Trace:
-    """One run of a function on variables. It holds no variables: they point to it, and are freed when nobody needs them.
+    """One run of a function on variables. It holds none of them, so that they are freed when nobody needs them.
 
     Args:
         symbolic: whether variables have shapes and dtypes only (symbol mode) or values (number mode).
@@ -39,7 +39,7 @@ class Trace:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """While this is open, operations on the trace's variables record; after it, also by an exception, they raise."""
+        """While this is open, operations on the trace's variables record; after it, whatever ended it, they raise."""
         was_open, self.is_open = self.is_open, True
         try:
             yield
@@ -49,14 +49,20 @@ class Trace:
     def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
-        key = (operation, types, tuple(attributes.items()))
-        try:
-            known = self._types.get(key)
-        except TypeError:  # an attribute that cannot be hashed
-            return infer_type(operation, types, attributes)
-        if known is None:
-            known = self._types[key] = infer_type(operation, types, attributes)
-        return known
+        key = (operation, types, hashable(attributes))
+        if key not in self._types:
+            self._types[key] = infer_type(operation, types, attributes)
+        return self._types[key]
+
+
+def hashable(attributes: dict[str, Any]) -> Any:
+    """Attributes as a part of a key; those that cannot be hashed are equal to nothing but themselves."""
+    items = tuple(attributes.items())
+    try:
+        hash(items)
+    except TypeError:
+        return object()
+    return items
 
 
 def as_type(x: Any) -> Any:

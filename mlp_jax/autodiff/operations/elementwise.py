@@ -49,7 +49,7 @@ expm1 = Operation("expm1", jnp.expm1, (lambda g, out, x: g * (out + 1),))
 log = Operation("log", jnp.log, (lambda g, out, x: g / x,))
 log1p = Operation("log1p", jnp.log1p, (lambda g, out, x: g / (1 + x),))
 sin: Operation = Operation("sin", jnp.sin, (lambda g, out, x: g * cos(x),))
-cos = Operation("cos", jnp.cos, (lambda g, out, x: -g * sin(x),))
+cos: Operation = Operation("cos", jnp.cos, (lambda g, out, x: -g * sin(x),))
 # (1 − out²) as a product, which does not cancel where the unit saturates.
 tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: (g + g * out) * (1 - out),))
 sigmoid = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * (1 - out)),))
@@ -84,22 +84,24 @@ where: Operation = Operation(
 sign = Operation("sign", jnp.sign, (zero,))
 # Not jnp.abs, whose JAX derivative at 0 is 1.
 abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x),))
-relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(out > 0, g, 0),))
+relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(x > 0, g, 0),))
 
 
-def _larger_rule(g: Any, larger: Any, smaller: Any) -> Any:
-    return where(larger > smaller, g, where(larger == smaller, 0.5 * g, 0))
+def _reaching(x: Any, y: Any) -> Any:
+    """The derivative by x of an extremum that x reaches where x ≥ y: 1, at a tie ½, else 0."""
+    # Of the ways to write it, the one that XLA recomputes least.
+    return where(x >= y, 1.0, 0.0) / where(x == y, 2.0, 1.0)
 
 
 maximum = Operation(
     "maximum",
     jnp.maximum,
-    (lambda g, out, x, y: _larger_rule(g, x, y), lambda g, out, x, y: _larger_rule(g, y, x)),
+    (lambda g, out, x, y: g * _reaching(x, y), lambda g, out, x, y: g * _reaching(y, x)),
 )
 minimum = Operation(
     "minimum",
     jnp.minimum,
-    (lambda g, out, x, y: _larger_rule(g, y, x), lambda g, out, x, y: _larger_rule(g, x, y)),
+    (lambda g, out, x, y: g * _reaching(y, x), lambda g, out, x, y: g * _reaching(x, y)),
 )
 
 

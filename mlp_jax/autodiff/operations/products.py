@@ -59,7 +59,7 @@ affine = Operation(
 
 
 def _einsum_rule(g: Any, out: Any, *operands: Any, subscripts: str) -> tuple[Any, ...]:
-    terms, result = _explicit(subscripts, operands)
+    terms, result = explicit_indices(subscripts, operands)
     return tuple(_einsum_gradient(i, g, terms, result, operands) for i in range(len(operands)))
 
 
@@ -87,7 +87,7 @@ def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tu
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _explicit(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:
+def explicit_indices(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], str]:
     """The indices of each operand and of the result, with letters for `...` and for a result that is not written."""
     left, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -115,6 +115,8 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 
 def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     """Sum products over the last `axes` axes of a and the first of b, or over pairs of axes."""
+    of_a: Sequence[int]
+    of_b: Sequence[int]
     if isinstance(axes, int):
         of_a, of_b = range(a.ndim - axes, a.ndim), range(axes)
     else:

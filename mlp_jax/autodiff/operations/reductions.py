@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, zero
-from mlp_jax.autodiff.operations.elementwise import exp
+from mlp_jax.autodiff.operations.elementwise import exp, stop_gradient
 from mlp_jax.autodiff.operations.shaping import (
     broadcast_to,
     concatenate,
@@ -94,12 +94,15 @@ logsumexp = Operation(
 softmax = Operation(
     "softmax", _softmax, (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),)
 )
-# log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j.
-log_softmax = Operation(
-    "log_softmax",
-    _log_softmax,
-    (lambda g, out, z, axis=-1: g - softmax(z, axis=axis) * sum(g, axis=axis, keepdims=True),),
-)
+
+
+def _log_softmax_rule(g: Any, out: Any, z: Any, axis: Any = -1) -> Any:
+    """Of log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j; p = u / Σu divides the sums, of which there are fewer."""
+    u = exp(z - max(stop_gradient(z), axis=axis, keepdims=True))
+    return g - u * (sum(g, axis=axis, keepdims=True) / sum(u, axis=axis, keepdims=True))
+
+
+log_softmax = Operation("log_softmax", _log_softmax, (_log_softmax_rule,))
 
 # --- products over an axis ------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, Traced, zero
 
@@ -158,7 +159,7 @@ def getitem(x: Any, index: Any) -> Any:
             )
         elif entry is None or entry is Ellipsis:
             template.append(entry)
-        elif isinstance(entry, Traced) or getattr(entry, "shape", ()) or isinstance(entry, bool):
+        elif isinstance(entry, Traced | bool) or np.ndim(entry):
             template.append(_Array())
             arrays.append(entry)
         else:
