@@ -12,6 +12,14 @@ from mlp_jax.autodiff import ops
 
 DOCS = Path(__file__).parent.parent / "docs"
 
+INTRODUCTION = """# Graphs of section 6.5, drawn from code
+
+Each picture is `graph.to_svg()` of the function above it; `scripts/run python scripts/gallery.py` makes this page.
+A box has a variable's name, dtype and shape, and the operation that made it. Inputs are round, outputs have a double
+frame. What `graph.gradient()` added is dashed and leads back up, ∂J/∂v beside v. Dotted edges are values of the forward
+graph that a bprop rule reads. `graph.to_mermaid()` and `graph.to_dot()` draw the same with other programs.
+"""
+
 
 def product(x: Any, y: Any) -> Any:
     return ad.named(x * y, "z")
@@ -50,7 +58,8 @@ def mlp_gradient(*args: Any) -> ad.Graph:
 
 
 def deep_gradient(*args: Any) -> ad.Graph:
-    def J(h: Any, y: Any, W1: Any, W2: Any, W3: Any, W4: Any) -> Any:
+    def J(X: Any, y: Any, W1: Any, W2: Any, W3: Any, W4: Any) -> Any:
+        h = X
         for W in (W1, W2, W3):
             h = ops.tanh(h @ W)
         return ops.mean(ops.squared_error(h @ W4, y))
@@ -79,7 +88,7 @@ FIGURES: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
 
 def pages() -> dict[Path, str]:
     """What each file of the gallery contains."""
-    files, text = {}, "# Graphs of section 6.5, drawn from code\n\nMade by `scripts/gallery.py`.\n"
+    files, text = {}, INTRODUCTION
     for title, (f, shapes) in FIGURES.items():
         args = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
         graph = f(*args) if inspect.signature(f).return_annotation is ad.Graph else ad.trace(f, *args)

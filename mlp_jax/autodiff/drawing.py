@@ -152,7 +152,7 @@ def to_mermaid(graph: Graph) -> str:
     >>> print(to_mermaid(trace(lambda x: x * 2, 1.0)))
     flowchart TD
         n0(["x: float32[]<br/>input"]):::input
-        n1[["v1: float32[]<br/>mul(x, 2)"]]:::forward
+        n1[["J: float32[]<br/>mul(x, 2)"]]:::forward
         n0 --> n1
         classDef input fill:#dbeafe,stroke:#1d4ed8,color:#111
         classDef forward fill:#ffffff,stroke:#1f2937,color:#111
@@ -183,7 +183,7 @@ def to_dot(graph: Graph) -> str:
     digraph {
         node [fontname="Helvetica", fontsize=11, style=filled, shape=box]
         n0 [label="x: float32[]\\ninput", fillcolor="#dbeafe", color="#1d4ed8", shape=ellipse]
-        n1 [label="v1: float32[]\\nmul(x, 2)", fillcolor="#ffffff", color="#1f2937", peripheries=2]
+        n1 [label="J: float32[]\\nmul(x, 2)", fillcolor="#ffffff", color="#1f2937", peripheries=2]
         n0 -> n1 [color="#1f2937"]
     }
     """
@@ -263,7 +263,7 @@ def _width(node: _Node) -> float:
 def _svg_node(node: _Node, x: float, y: float) -> str:
     fill, stroke, dashes = _FILL[node.colour], _LINE[node.colour], _DASHES["gradient" if node.is_added else "forward"]
     kinds = " ".join(["node", node.colour, *["output"] * node.is_output])
-    shapes = [f'<g class="{kinds}"><title>{escape(_clean(f"{node.name}: {node.type} = {node.origin}"))}</title>']
+    shapes = [f'<g class="{kinds}"><title>{escape(_title(node))}</title>']
     for inset in (0, 2.5) if node.is_output else (0,):
         w, h, radius = _width(node) - 2 * inset, HEIGHT - 2 * inset, (18 if node.kind == "input" else 3) - inset
         shapes.append(
@@ -273,6 +273,10 @@ def _svg_node(node: _Node, x: float, y: float) -> str:
     name, (first, second) = escape(_short(node.name, 24)), map(escape, node.lines)
     shapes.append(_svg_text(x, y - 4, f'<tspan font-weight="bold">{name}</tspan>{first.removeprefix(name)}', "middle"))
     return "".join([*shapes, _svg_text(x, y + 12, second, "middle"), "</g>"])
+
+
+def _title(node: _Node) -> str:
+    return _clean(f"{node.name}: {node.type} = {node.origin}" if node.name else f"constant {node.type}")
 
 
 def _svg_text(x: float, y: float, content: str, anchor: str) -> str:

@@ -13,9 +13,8 @@ from itertools import accumulate, pairwise
 
 Point = tuple[float, float]
 Edge = tuple[int, int]
-_Links = dict[
-    int, list[tuple[int, float]]
-]  # for each item those above and below it on edges, and how strongly they pull
+# For each item the items above and below it to which edges lead, and how strongly they pull it.
+_Links = dict[int, list[tuple[int, float]]]
 
 HEIGHT = 40.0  # of a box
 SPACE = 18.0  # between boxes in a row
@@ -56,7 +55,7 @@ def mirrored_rows(count: int, edges: Iterable[Edge], right: Collection[int], par
         elif v not in right:
             below[unit[u]].append(unit[v])
     level = _levels(below)
-    top = max(level.values())
+    top = max(level.values(), default=0)
     bound = {k for u, lower in below.items() for k in ([u, *lower] if lower else [])}
     return [top - level[k] if k in bound else 0 for k in unit]
 
@@ -86,7 +85,7 @@ def place(
     row = list(rows)
     chains = [_chain(row, u, v) for u, v in edges]
     width = [*widths, *[0.0] * (len(row) - len(rows))]
-    left = [k for k in range(len(rows)) if k not in right]
+    left = {k for k in range(len(rows)) if k not in right}
     x = _block(left, chains, row, width)
     if right:
         end = max((x[k] + width[k] / 2 for k in x), default=0.0) + SPACE
@@ -97,7 +96,7 @@ def place(
     centres = [(x[k], tops[row[k]] + HEIGHT / 2) for k in range(len(rows))]
     curves = _curves(chains, row, width, x, tops)
     lowest = max([tops[-2] + HEIGHT, *(y for curve in curves for _, y in curve)])
-    return Placement(centres, curves, max(x[k] + width[k] / 2 for k in x), lowest)
+    return Placement(centres, curves, max((x[k] + width[k] / 2 for k in x), default=0.0), lowest)
 
 
 def _chain(row: list[int], u: int, v: int) -> list[int]:
@@ -122,9 +121,8 @@ def _block(nodes: Collection[int], chains: list[list[int]], row: list[int], widt
     links |= {k: [] for chain in within for k in chain[1:-1]}
     for chain in within:
         for a, b in pairwise(chain):
-            pull = (1.0, 2.0, 8.0)[
-                (a != chain[0]) + (b != chain[-1])
-            ]  # between waypoints: long edges shall be straight
+            waypoints = (a != chain[0]) + (b != chain[-1])
+            pull = (1.0, 2.0, 8.0)[waypoints]  # long edges shall be straight
             links[a].append((b, pull))
             links[b].append((a, pull))
     order = _depth_first(sorted(links, key=lambda k: row[k]), links)
@@ -173,6 +171,7 @@ def _crossings(grid: list[list[int]], links: _Links) -> int:
 
 
 def _abscissas(grid: list[list[int]], links: _Links, width: list[float]) -> dict[int, float]:
+    """The middle of each item: row by row they settle at the mean of their neighbours above and below."""
     x = {k: 0.0 for row in grid for k in row}
     for sweep in range(SWEEPS):
         for row in grid if sweep % 2 == 0 else grid[::-1]:
@@ -198,7 +197,7 @@ def _settled(wanted: list[float], weights: list[float], gaps: list[float]) -> li
 
 def _tops(chains: list[list[int]], row: list[int], x: dict[int, float]) -> list[float]:
     """The upper end of each row and of what follows the last; rows are further apart where edges go far sideways."""
-    reach = [0.0] * (max(row) + 1)
+    reach = [0.0] * (max(row, default=0) + 1)
     for chain in chains:
         for a, b in pairwise(chain):
             upper = min(row[a], row[b])

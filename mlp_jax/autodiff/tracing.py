@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.variable import Trace, TracingError, Variable, as_type
 
 
@@ -67,7 +68,7 @@ def _symbol(x: Any, name: str) -> jax.ShapeDtypeStruct:
 def _input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
     """The names of f's parameters, with the path of each leaf, as in params[0].W."""
     try:
-        parameters = inspect.signature(f).parameters.values()
+        parameters = inspect.signature(f.f if isinstance(f, Operation) else f).parameters.values()
     except (TypeError, ValueError):  # a function built into Python shows none
         parameters = ()  # type: ignore[assignment]
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -18,7 +18,7 @@ from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import build_grads, is_differentiable
 from mlp_jax.autodiff.graph import type_name
 from mlp_jax.autodiff.tracing import call
-from mlp_jax.autodiff.variable import Trace, Variable
+from mlp_jax.autodiff.variable import Trace, TracingError, Variable
 
 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -220,6 +220,9 @@ def _run(f: Callable[..., Any], primals: Any, has_aux: bool) -> tuple[Trace, lis
             raise TypeError(f"with has_aux the function must return a pair (value, aux), got {type(out).__name__}")
         out, aux = out[0], jax.tree.map(lambda x: _value(run, x), out[1])
     outputs, out_tree = jax.tree.flatten(out)
+    for z in outputs:
+        if isinstance(z, Variable) and not (z.trace is run or z.trace.is_open):
+            raise TracingError(f"the function returned {z!r} of another graph, whose function has returned")
     return run, inputs, in_tree, outputs, out_tree, aux
 
 
@@ -338,4 +341,6 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
 
 def _kinds(outputs: list[Any], out_tree: Any) -> str:
     kinds = ", ".join(type_name(z) if hasattr(z, "dtype") else type(z).__name__ for z in outputs)
-    return kinds if jax.tree_util.treedef_is_leaf(out_tree) else f"{out_tree} of {kinds or 'nothing'}"
+    return (
+        kinds if len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree) else f"{out_tree} of {kinds or 'none'}"
+    )

@@ -301,12 +301,12 @@ class Variable(Traced):
     # --- what an array can do and a variable cannot -------------------------------------------------
 
     def __bool__(self) -> bool:
-        return bool(self._number("a truth value, as `if` and `and` take", "for a choice by entries, ops.where(…)"))
+        return bool(self._number("truth value, as `if` and `and` take", "ops.where"))
 
     def __index__(self) -> int:
         if not jnp.issubdtype(self.dtype, jnp.integer):
             raise TracingError(f"an index must be a whole number, got a variable of dtype {self.dtype}")
-        return int(self._number("a whole number", "ops.take_along_axis or an index by arrays"))
+        return int(self._number("whole number", "ops.take_along_axis or an index by arrays"))
 
     __int__ = __index__
 
@@ -347,7 +347,7 @@ class Variable(Traced):
         while isinstance(value, Variable):
             value = value.value
         if isinstance(value, jax.ShapeDtypeStruct):
-            raise TracingError(f"{self!r} is a symbol without a value, so it has no {what}; {instead} works on symbols")
+            raise TracingError(f"{self!r} is a symbol without a value, so it has no {what}; use {instead}")
         return value
 
     def __repr__(self) -> str:

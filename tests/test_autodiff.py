@@ -1,0 +1,401 @@
+"""Derivatives of Python functions: agreement with JAX, composition with its transformations, and clear refusals."""
+
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+from numpy.testing import assert_allclose
+
+import mlp_jax
+from mlp_jax import autodiff as ad
+from mlp_jax.autodiff import ops
+
+w = jax.random.normal(jax.random.key(0), (4, 5))
+x = jax.random.normal(jax.random.key(1), (3, 4))
+
+
+def f(w, x):
+    return ops.sum(ops.tanh(x @ w) ** 2)
+
+
+def same(ours, theirs, rtol=1e-5):
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        if one.dtype != jax.dtypes.float0:
+            assert_allclose(one, other, rtol=rtol, atol=1e-6)
+
+
+# --- the signatures of JAX --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argnums", [0, 1, -1, (0,), (0, 1), (1, 0)])
+@pytest.mark.parametrize("name", ["grad", "value_and_grad", "jacobian", "hessian"])
+def test_argnums(name, argnums):
+    reference = {"jacobian": "jacrev"}.get(name, name)
+    same(getattr(ad, name)(f, argnums)(w, x), getattr(jax, reference)(f, argnums)(w, x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["grad", "value_and_grad"])
+def test_has_aux(name):
+    def with_aux(w, x):
+        a = x @ w
+        return ops.sum(ops.tanh(a)), {"a": a, "fixed": x}
+
+    same(getattr(ad, name)(with_aux, has_aux=True)(w, x), getattr(jax, name)(with_aux, has_aux=True)(w, x))
+    with pytest.raises(TypeError, match=r"with has_aux the function must return a pair \(value, aux\), got Variable"):
+        ad.grad(f, has_aux=True)(w, x)
+
+
+def test_vjp_of_pytrees_with_an_integer_argument_and_two_outputs():
+    def g(params, k):
+        return {"rows": params["W"][k], "all": (ops.exp(params["W"]), params["b"] * 2)}, k
+
+    params, k = {"W": x, "b": jnp.float32(3.0), "none": None}, jnp.array([0, 2])
+    out, pullback = ad.vjp(g, params, k)
+    expected, reference = jax.vjp(g, params, k)
+    same(out, expected)
+    gradient = jax.tree.map(
+        lambda z: jnp.ones_like(z) if z.dtype == jnp.float32 else np.zeros(2, jax.dtypes.float0), out
+    )
+    same(pullback(gradient), reference(gradient))
+    same(pullback(gradient), reference(gradient))  # once more: nothing was used up
+
+
+def test_vjp_and_jvp_with_aux():
+    both = lambda x: (ops.sin(x), x * 2)  # noqa: E731
+    ours, theirs = ad.vjp(both, x, has_aux=True), jax.vjp(both, x, has_aux=True)
+    same((ours[0], ours[1](x), ours[2]), (theirs[0], theirs[1](x), theirs[2]))
+    same(ad.jvp(both, (x,), (x,), has_aux=True), jax.jvp(both, (x,), (x,), has_aux=True))
+
+
+def test_jacobian_of_pytrees():
+    def g(p):
+        return {"a": p["u"] * p["v"], "b": ops.sum(p["u"])}
+
+    p = {"u": jnp.arange(3.0), "v": jnp.array(2.0)}
+    same(ad.jacobian(g)(p), jax.jacrev(g)(p))
+
+
+def test_jvp_and_hvp():
+    same(ad.jvp(f, (w, x), (w, x)), jax.jvp(f, (w, x), (w, x)))
+    expected = jax.jvp(jax.grad(f, (0, 1)), (w, x), (w, x))[1]
+    same(ad.hvp(f, (w, x), (w, x)), expected, rtol=1e-4)
+
+
+def test_keyword_arguments_are_passed_on():
+    def scaled(x, *, scale):
+        return ops.sum(x * scale)
+
+    assert ad.grad(scaled)(x, scale=3).tolist() == jnp.full(x.shape, 3.0).tolist()
+
+
+def test_an_unused_argument_and_a_constant_function_have_gradient_0():
+    assert ad.grad(lambda a, b: ops.sum(a), argnums=1)(x, w).tolist() == jnp.zeros_like(w).tolist()
+    assert ad.grad(lambda a: 3.0)(x).tolist() == jnp.zeros_like(x).tolist()
+    assert ad.grad(lambda a: jnp.float32(3.0))(2.0) == 0
+
+
+def test_one_array_in_two_places():
+    assert ad.grad(lambda a, b: a * b)(3.0, 3.0) == 3
+    assert ad.grad(lambda a: a * a)(3.0) == 6
+    _, pullback = ad.vjp(lambda a: (a, a), 3.0)
+    assert pullback((jnp.float32(1), jnp.float32(10)))[0] == 11
+
+
+# --- nested, without perturbation confusion -----------------------------------------------------------
+
+
+def test_nested_derivatives_do_not_confuse_their_perturbations():
+    assert ad.grad(lambda x: x * ad.grad(lambda y: x + y)(1.0))(2.0) == 1
+    assert ad.grad(lambda x: ad.grad(lambda y: x * y)(3.0))(2.0) == 1
+    assert ad.grad(lambda x: x * ad.grad(lambda y: x * y * y)(x))(2.0) == 12 + 12  # x (2 x²): 6x²
+    assert ad.jvp(lambda x: x * ad.jvp(lambda y: x * y, (1.0,), (1.0,))[1], (3.0,), (1.0,))[1] == 6
+
+
+@pytest.mark.parametrize("order", range(1, 6))
+def test_derivatives_of_any_order(order):
+    ours, theirs = ops.sin, jnp.sin
+    for _ in range(order):
+        ours, theirs = ad.grad(ours), jax.grad(theirs)
+    assert_allclose(ours(0.7), theirs(0.7), rtol=1e-6)
+
+
+def test_derivatives_within_a_derivative():
+    def inner(w):
+        return ops.sum(ops.sin(w) * w[::-1])
+
+    v = jnp.array([0.3, -1.0, 2.0])
+    for ours, theirs in [
+        (lambda w: ops.sum(ad.jacobian(ops.sin)(w) @ w), lambda w: jnp.sum(jax.jacrev(jnp.sin)(w) @ w)),
+        (lambda w: ops.sum(ad.hessian(inner)(w) ** 2), lambda w: jnp.sum(jax.hessian(inner)(w) ** 2)),
+        (lambda w: ops.sum(ad.hvp(inner, (w,), (w,))[0]), lambda w: jnp.sum(jax.hessian(inner)(w) @ w)),
+        (lambda w: ad.jvp(inner, (w,), (v,))[1], lambda w: jax.jvp(inner, (w,), (v,))[1]),
+        (lambda w: ad.value_and_grad(inner)(w)[0], inner),
+    ]:
+        assert_allclose(ad.grad(ours)(v), jax.grad(theirs)(v), rtol=1e-5, atol=1e-6)
+
+
+# --- JAX's transformations, outside and inside ---------------------------------------------------------
+
+
+def test_jit_vmap_and_grad_of_jax_work_on_ours():
+    g = ad.grad(f)
+    same(jax.jit(g)(w, x), jax.grad(f)(w, x))
+    same(jax.jit(jax.vmap(g, (None, 0)))(w, x[:, None]), jax.vmap(jax.grad(f), (None, 0))(w, x[:, None]))
+    total = lambda h: lambda w: jnp.sum(h(f)(w, x) ** 2)  # noqa: E731
+    same(jax.grad(total(ad.grad))(w), jax.grad(total(jax.grad))(w), rtol=1e-4)
+    same(jax.jvp(g, (w, x), (w, x)), jax.jvp(jax.grad(f), (w, x), (w, x)), rtol=1e-4)
+    same(jax.jit(ad.hessian(f))(w, x), jax.hessian(f)(w, x), rtol=1e-4)
+
+
+def test_ours_within_a_scan_body_and_under_checkpoint():
+    def descend(w, _):
+        return w - 0.1 * ad.grad(f)(w, x), ad.value_and_grad(f)(w, x)[0]
+
+    def reference(w, _):
+        return w - 0.1 * jax.grad(f)(w, x), f(w, x)
+
+    same(jax.lax.scan(descend, w, None, 5), jax.lax.scan(reference, w, None, 5), rtol=1e-4)
+    same(jax.checkpoint(ad.grad(f))(w, x), jax.grad(f)(w, x))
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_ours_within_shard_map_sums_over_devices_what_they_share(check_vma):
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def per_device(derivative):
+        body = lambda w, x: derivative(lambda w: ops.sum(ops.tanh(x @ w)))(w)  # noqa: E731
+        return jax.shard_map(body, mesh=mesh, in_specs=(P(), P("i")), out_specs=P(), check_vma=check_vma)
+
+    same(per_device(ad.grad)(w, x), per_device(jax.grad)(w, x))
+
+
+def test_a_compiled_gradient_has_no_more_flops_than_that_of_jax():
+    ours, theirs = (jax.jit(grad(f)).lower(w, x).compile().cost_analysis()["flops"] for grad in (ad.grad, jax.grad))
+    assert ours <= theirs
+
+
+# --- Python in the function ---------------------------------------------------------------------------
+
+
+def test_control_flow_on_concrete_values():
+    def branching(x):
+        while x < 100:
+            x = x * x if x > 3 else x + 2
+        return x
+
+    assert ad.grad(branching)(1.5) == jax.grad(branching)(1.5)
+    assert ad.grad(lambda x: x[jnp.argmax(jnp.array([1, 5, 2]))] ** 2)(jnp.array([1.0, 2.0, 3.0])).tolist() == [0, 4, 0]
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        jax.jit(ad.grad(branching))(1.5)
+
+
+def test_operators_indexing_and_methods_are_those_of_arrays():
+    def everything(a):
+        b = 2 - a + 1 / (3 + a * a) - (-a) ** 2 / 5 + +a * 0.5
+        c = abs(b) + a.T.T + a.mT.mT + a.reshape(4, 3).reshape((3, 4)) + a.ravel().reshape(3, -1)
+        d = c[1:, ::2].sum() + c[0].mean() + c.max() + c.min(axis=0).sum() + c[..., None].squeeze(-1).prod()
+        e = sum(row[0] for row in c) + a.transpose(1, 0).dot(a[:, 0]).sum() + 2.0 ** a[0, 0] + a.astype(a.dtype)[1, 1]
+        first, *_ = a
+        return d + e + first.sum() + np.float32(2) * a[0, 1] + (np.ones((3, 4), np.float32) * a).sum() + len(a)
+
+    same(ad.value_and_grad(everything)(x), jax.value_and_grad(everything)(x), rtol=1e-4)
+    masked = lambda a: ops.sum(ops.where(((a > 0) & (a <= 1)) | ~(a != a), a, 0 * a))  # noqa: E731
+    same(ad.grad(masked)(x), jax.grad(masked)(x))
+
+
+def test_a_users_operation_in_ten_lines():
+    @jax.jit
+    def forward(x):
+        return x * jax.nn.sigmoid(x)
+
+    swish = ad.Operation("swish", forward, (lambda g, out, x: g * (out + ops.sigmoid(x) * (1 - out)),))
+    same(ad.hessian(lambda x: ops.sum(swish(x)))(x[0]), jax.hessian(lambda x: jnp.sum(jax.nn.swish(x)))(x[0]))
+    assert "swish(x)" in str(ad.trace(swish, x))
+
+
+# --- what it refuses ------------------------------------------------------------------------------------
+
+
+def test_a_variable_in_jax_numpy_is_an_error_that_names_the_operation():
+    with pytest.raises(ad.TracingError, match=r"line \d+ of test_autodiff.py: jnp.sin was given .*; use ops.sin of"):
+        ad.grad(lambda x: ops.sum(jnp.sin(x) * x))(x)
+    with pytest.raises(ad.TracingError, match=r"jax.nn.relu was given .*; use ops.relu"):
+        ad.trace(lambda x: jax.nn.relu(x), x)
+    with pytest.raises(ad.TracingError, match=r"jnp.concatenate was given .*; use ops.concatenate"):
+        ad.grad(lambda x: jnp.concatenate([x, x]).sum())(x)
+    with pytest.raises(ad.TracingError, match=r"jnp.fft.fft was given .*ops has no operation of that name"):
+        ad.grad(lambda x: ops.sum(jnp.fft.fft(x)))(x)
+    with pytest.raises(ad.TracingError, match=r"jax.lax.scan was given .*jax.jit\(grad\(f\)\)"):
+        ad.grad(lambda x: jax.lax.scan(lambda c, _: (c, None), x, None, 3)[0])(1.0)
+
+
+def test_numpy_on_a_variable_uses_the_operation_or_is_refused():
+    assert ad.grad(lambda x: ops.sum(np.exp(x)))(jnp.zeros(2)).tolist() == [1, 1]
+    with pytest.raises(ad.TracingError, match="numpy.arctan is not an operation of a graph"):
+        ad.grad(lambda x: np.arctan(x))(1.0)
+    with pytest.raises(ad.TracingError, match="numpy.asarray of Variable.* would cut its gradient"):
+        ad.grad(lambda x: np.linalg.norm(x))(x)
+
+
+@pytest.mark.parametrize("number", [float, complex, lambda v: v.item(), lambda v: v.tolist(), np.asarray])
+def test_a_number_of_a_variable_is_refused(number):
+    with pytest.raises(ad.TracingError, match=r"would cut its gradient; keep it in operations"):
+        ad.grad(lambda x: x * number(x))(2.0)
+
+
+def test_a_symbol_has_no_truth_value():
+    with pytest.raises(ad.TracingError, match=r"is a symbol without a value.*ops.where"):
+        ad.trace(lambda x: x if x > 0 else -x, 1.0)
+    with pytest.raises(ad.TracingError, match="is a symbol without a value, so it has no whole number"):
+        ad.trace(lambda x, k: x[: int(k)], x, 2)
+
+
+def test_a_variable_is_not_changed_in_place():
+    def assign(x):
+        x[0] = 1.0
+
+    with pytest.raises(ad.TracingError, match=r"cannot be changed in place; use ops.where"):
+        ad.grad(assign)(x)
+    with pytest.raises(ad.TracingError, match=r"`.at\[…\]` is not an operation; use ops.where"):
+        ad.grad(lambda x: x.at[0].set(1.0))(x)
+
+
+def test_variables_of_two_graphs():
+    kept = []
+    ad.grad(lambda x: kept.append(x) or ops.sum(x))(x)
+    message = "operation 'mul' was given Variable.* of another graph, whose function has returned"
+    with pytest.raises(ad.TracingError, match=message):
+        ad.grad(lambda y: ops.sum(y * kept[0]))(x)
+    with pytest.raises(ad.TracingError, match=message):
+        kept[0] * 2
+    one, other = ad.trace(f, w, x), ad.trace(f, w, x)
+    with pytest.raises(ValueError, match="is not a variable of this graph"):
+        one.gradient(of=other.outputs[0])
+    with pytest.raises(ad.TracingError, match="belongs to another graph; pass it to this function"):
+        ad.trace(lambda y: kept[0], x)
+    with pytest.raises(ad.TracingError, match="the function returned Variable.* of another graph"):
+        ad.grad(lambda y: kept[0])(x)
+
+
+def test_nothing_is_left_behind_after_an_exception():
+    with pytest.raises(ZeroDivisionError):
+        ad.grad(lambda x: ops.sum(x) / (1 // 0))(x)
+    same(ad.grad(f)(w, x), jax.grad(f)(w, x))
+
+
+def test_numbers_that_are_not_real_are_refused_as_by_jax():
+    with pytest.raises(TypeError, match=r"grad needs floating-point numbers, got dtype int32 in argument 0\['a'\]"):
+        ad.grad(lambda p: ops.sum(p["a"]))({"a": jnp.arange(3)})
+    with pytest.raises(TypeError, match="grad needs floating-point numbers, got dtype int32 in argument 0"):
+        ad.grad(lambda x: x * 1.0)(3)
+    with pytest.raises(TypeError, match="gradients are for real numbers, got complex64"):
+        ad.grad(lambda x: x)(1j)
+    with pytest.raises(TypeError, match="gradients are for real numbers, got complex64"):
+        ad.grad(lambda x: ops.abs(x * 1j))(2.0)
+
+
+def test_a_value_that_is_not_one_scalar_says_what_to_use():
+    with pytest.raises(TypeError, match=r"returns a floating-point scalar, got float32\[3,4\]; reduce it.*ops.sum"):
+        ad.grad(lambda x: x)(x)
+    with pytest.raises(TypeError, match=r"returns a floating-point scalar, got int32\[\]"):
+        ad.grad(lambda x: ops.argmax(x))(x)
+    with pytest.raises(TypeError, match=r"returns one scalar array, got PyTreeDef.* of float32\[\], float32\[\]"):
+        ad.grad(lambda x: (x, x))(2.0)
+    with pytest.raises(TypeError, match="returns one scalar array, got PyTreeDef.* of none"):
+        ad.grad(lambda x: None)(2.0)
+
+
+def test_arguments_that_do_not_fit():
+    with pytest.raises(TypeError, match="grad with argnums=2 needs that argument by position; got 2 arguments"):
+        ad.grad(f, argnums=2)(w, x)
+    with pytest.raises(TypeError, match=r"jvp takes a tuple of arguments, got ArrayImpl; for one, write \(x,\)"):
+        ad.jvp(ops.sin, x, x)
+    with pytest.raises(TypeError, match="hvp takes directions of the structure of the arguments"):
+        ad.hvp(f, (w, x), (w,))
+    _, pullback = ad.vjp(ops.sin, x)
+    with pytest.raises(ValueError, match=r"the gradient must be like the value, float32\[3,4\], got float32\[\]"):
+        pullback(1.0)
+    with pytest.raises(TypeError, match="the gradient must have the structure of the function's value"):
+        pullback((x, x))
+    with pytest.raises(TypeError, match="attribute 'axis' of operation 'sum' must be static, got a variable"):
+        ad.grad(lambda x: ops.sum(x, axis=x[0, 0] > 0))(x)
+    with pytest.raises(TypeError, match="operation 'sum' takes 1 input and the attributes axis, keepdims; got 4"):
+        ad.grad(lambda x: ops.sum(x, 0, True, 3))(x)
+
+
+def test_a_missing_rule_is_an_error_and_not_a_zero():
+    half = ad.Operation("half", lambda a, b: a * b, (lambda g, out, a, b: g * b, None))
+    assert ad.grad(half)(2.0, 3.0) == 3
+    with pytest.raises(NotImplementedError, match=r"operation 'half' has no bprop rule for input 1 of 2"):
+        ad.grad(half, argnums=1)(2.0, 3.0)
+
+
+# --- size ------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_of_100_000_operations_needs_no_recursion():
+    def chain(x):
+        for _ in range(50_000):
+            x = (x + 1.0) * 0.5
+        return x
+
+    assert ad.grad(chain)(3.0) == 0.0
+    graph = ad.trace(chain, 3.0)
+    assert len(graph.variables) == 100_001
+    assert graph.gradient().evaluate(3.0)[0] == 0
+
+
+def test_number_mode_frees_what_it_has_used():
+    """The gradient of a chain holds few arrays at its end, not one or two for each operation."""
+    alive, most = [], 0
+
+    def watch(g, out, x):
+        nonlocal most
+        gc.collect()
+        most = max(most, sum(reference() is not None for reference in alive))
+        gradient = g * 1.0
+        alive.append(weakref.ref(gradient))
+        return gradient
+
+    step = ad.Operation("step", lambda x: x + 1.0, (watch,))
+
+    def chain(x):
+        for _ in range(30):
+            x = step(x)
+            value = x.value
+            alive.append(weakref.ref(value))
+        return ops.sum(x)
+
+    ad.grad(chain)(jnp.ones(3))
+    left = sum(reference() is not None for reference in alive)
+    assert left <= 2
+    assert most <= 34
+
+
+# --- the network ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [None, mlp_jax.L2(0.1), mlp_jax.L1(0.01)])
+@pytest.mark.parametrize(
+    ("output", "cost"), [("softmax", None), ("softmax", "squared_error"), ("sigmoid", None), ("linear", None)]
+)
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "sigmoid", "softplus"])
+def test_algorithm_6_4_is_the_tracer_on_the_cost_bit_for_bit(hidden, output, cost, penalty):
+    net = mlp_jax.MLP((4, 6, 5, 3), hidden=hidden, output=output, cost=cost, penalty=penalty, bias=(True, False, True))
+    params = mlp_jax.init(net, jax.random.key(0), bias=0.1)
+    y = jax.nn.softmax(jax.random.normal(jax.random.key(2), (3, 3)))
+    weights = jnp.array([1.0, 0.0, 2.0])
+    J, grads = mlp_jax.loss_and_grad(net, params, x, y, weights)
+    value, traced = ad.value_and_grad(mlp_jax.loss, argnums=1)(net, params, x, y, weights)
+    symbols = ad.trace(lambda params: mlp_jax.loss(net, params, x, y, weights), params).gradient().evaluate(params)[0]
+    assert value == J
+    for one, two, three in zip(*(jax.tree.leaves(tree) for tree in (grads, traced, symbols)), strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
