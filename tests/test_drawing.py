@@ -173,7 +173,7 @@ def test_long_names_are_cut_short_but_in_the_tooltip():
     svg = GRAPHS["long names"]().to_svg()
     assert f"<title>{'Ω' * 60}: float32[] = mul(p['an encoder']['its layers'][0], 2)</title>" in svg
     assert re.search(r"<tspan[^>]*>Ω+…Ω+</tspan>", svg)
-    assert all(right - left < 400 for _, (left, _, right, _) in nodes(svg))
+    assert all(right - left < 500 for _, (left, _, right, _) in nodes(svg))
 
 
 def test_a_picture_of_one_variable():

@@ -50,9 +50,8 @@ class Account(NamedTuple):
         table = "\n".join(f"{name:14}{forward:>14}{backward:>14}" for name, forward, backward in rows)
         n, edges = self.nodes, self.forward.edges
         return (
-            f"{table}\nbprops        {self.bprops:,}: one for each edge between the targets and the output; bounds: "
-            f"{edges:,} edges, n(n − 1)/2 = {n * (n - 1) // 2:,} for n = {n:,} nodes\n"
-            f"bytes kept    {self.bytes_kept:,} of forward values that the gradient reads"
+            f"{table}\n{'bprops':14}{self.bprops:>28,}   ≤ {edges:,} edges ≤ n(n − 1)/2 = {n * (n - 1) // 2:,}\n"
+            f"{'bytes kept':14}{self.bytes_kept:>28,}"
         )
 
 
@@ -65,16 +64,22 @@ def account(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Accoun
     >>> print(trace(lambda W, x: ops.sum(ops.tanh(x @ W)), W, x).account())
                          forward      backward
     operations                 3            10
-    edges                      4            16
+    edges                      4            15
     multiply-adds     16,777,216    33,554,432
-    bprops        4: one for each edge between the targets and the output; bounds: 4 edges, n(n − 1)/2 = 10 for n = 5 nodes
-    bytes kept    131,072 of forward values that the gradient reads
+    bprops                                   4   ≤ 4 edges ≤ n(n − 1)/2 = 10
+    bytes kept                         131,072
     """
     z, targets, _ = cost_and_targets(graph, of, wrt)
     gradient = graph.gradient(of, wrt)
     forward = set(graph.variables)
     backward = [v for v in gradient.variables if v not in forward]
-    read = {u for v in backward for u in gradient.inputs_of(v) if u in forward and u.operation is not None}
+    read = {
+        u
+        for v in backward
+        if v.operation not in (ops.ones_like, ops.zeros_like)  # which need a shape only
+        for u in gradient.inputs_of(v)
+        if u in forward and u.operation is not None
+    }
     return Account(
         nodes=len(forward),
         forward=_part(graph, graph.variables),

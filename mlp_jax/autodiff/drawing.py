@@ -256,8 +256,12 @@ def _placement(diagram: _Diagram) -> Placement:
 
 def _width(node: _Node) -> float:
     """Of the box; the viewer's font is unknown, so there is room for a wide one."""
-    wide = [sum(12.0 if east_asian_width(c) in "WF" or c in "MWmw@%—…" else 6.9 for c in line) for line in node.lines]
-    return max(*wide, 40.0) + 20
+    first, second = map(_text_width, node.lines)
+    return max(first + 0.2 * _text_width(_short(node.name, 24)), second, 40.0) + 20  # the name is bold
+
+
+def _text_width(text: str) -> float:
+    return sum(12.0 if east_asian_width(c) in "WF" or c in "MWmw@%—…" else 8.7 if c.isupper() else 6.9 for c in text)
 
 
 def _svg_node(node: _Node, x: float, y: float) -> str:

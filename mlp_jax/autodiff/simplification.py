@@ -83,11 +83,10 @@ class _Maker:
         """Candidates; `make` takes the first whose shape and dtype fit."""
         if all(_is_known(x) for x in inputs) and operation is not ops.broadcast_to:
             yield operation(*inputs, **attributes)
-        if operation in _BINARY:
-            for k, x in enumerate(inputs):
-                if _is(x, ops.broadcast_to):  # these operations broadcast by themselves
-                    plain = (*inputs[:k], x.inputs[0], *inputs[k + 1 :])
-                    yield self.make(operation, plain, attributes)
+        if operation in _ELEMENTWISE and any(_is(x, ops.broadcast_to) for x in inputs):  # repeat the result instead
+            small = self.make(operation, tuple(x.inputs[0] if _is(x, ops.broadcast_to) else x for x in inputs), {})
+            yield small
+            yield self.make(ops.broadcast_to, (small,), {"shape": self.trace.type_of(operation, inputs, {}).shape})
         rule = _RULES.get(operation)
         if rule is not None:
             yield from rule(lambda op, *xs, **attrs: self.make(op, xs, attrs), *inputs, **attributes)
@@ -189,7 +188,7 @@ def _same_rule(make: Make, x: Any, **attributes: Any) -> Iterator[Any]:
     yield x
 
 
-_BINARY = {ops.add, ops.sub, ops.mul, ops.div}
+_ELEMENTWISE = {ops.add, ops.sub, ops.mul, ops.div, ops.neg}
 _RULES: dict[Operation, Callable[..., Iterator[Any]]] = {
     ops.add: _add_rule,
     ops.sub: _sub_rule,
