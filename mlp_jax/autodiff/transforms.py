@@ -334,8 +334,8 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
     for what, value in (("arguments", primals), ("directions", others)):
         if not isinstance(value, tuple | list):
             raise TypeError(f"{name} takes a tuple of {what}, got {type(value).__name__}; for one, write (x,)")
-    wanted, got = (jax.tree.structure(tuple(value)) for value in (primals, others))
-    if bool(wanted != got):
+    wanted, got = (str(jax.tree.structure(tuple(value))) for value in (primals, others))
+    if wanted != got:
         raise TypeError(f"{name} takes directions of the structure of the arguments, {wanted}, got {got}")
 
 
