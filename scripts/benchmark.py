@@ -1,17 +1,22 @@
 #!/usr/bin/env python
-"""Time the trainer beside its peers, on the digits network 64-32-10, batch 32, Adam.
+"""Time the library beside its peers.
 
-    scripts/run python scripts/benchmark.py
+    scripts/run python scripts/benchmark.py [training] [autodiff]
 
-Microseconds a training step: the trainer's own loop, with shuffling, validation, metrics and progress, after
-compilation; a plain Python loop that shuffles with numpy and calls a jitted jax + optax step; scikit-learn's
-MLPClassifier. Then Algorithm 6.4 against jax.grad of the same cost, each jitted. Then seconds of the whole process,
-from the shell: `mlp-jax train` with a warm compilation cache beside a script that trains the same network on the
-same data with scikit-learn.
+training: the digits network 64-32-10, batch 32, Adam. Microseconds a training step: the trainer's own loop, with
+shuffling, validation, metrics and progress, after compilation; a plain Python loop that shuffles with numpy and calls
+a jitted jax + optax step; scikit-learn's MLPClassifier. Then Algorithm 6.4 against jax.grad of the same cost, each
+jitted. Then seconds of the whole process, from the shell: `mlp-jax train` with a warm compilation cache beside a
+script that trains the same network on the same data with scikit-learn.
+
+autodiff: mlp_jax.autodiff.grad against jax.grad. Under jit, for an MLP and a program of 200 operations: the time to
+trace, the flops that XLA counts, the time to run. Without jit, for a chain of 1,000 operations: the time per operation,
+also of autograd and torch where they are installed (the extra `benchmark`), each on one thread.
 
 Runs are interleaved; each figure is a median, each ratio the median over rounds with its range.
 """
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -31,6 +36,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 import mlp_jax
+from mlp_jax import autodiff
 from mlp_jax.training import config as configuration
 from mlp_jax.training import data
 from mlp_jax.training.config import Config
@@ -112,15 +118,7 @@ def gradient(function: Callable[..., Any], widths: tuple[int, ...], n: int) -> C
     y = jax.random.randint(jax.random.key(2), (n,), 0, widths[-1])
     compiled = jax.jit(function, static_argnums=0).lower(net, params, x, y).compile()
 
-    def run() -> float:
-        times = []
-        for _ in range(100):
-            started = time.perf_counter()
-            jax.block_until_ready(compiled(params, x, y))
-            times.append(time.perf_counter() - started)
-        return median(times)
-
-    return run
+    return lambda: seconds(lambda: compiled(params, x, y), 100)
 
 
 def steps(config: Config) -> int:
@@ -151,12 +149,127 @@ def compare(title: str, unit: float, runs: dict[str, Callable[[], float]]) -> No
         print(f"| {name} | {median(theirs) / unit:.3g} | {median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}) |")
 
 
-def main() -> None:
-    """Print the machine and the tables."""
+def mlp(o: Any) -> Callable[..., Any]:
+    """The cost of a network in the functions of a library, for parameters, inputs and one-hot targets."""
+
+    def cost(params: Any, x: Any, y: Any) -> Any:
+        *hidden, (W, b) = params
+        for V, c in hidden:
+            x = o.relu(x @ V + c)
+        return -o.mean(o.sum(y * o.log_softmax(x @ W + b), axis=-1))
+
+    return cost
+
+
+def mixed_program(o: Any) -> Callable[..., Any]:
+    """About 200 operations of many kinds."""
+
+    def cost(W: Any, b: Any, x: Any) -> Any:
+        for _ in range(11):
+            h = o.tanh(o.matmul(x, W) + b)
+            x = h * o.sigmoid(h) + 0.5 * x
+            x = x / (1 + o.sum(o.exp(-(x**2)), axis=1, keepdims=True)) + o.maximum(h, 0.1 * x)
+            x = o.where(h > 0, x, o.sin(x)) - o.mean(x, axis=0, keepdims=True)
+        return o.mean(o.logsumexp(x, axis=1))
+
+    return cost
+
+
+def chain(sin: Any, tanh: Any) -> Callable[[Any], Any]:
+    """1,000 operations on one array, and a sum."""
+
+    def cost(x: Any) -> Any:
+        for _ in range(250):
+            x = tanh(sin(x) * 1.01) + 0.1
+        return x.sum()
+
+    return cost
+
+
+class JaxFunctions:
+    """jax.numpy and jax.nn under one name, as mlp_jax.autodiff.ops is."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jax.numpy if hasattr(jax.numpy, name) else jax.nn, name)
+
+
+def normal(*shape: int) -> jax.Array:
+    """Standard normal numbers."""
+    return jax.random.normal(jax.random.key(sum(shape)), shape)
+
+
+def compiled_gradients() -> None:
+    """Print tables for the gradient under jit."""
+    layers = zip((784, 512, 512), (512, 512, 10), strict=True)
+    params = [(normal(n, m) / n**0.5, jax.numpy.zeros(m)) for n, m in layers]
+    cases = {
+        "MLP 784-512-512-10, batch 128": (
+            mlp,
+            (params, normal(128, 784), jax.nn.one_hot(jax.numpy.arange(128) % 10, 10)),
+        ),
+        "200 mixed operations": (mixed_program, (normal(32, 32) / 6, normal(1, 32), normal(64, 32))),
+    }
+    for name, (program, args) in cases.items():
+        functions = {
+            "mlp_jax.autodiff.grad": lambda program=program: autodiff.grad(program(autodiff.ops)),
+            "jax.grad": lambda program=program: jax.grad(program(JaxFunctions())),
+        }
+        programs = {peer: jax.jit(make()).lower(*args).compile() for peer, make in functions.items()}
+        compare(
+            f"ms to trace, {name}",
+            1e-3,
+            {
+                peer: lambda make=make: seconds(lambda: jax.jit(make()).trace(*args), 5)
+                for peer, make in functions.items()
+            },
+        )
+        compare(
+            f"µs to run, {name}",
+            1e-6,
+            {peer: lambda run=run: seconds(lambda: run(*args), 50) for peer, run in programs.items()},
+        )
+        for peer, run in programs.items():
+            print(f"{peer}: {run.cost_analysis()['flops']:,.0f} flops")
+
+
+def eager_gradients() -> None:
+    """Print tables for the gradient without jit, per operation."""
+    for n in (1, 1_000, 1_000_000):
+        x, calls = jax.numpy.full(n, 0.5), 3 if n < 1_000_000 else 1
+        runs = {
+            "mlp_jax.autodiff.grad": lambda x=x: autodiff.grad(chain(autodiff.ops.sin, autodiff.ops.tanh))(x),
+            "jax.grad": lambda x=x: jax.grad(chain(jax.numpy.sin, jax.numpy.tanh))(x),
+            "jax, forward only": lambda x=x: chain(jax.numpy.sin, jax.numpy.tanh)(x),
+        }
+        with contextlib.suppress(ImportError):
+            import autograd
+
+            f, v = chain(autograd.numpy.sin, autograd.numpy.tanh), np.full(n, 0.5, np.float32)
+            runs["autograd"] = lambda f=f, v=v: autograd.grad(f)(v)
+        with contextlib.suppress(ImportError):
+            import torch
+
+            torch.set_num_threads(1)
+            runs["torch"] = lambda n=n: chain(torch.sin, torch.tanh)(
+                torch.full((n,), 0.5, requires_grad=True)
+            ).backward()
+        timed = {peer: lambda run=run, calls=calls: seconds(run, calls) for peer, run in runs.items()}
+        compare(f"µs an operation, chain of 1,000 on {n:,} entries", 1e-3, timed)
+
+
+def seconds(run: Callable[[], Any], calls: int) -> float:
+    """A median over calls."""
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def training() -> None:
+    """Print tables for the trainer."""
     warnings.simplefilter("ignore", ConvergenceWarning)
-    device = jax.devices()[0]
-    print(f"{os.cpu_count()} cores {platform.machine()}, {device.device_kind}, Python {platform.python_version()}, "
-          f"jax {jax.__version__}")  # fmt: skip
     config = configuration.load(CONFIG)
     compare(
         "µs a step",
@@ -184,6 +297,21 @@ def main() -> None:
             1.0,
             {"mlp-jax train": lambda: process(*command), "scikit-learn script": lambda: process("-c", script)},
         )
+
+
+def main() -> None:
+    """Print the machine and the tables that were asked for, or all."""
+    device = jax.devices()[0]
+    print(f"{os.cpu_count()} cores {platform.machine()}, {device.device_kind}, Python {platform.python_version()}, "
+          f"jax {jax.__version__}")  # fmt: skip
+    asked = sys.argv[1:] or ["training", "autodiff"]
+    if not set(asked) <= {"training", "autodiff"}:
+        sys.exit(f"benchmark.py: what to time is training or autodiff, got {' '.join(asked)}")
+    if "training" in asked:
+        training()
+    if "autodiff" in asked:
+        compiled_gradients()
+        eager_gradients()
 
 
 if __name__ == "__main__":
