@@ -198,63 +198,55 @@ def normal(*shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(sum(shape)), shape)
 
 
-def compiled_gradients() -> None:
-    """Print tables for the gradient under jit."""
-    layers = zip((784, 512, 512), (512, 512, 10), strict=True)
-    params = [(normal(n, m) / n**0.5, jax.numpy.zeros(m)) for n, m in layers]
-    cases = {
-        "MLP 784-512-512-10, batch 128": (
-            mlp,
-            (params, normal(128, 784), jax.nn.one_hot(jax.numpy.arange(128) % 10, 10)),
-        ),
-        "200 mixed operations": (mixed_program, (normal(32, 32) / 6, normal(1, 32), normal(64, 32))),
+def compiled_gradients(name: str, program: Callable[[Any], Any], args: tuple[Any, ...]) -> None:
+    """Print tables for the gradient of a program under jit."""
+
+    def ours() -> Any:
+        return jax.jit(autodiff.grad(program(autodiff.ops)))
+
+    def theirs() -> Any:
+        return jax.jit(jax.grad(program(JaxFunctions())))
+
+    def trace(make: Callable[[], Any]) -> Callable[[], float]:
+        return lambda: seconds(lambda: make().trace(*args), 5)
+
+    def run(compiled: Any) -> Callable[[], float]:
+        return lambda: seconds(lambda: compiled(*args), 50)
+
+    peers = {"mlp_jax.autodiff.grad": ours, "jax.grad": theirs}
+    compiled = {peer: make().lower(*args).compile() for peer, make in peers.items()}
+    compare(f"ms to trace, {name}", 1e-3, {peer: trace(make) for peer, make in peers.items()})
+    compare(f"µs to run, {name}", 1e-6, {peer: run(program) for peer, program in compiled.items()})
+    for peer, gradient in compiled.items():
+        print(f"{peer}: {gradient.cost_analysis()['flops']:,.0f} flops")
+
+
+def eager_gradients(n: int) -> None:
+    """Print a table for the gradient without jit, on n entries."""
+    x = jax.numpy.full(n, 0.5)
+    runs: dict[str, Callable[[], Any]] = {
+        "mlp_jax.autodiff.grad": lambda: autodiff.grad(chain(autodiff.ops.sin, autodiff.ops.tanh))(x),
+        "jax.grad": lambda: jax.grad(chain(jax.numpy.sin, jax.numpy.tanh))(x),
+        "jax, forward only": lambda: chain(jax.numpy.sin, jax.numpy.tanh)(x),
     }
-    for name, (program, args) in cases.items():
-        functions = {
-            "mlp_jax.autodiff.grad": lambda program=program: autodiff.grad(program(autodiff.ops)),
-            "jax.grad": lambda program=program: jax.grad(program(JaxFunctions())),
-        }
-        programs = {peer: jax.jit(make()).lower(*args).compile() for peer, make in functions.items()}
-        compare(
-            f"ms to trace, {name}",
-            1e-3,
-            {
-                peer: lambda make=make: seconds(lambda: jax.jit(make()).trace(*args), 5)
-                for peer, make in functions.items()
-            },
-        )
-        compare(
-            f"µs to run, {name}",
-            1e-6,
-            {peer: lambda run=run: seconds(lambda: run(*args), 50) for peer, run in programs.items()},
-        )
-        for peer, run in programs.items():
-            print(f"{peer}: {run.cost_analysis()['flops']:,.0f} flops")
+    with contextlib.suppress(ImportError):
+        import autograd
+        import autograd.numpy
 
+        v = np.full(n, 0.5, np.float32)
+        runs["autograd"] = lambda: autograd.grad(chain(autograd.numpy.sin, autograd.numpy.tanh))(v)
+    with contextlib.suppress(ImportError):
+        import torch
 
-def eager_gradients() -> None:
-    """Print tables for the gradient without jit, per operation."""
-    for n in (1, 1_000, 1_000_000):
-        x, calls = jax.numpy.full(n, 0.5), 3 if n < 1_000_000 else 1
-        runs = {
-            "mlp_jax.autodiff.grad": lambda x=x: autodiff.grad(chain(autodiff.ops.sin, autodiff.ops.tanh))(x),
-            "jax.grad": lambda x=x: jax.grad(chain(jax.numpy.sin, jax.numpy.tanh))(x),
-            "jax, forward only": lambda x=x: chain(jax.numpy.sin, jax.numpy.tanh)(x),
-        }
-        with contextlib.suppress(ImportError):
-            import autograd
+        torch.set_num_threads(1)
+        runs["torch"] = lambda: chain(torch.sin, torch.tanh)(torch.full((n,), 0.5, requires_grad=True)).backward()
+    calls = 3 if n < 1_000_000 else 1
 
-            f, v = chain(autograd.numpy.sin, autograd.numpy.tanh), np.full(n, 0.5, np.float32)
-            runs["autograd"] = lambda f=f, v=v: autograd.grad(f)(v)
-        with contextlib.suppress(ImportError):
-            import torch
+    def time_of(run: Callable[[], Any]) -> Callable[[], float]:
+        return lambda: seconds(run, calls)
 
-            torch.set_num_threads(1)
-            runs["torch"] = lambda n=n: chain(torch.sin, torch.tanh)(
-                torch.full((n,), 0.5, requires_grad=True)
-            ).backward()
-        timed = {peer: lambda run=run, calls=calls: seconds(run, calls) for peer, run in runs.items()}
-        compare(f"µs an operation, chain of 1,000 on {n:,} entries", 1e-3, timed)
+    timed = {peer: time_of(run) for peer, run in runs.items()}
+    compare(f"µs an operation, chain of 1,000 on {n:,} entries", 1e-3, timed)
 
 
 def seconds(run: Callable[[], Any], calls: int) -> float:
@@ -310,8 +302,13 @@ def main() -> None:
     if "training" in asked:
         training()
     if "autodiff" in asked:
-        compiled_gradients()
-        eager_gradients()
+        layers = zip((784, 512, 512), (512, 512, 10), strict=True)
+        params = [(normal(n, m) / n**0.5, jax.numpy.zeros(m)) for n, m in layers]
+        y = jax.nn.one_hot(jax.numpy.arange(128) % 10, 10)
+        compiled_gradients("MLP 784-512-512-10, batch 128", mlp, (params, normal(128, 784), y))
+        compiled_gradients("200 mixed operations", mixed_program, (normal(32, 32) / 6, normal(1, 32), normal(64, 32)))
+        for n in (1, 1_000, 1_000_000):
+            eager_gradients(n)
 
 
 if __name__ == "__main__":

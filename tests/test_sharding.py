@@ -30,3 +30,31 @@ for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=
 def test_gradients_of_examples_that_are_spread_over_devices(axes):
     done = subprocess.run([sys.executable, "-c", SCRIPT, axes], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+SHARD_MAP = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, PartitionSpec as P
+from mlp_jax import autodiff as ad
+
+jax.config.update("jax_num_cpu_devices", 4)
+mesh = jax.make_mesh((4,), ("examples",), axis_types=(AxisType.Auto,))
+w, x = jax.random.normal(jax.random.key(0), (3,)), jax.random.normal(jax.random.key(1), (8, 3))
+
+def cost(w, x):
+    return ad.ops.sum(ad.ops.tanh(x @ w) ** 2)
+
+def spread(derivative, out_specs):
+    body = lambda w, x: derivative(cost, (0, 1))(w, x)
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=(P(), P("examples")), out_specs=out_specs))(w, x)
+
+alone = jax.grad(cost, (0, 1))(w, x)
+for derivative in (ad.grad, jax.grad):  # w is shared, so its gradient is the sum over the devices
+    for one, other in zip(spread(derivative, (P(), P("examples"))), alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+"""
+
+
+def test_the_tracer_within_shard_map_sums_over_devices_as_jax_does():
+    done = subprocess.run([sys.executable, "-c", SHARD_MAP], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from mlp_jax.autodiff.operation import Operation, Traced, zero
 add = Operation("add", jnp.add, (lambda g, out, x, y: g, lambda g, out, x, y: g))
 sub = Operation("sub", jnp.subtract, (lambda g, out, x, y: g, lambda g, out, x, y: -g))
 mul = Operation("mul", jnp.multiply, (lambda g, out, x, y: g * y, lambda g, out, x, y: g * x))
-div = Operation("div", jnp.divide, (lambda g, out, x, y: g / y, lambda g, out, x, y: -g * (out / y)))
+div = Operation("div", jnp.divide, (lambda g, out, x, y: g / y, lambda g, out, x, y: -(g / y) * out))
 neg = Operation("neg", jnp.negative, (lambda g, out, x: -g,))
 
 
@@ -87,22 +87,14 @@ abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x)
 relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(x > 0, g, 0),))
 
 
-def _reaching(x: Any, y: Any) -> Any:
-    """The derivative by x of an extremum that x reaches where x ≥ y: 1, at a tie ½, else 0."""
-    # Of the ways to write it, the one that XLA recomputes least.
-    return where(x >= y, 1.0, 0.0) / where(x == y, 2.0, 1.0)
+def _share(g: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """All of g to x where x > y, half of it to each at a tie, else all to y."""
+    of_x = g * (where(x >= y, 1.0, 0.0) / where(x == y, 2.0, 1.0))  # of the ways to write it, the one XLA does best
+    return of_x, g - of_x
 
 
-maximum = Operation(
-    "maximum",
-    jnp.maximum,
-    (lambda g, out, x, y: g * _reaching(x, y), lambda g, out, x, y: g * _reaching(y, x)),
-)
-minimum = Operation(
-    "minimum",
-    jnp.minimum,
-    (lambda g, out, x, y: g * _reaching(y, x), lambda g, out, x, y: g * _reaching(x, y)),
-)
+maximum = Operation("maximum", jnp.maximum, lambda g, out, x, y: _share(g, x, y))
+minimum = Operation("minimum", jnp.minimum, lambda g, out, x, y: _share(g, y, x)[::-1])
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
