@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | evaluate | predict`. JAX is imported once the input is known to be right."""
+"""The command line: `mlp-jax train | evaluate | predict | draw`. JAX is imported once the input is known right."""
 
 import argparse
 import csv
@@ -82,16 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train a network as a YAML file says",
         usage="mlp-jax train CONFIG [--set KEY=VALUE ...] [--run-dir DIR] [--resume | --overwrite]",
     )
-    train.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
-    train.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
-        "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
-    )
+    _add_config(train)
     train.add_argument("--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)")
     existing = train.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run in that directory")
@@ -106,7 +97,32 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     predict.add_argument("file", type=Path, metavar="FILE", help="inputs: CSV with a header, or .npy")
     predict.set_defaults(run=_predict)
+
+    draw = commands.add_parser(
+        "draw",
+        help="the graph of a network's cost, and of its gradient",
+        usage="mlp-jax draw CONFIG [--set KEY=VALUE ...] [--gradient] [--output FILE]",
+    )
+    _add_config(draw)
+    draw.add_argument("--gradient", action="store_true", help="with the gradient for the parameters, by Algorithm 6.5")
+    draw.add_argument(
+        "--output", type=Path, metavar="FILE", help="a picture .svg, .dot or .mmd (Mermaid); as text if not given"
+    )
+    draw.set_defaults(run=_draw)
     return parser
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
+    command.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
+        "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -151,6 +167,30 @@ def _predict(options: argparse.Namespace) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from mlp_jax.training import config as configuration
+    from mlp_jax.training.errors import InputError
+
+    config = configuration.load(options.config, options.set)
+    formats = {".svg": "to_svg", ".dot": "to_dot", ".mmd": "to_mermaid", ".txt": "to_text"}
+    suffix = options.output.suffix if options.output else ".txt"
+    if suffix not in formats:
+        raise InputError(f"--output must end in one of {', '.join(formats)}; got {options.output}")
+    from mlp_jax.mlp.network import cost_graph
+    from mlp_jax.training.build import build_network
+    from mlp_jax.training.files import write_atomically
+
+    graph = cost_graph(build_network(config.network), config.training.batch_size)
+    if options.gradient:
+        graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y
+    drawing = getattr(graph, formats[suffix])()
+    if options.output:
+        write_atomically(options.output, drawing.encode())
+        print(f"{options.output}: {len(graph.variables)} variables")
+    else:
+        print(drawing)
 
 
 def _load(run_dir: Path) -> Any:

@@ -59,6 +59,19 @@ def test_evaluate_gives_the_same_results_again(digits):
     assert done.stdout.splitlines() == trained.stdout.splitlines()[:4]
 
 
+def test_draw_shows_the_graph_of_the_cost_and_of_its_gradient(tmp_path):
+    config = CONFIGS / "section_6_5_7.yaml"
+    text = run("draw", config, cwd=tmp_path).stdout
+    assert text.startswith("graph: 4 inputs, 12 operations, 1 output\n")
+    assert "h1: float32[32,32] = relu(a1)" in text
+    for name in ("graph.svg", "graph.dot", "graph.mmd", "graph.txt"):
+        done = run("draw", config, "--gradient", "--output", name, cwd=tmp_path)
+        assert done.stdout == f"{name}: 44 variables\n"
+        assert "∂J/∂a1" in (tmp_path / name).read_text(encoding="utf-8")
+    message = fails("draw", config, "--output", "graph.png", cwd=tmp_path)
+    assert "--output must end in one of .svg, .dot, .mmd, .txt; got graph.png" in message
+
+
 def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(digits):
     from sklearn.datasets import load_digits
 

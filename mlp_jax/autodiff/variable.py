@@ -356,7 +356,7 @@ class Variable(Traced):
 
 
 def named(x: Any, name: str) -> Any:
-    """The same variable under a name for texts and drawings; an array is returned as it is.
+    """The same symbol under a name for texts and drawings; an array is returned as it is.
 
     >>> from mlp_jax.autodiff import ops, trace
     >>> print(trace(lambda x: named(ops.exp(x), "y") * 2, 1.0))
@@ -366,7 +366,9 @@ def named(x: Any, name: str) -> Any:
       J: float32[] = mul(y, 2)
     returns J
     """
-    return replace(x, name=name, number=next(_counter)) if isinstance(x, Variable) else x
+    if not isinstance(x, Variable) or not x.trace.symbolic:
+        return x
+    return replace(x, name=name, number=next(_counter))
 
 
 _NO_NUMBER = (

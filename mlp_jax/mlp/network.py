@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff import ops
+from mlp_jax.autodiff import Graph, ops
 from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.tracing import trace
+from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, Cost, as_targets
@@ -171,9 +173,9 @@ def forward(net: MLP, params: Params, x: Any) -> Tape:
     require_fit(net, params)
     h = _as_inputs(net, params, x)
     tape = Tape(a=(), h=(h,))
-    for layer, f in zip(params, _units(net), strict=True):
-        a = _pre_activation(h, layer)
-        h = f(a)
+    for k, (layer, f) in enumerate(zip(params, _units(net), strict=True), start=1):
+        a = named(_pre_activation(h, layer), f"a{k}")
+        h = named(f(a), f"h{k}")
         tape = Tape(a=(*tape.a, a), h=(*tape.h, h))
     return tape
 
@@ -265,6 +267,32 @@ def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None)
     """
     tape = forward(net, params, x)
     return total_cost(net, params, tape, y, weights), backward(net, params, tape, y, weights)
+
+
+def cost_graph(net: MLP, n: int = 1) -> Graph:
+    """The graph of `loss` for n examples, as a function of params, x and the targets y (n, k).
+
+    >>> print(cost_graph(MLP(widths=(2, 3, 1), hidden="tanh", output="sigmoid", bias=False), n=5))
+    graph: 4 inputs, 6 operations, 1 output
+      params[0].W: float32[2,3]
+      params[1].W: float32[3,1]
+      x: float32[5,2]
+      y: float32[5,1]
+      a1: float32[5,3] = matmul(x, params[0].W)
+      h1: float32[5,3] = tanh(a1)
+      a2: float32[5,1] = matmul(h1, params[1].W)
+      v5: float32[5] = sigmoid_cross_entropy(a2, y)
+      v6: float32[5] = ones_like(v5)
+      J: float32[] = weighted_mean(v5, v6)
+    returns J
+    """
+    params = jax.eval_shape(lambda: init(net, jax.random.key(0)))
+    x, y = (jax.ShapeDtypeStruct((n, width), jnp.float32) for width in (net.widths[0], net.widths[-1]))
+
+    def J(params: Params, x: Any, y: Any) -> Any:
+        return loss(net, params, x, y)
+
+    return trace(J, params, x, y)
 
 
 def total_cost(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> jax.Array:
