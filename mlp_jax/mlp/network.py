@@ -281,9 +281,9 @@ def cost_graph(net: MLP, n: int = 1) -> Graph:
       a1: float32[5,3] = matmul(x, params[0].W)
       h1: float32[5,3] = tanh(a1)
       a2: float32[5,1] = matmul(h1, params[1].W)
-      v5: float32[5] = sigmoid_cross_entropy(a2, y)
-      v6: float32[5] = ones_like(v5)
-      J: float32[] = weighted_mean(v5, v6)
+      v4: float32[5] = sigmoid_cross_entropy(a2, y)
+      v5: float32[5] = ones_like(v4)
+      J: float32[] = weighted_mean(v4, v5)
     returns J
     """
     params = jax.eval_shape(lambda: init(net, jax.random.key(0)))

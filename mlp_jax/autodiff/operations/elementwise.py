@@ -87,14 +87,15 @@ abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x)
 relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(x > 0, g, 0),))
 
 
-def _share(g: Any, x: Any, y: Any) -> tuple[Any, Any]:
-    """All of g to x where x > y, half of it to each at a tie, else all to y."""
-    of_x = g * (where(x >= y, 1.0, 0.0) / where(x == y, 2.0, 1.0))  # of the ways to write it, the one XLA does best
-    return of_x, g - of_x
+def _share(g: Any, larger: Any, smaller: Any) -> tuple[Any, Any]:
+    """All of g to the first input where it is chosen, half of it to each at a tie, else all to the second."""
+    # of the ways to write it, the one that XLA does best
+    first = g * (where(larger >= smaller, 1.0, 0.0) / where(larger == smaller, 2.0, 1.0))
+    return first, g - first
 
 
 maximum = Operation("maximum", jnp.maximum, lambda g, out, x, y: _share(g, x, y))
-minimum = Operation("minimum", jnp.minimum, lambda g, out, x, y: _share(g, y, x)[::-1])
+minimum = Operation("minimum", jnp.minimum, lambda g, out, x, y: _share(g, y, x))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
