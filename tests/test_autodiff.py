@@ -1,6 +1,8 @@
 """Derivatives of Python functions: agreement with JAX, composition with its transformations, and clear refusals."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import jax
@@ -244,10 +246,21 @@ def test_numpy_on_a_variable_uses_the_operation_or_is_refused():
         ad.grad(lambda x: np.linalg.norm(x))(x)
 
 
-@pytest.mark.parametrize("number", [float, complex, lambda v: v.item(), lambda v: v.tolist(), np.asarray])
+@pytest.mark.parametrize("number", [float, int, complex, lambda v: v.item(), lambda v: v.tolist(), np.asarray])
 def test_a_number_of_a_variable_is_refused(number):
     with pytest.raises(ad.TracingError, match=r"would cut its gradient; keep it in operations"):
         ad.grad(lambda x: x * number(x))(2.0)
+
+
+def test_a_copy_of_a_variable_is_the_variable():
+    assert ad.grad(lambda x: copy.copy(x) * copy.deepcopy(x))(3.0) == 6
+    with pytest.raises(ad.TracingError, match="pickle of Variable.* would cut its gradient"):
+        ad.grad(lambda x: pickle.loads(pickle.dumps(x)))(3.0)
+
+
+def test_a_function_that_jax_has_transformed_is_refused():
+    with pytest.raises(ad.TracingError, match=r"is one that JAX has transformed.*as in jax.jit\(grad\(f\)\)"):
+        ad.grad(jax.jit(f))(w, x)
 
 
 def test_a_symbol_has_no_truth_value():

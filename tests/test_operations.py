@@ -113,6 +113,8 @@ ROWS = [
     (shaping._getitem, (normal(4, 3), np.array([2, 0, 2, -1])), {"index": (shaping._Array(),)}, (0,)),
     (shaping._getitem, (normal(3, 4), np.arange(3), np.array([1, 1, 2])), {"index": (shaping._Array(),) * 2}, (0,)),
     (shaping._getitem, (normal(3, 4), np.array([2, 0])), {"index": (S(None, 2, None), shaping._Array())}, (0,)),
+    *((shaping._getitem, (normal(3, 4),), {"index": (k,)}, (0,)) for k in (5, -5)),  # out of bounds: the nearest
+    (shaping._getitem, (normal(3, 4), np.array([5, -7, 1])), {"index": (shaping._Array(),)}, (0,)),
     (ops.scatter_add, (normal(2, 4),), {"index": (S(1, None, None),), "shape": (3, 4)}, (0,)),
     (ops.scatter_add, (normal(4), np.array([2, 0, 2, 1])), {"index": (shaping._Array(),), "shape": (5,)}, (0,)),
     (shaping._take_along_axis, (normal(3, 4), INDICES), {"axis": 1}, (0,)),

@@ -84,6 +84,11 @@ def _explain(error: Exception) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)]
     frame = frames[-1]
     where = f"line {frame.lineno} of {Path(frame.filename).name}"
+    if Path(frame.filename).parent == Path(__file__).parent:
+        return (
+            "the function is one that JAX has transformed, which takes no variables of a graph; "
+            "differentiate the plain function and transform the result, as in jax.jit(grad(f))"
+        )
     source = linecache.getline(frame.filename, frame.lineno or 0).encode()[frame.colno : frame.end_colno].decode()
     called = re.match(r"[\w.]+(?=\()", source)
     if called is None:

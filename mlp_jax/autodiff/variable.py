@@ -305,7 +305,7 @@ class Variable(Traced):
 
     def __index__(self) -> int:
         if not jnp.issubdtype(self.dtype, jnp.integer):
-            raise TracingError(f"an index must be a whole number, got a variable of dtype {self.dtype}")
+            raise TracingError(_NO_NUMBER.format(what="int", variable=self))
         return int(self._number("whole number", "ops.take_along_axis or an index by arrays"))
 
     __int__ = __index__
@@ -341,6 +341,15 @@ class Variable(Traced):
         if method == "__call__" and not kwargs and callable(operation):
             return operation(*inputs)
         raise TracingError(f"numpy.{ufunc.__name__} is not an operation of a graph; those are in mlp_jax.autodiff.ops")
+
+    def __copy__(self) -> "Variable":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Variable":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TracingError(_NO_NUMBER.format(what="pickle", variable=self))
 
     def _number(self, what: str, instead: str) -> Any:
         value = self.value

@@ -107,6 +107,7 @@ def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, 
 
 def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     if arrays:
+        # an index out of bounds read the nearest entry, and as in JAX passes it no gradient
         return jnp.zeros(shape, g.dtype).at[_with_arrays(index, arrays)].add(g)
     return _place(g, index, shape)
 
@@ -118,7 +119,7 @@ def _place(g: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     for entry in (*index, *([] if Ellipsis in index else [Ellipsis])):
         full += [_Slice(None, None, None)] * rest if entry is Ellipsis else [] if entry is None else [entry]
     ranges = [
-        range(*slice(*entry).indices(n)) if isinstance(entry, _Slice) else range(entry % n, entry % n + 1)
+        range(*(slice(*entry) if isinstance(entry, _Slice) else _one(entry, n)).indices(n))
         for entry, n in zip(full, shape, strict=True)
     ]
     g = jnp.reshape(g, [len(r) for r in ranges])
@@ -129,6 +130,12 @@ def _place(g: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
         (r.start, n - 1 - r[-1], r.step - 1) if len(r) else (n, 0, 0) for r, n in zip(ranges, shape, strict=True)
     ]
     return jax.lax.pad(g, jnp.zeros((), g.dtype), padding)
+
+
+def _one(k: int, n: int) -> slice:
+    """The entry that x[k] reads: out of bounds, the nearest."""
+    k = max(0, min(k + n if k < 0 else k, n - 1))
+    return slice(k, k + 1)
 
 
 def _rule_of_indexing(rule: Any) -> Any:
