@@ -325,6 +325,13 @@ def test_a_value_that_is_not_one_scalar_says_what_to_use():
         ad.grad(lambda x: None)(2.0)
 
 
+def test_the_jacobian_of_whole_numbers_is_refused():
+    with pytest.raises(
+        TypeError, match=r"jacobian needs a function that returns floating-point numbers, got int32\[3\]"
+    ):
+        ad.jacobian(lambda x: ops.argmax(x, axis=1))(x)
+
+
 def test_arguments_that_do_not_fit():
     with pytest.raises(TypeError, match="grad with argnums=2 needs that argument by position; got 2 arguments"):
         ad.grad(f, argnums=2)(w, x)

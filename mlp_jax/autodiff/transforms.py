@@ -160,6 +160,9 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
         chosen, along = _along(f, args, kwargs, argnums, "jacobian")
         out, pullback = vjp(along, *chosen)
         outputs, out_tree = jax.tree.flatten(out)
+        for z in outputs:
+            if not is_differentiable(z.dtype):
+                raise TypeError(f"jacobian needs a function that returns floating-point numbers, got {type_name(z)}")
         blocks = [_rows(pullback, outputs, out_tree, k) for k in range(len(outputs))]
         return jax.tree.unflatten(out_tree, [block[0] if isinstance(argnums, int) else block for block in blocks])
 
