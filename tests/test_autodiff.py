@@ -143,6 +143,34 @@ def test_derivatives_within_a_derivative():
         assert_allclose(ad.grad(ours)(v), jax.grad(theirs)(v), rtol=1e-5, atol=1e-6)
 
 
+def nested(grad, vjp, jvp, jacobian, o):
+    """Functions in which derivatives close over the variables of outer ones."""
+
+    def pullback_within(x):
+        y, pullback = vjp(lambda u: o.sin(u) * x, x)
+        return o.sum(grad(lambda z: o.sum(pullback(z * y)[0] * z))(x))
+
+    def forward_within_a_jacobian(x):
+        return o.sum(jacobian(lambda u: jvp(lambda v: o.sum(o.sin(v) * u * x), (u,), (x,))[1] * u)(x))
+
+    def three_deep(x):
+        return grad(lambda a: grad(lambda b: grad(lambda c: o.sum(a * b * c * x * x))(1.0) * b)(2.0) * a)(3.0)
+
+    return pullback_within, forward_within_a_jacobian, three_deep
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_derivatives_that_close_over_outer_variables_in_every_mode(k):
+    v = jnp.array([1.0, 2.0, 3.0])
+    ours = nested(ad.grad, ad.vjp, ad.jvp, ad.jacobian, ops)[k]
+    theirs = nested(jax.grad, jax.vjp, jax.jvp, jax.jacrev, jnp)[k]
+    expected = jax.grad(theirs)(v)
+    graph = ad.trace(ours, v).gradient()
+    for gradient in (ad.grad(ours)(v), jax.jit(ad.grad(ours))(v), *graph.evaluate(v), *graph.simplify().evaluate(v)):
+        assert_allclose(gradient, expected, rtol=1e-5)
+    assert_allclose(ad.hessian(ours)(v), jax.hessian(theirs)(v), rtol=1e-4, atol=1e-5)
+
+
 # --- JAX's transformations, outside and inside ---------------------------------------------------------
 
 

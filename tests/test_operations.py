@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import Operation, ops
 from mlp_jax.autodiff.operations import costs, elementwise, products, reductions, shaping
 from mlp_jax.autodiff.operations.shaping import _Slice as S
@@ -304,6 +305,11 @@ def test_a_gradient_has_the_dtype_of_its_input():
     a, b = jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 2), jnp.float32)
     with jax.numpy_dtype_promotion("standard"):
         assert ops.matmul.gradient(0, jnp.ones((2, 2), jnp.float32), a @ b, a, b).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("operation", [ops.sum, ops.prod, ops.log_softmax, ops.softmax, ops.cumsum, ops.tanh])
+def test_no_entries_have_a_gradient_without_entries(operation):
+    assert ad.vjp(operation, jnp.zeros((2, 0)))[1](operation(jnp.zeros((2, 0))))[0].shape == (2, 0)
 
 
 def test_attributes_may_be_positional_as_in_jax_numpy():

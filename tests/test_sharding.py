@@ -52,6 +52,13 @@ alone = jax.grad(cost, (0, 1))(w, x)
 for derivative in (ad.grad, jax.grad):  # w is shared, so its gradient is the sum over the devices
     for one, other in zip(spread(derivative, (P(), P("examples"))), alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+def second_order(grad, w, x):  # through the sum over the devices, and back
+    return grad(lambda w: ad.ops.sum(grad(cost)(w, x) ** 3))(w)
+
+second = jax.jit(jax.shard_map(lambda w, x: second_order(ad.grad, w, x), mesh=mesh, in_specs=(P(), P("examples")),
+                               out_specs=P()))(w, x)
+np.testing.assert_allclose(second, second_order(jax.grad, w, x), rtol=1e-4, atol=1e-5)
 """
 
 

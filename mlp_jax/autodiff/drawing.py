@@ -5,6 +5,7 @@ Inputs are round, outputs have a double frame. What a gradient added is apart, i
 where a bprop rule reads a value of the forward graph.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from graphlib import CycleError
@@ -261,7 +262,9 @@ def _width(node: _Node) -> float:
 
 
 def _text_width(text: str) -> float:
-    return sum(12.0 if east_asian_width(c) in "WF" or c in "MWmw@%—…" else 8.7 if c.isupper() else 6.9 for c in text)
+    return math.fsum(
+        12.0 if east_asian_width(c) in "WF" or c in "MWmw@%—…" else 8.7 if c.isupper() else 6.9 for c in text
+    )
 
 
 def _svg_node(node: _Node, x: float, y: float) -> str:
@@ -271,7 +274,7 @@ def _svg_node(node: _Node, x: float, y: float) -> str:
     for inset in (0, 2.5) if node.is_output else (0,):
         w, h, radius = _width(node) - 2 * inset, HEIGHT - 2 * inset, (18 if node.kind == "input" else 3) - inset
         shapes.append(
-            f'<rect x="{x - w / 2:.1f}" y="{y - h / 2:.1f}" width="{w:.1f}" height="{h:.1f}" rx="{radius}" '
+            f'<rect x="{x - w / 2:z.1f}" y="{y - h / 2:z.1f}" width="{w:z.1f}" height="{h:z.1f}" rx="{radius}" '
             f'fill="{fill}" stroke="{stroke}"{dashes}/>'
         )
     name, (first, second) = escape(_short(node.name, 24)), map(escape, node.lines)
@@ -284,7 +287,7 @@ def _title(node: _Node) -> str:
 
 
 def _svg_text(x: float, y: float, content: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#111111">{content}</text>'
+    return f'<text x="{x:z.1f}" y="{y:z.1f}" text-anchor="{anchor}" fill="#111111">{content}</text>'
 
 
 def _svg_edge(diagram: _Diagram, edge: tuple[int, int], curve: list[Point]) -> str:
@@ -296,12 +299,12 @@ def _svg_arrow(kind: str, title: str, curve: list[Point]) -> str:
     """A curve that ends upright, or to the right, in the head of an arrow."""
     (x0, y0), (x, y) = curve[-2:]
     dx, dy = (0, 7 if y > y0 else -7) if x == x0 else (7, 0)
-    start, *others = (f"{px:.1f} {py:.1f}" for px, py in [*curve[:-1], (x - dx, y - dy)])
-    base = f"{x - dx - dy / 2:.1f} {y - dy - dx / 2:.1f}L{x - dx + dy / 2:.1f} {y - dy + dx / 2:.1f}"
+    start, *others = (f"{px:z.1f} {py:z.1f}" for px, py in [*curve[:-1], (x - dx, y - dy)])
+    base = f"{x - dx - dy / 2:z.1f} {y - dy - dx / 2:z.1f}L{x - dx + dy / 2:z.1f} {y - dy + dx / 2:z.1f}"
     return (
         f'<g class="edge {kind}"><title>{escape(title)}</title>'
         f'<path d="M{start}C{" ".join(others)}" fill="none" stroke="{_LINE[kind]}"{_DASHES[kind]}/>'
-        f'<path d="M{x:.1f} {y:.1f}L{base}z" fill="{_LINE[kind]}"/></g>'
+        f'<path d="M{x:z.1f} {y:z.1f}L{base}z" fill="{_LINE[kind]}"/></g>'
     )
 
 

@@ -6,6 +6,7 @@ place of the neighbours takes crossings out; then each item moves as near to its
 are one or two blocks side by side, each placed for itself. Nothing is random: equal graphs have equal drawings.
 """
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -155,7 +156,8 @@ def _uncrossed(grid: list[list[int]], links: _Links) -> list[list[int]]:
             place = {k: i for i, k in enumerate(fixed)}
             own = {k: i for i, k in enumerate(row)}
             near = {k: [place[j] for j, _ in links[k] if j in place] or [own[k]] for k in row}
-            row.sort(key=lambda k: sum(near[k]) / len(near[k]))
+            # fsum: from Python 3.12 on sum rounds otherwise, and the picture shall be the same
+            row.sort(key=lambda k: math.fsum(near[k]) / len(near[k]))
         if (crossings := _crossings(grid, links)) < fewest:
             best, fewest = grid, crossings
     return best
@@ -175,8 +177,8 @@ def _abscissas(grid: list[list[int]], links: _Links, width: list[float]) -> dict
     x = {k: 0.0 for row in grid for k in row}
     for sweep in range(SWEEPS):
         for row in grid if sweep % 2 == 0 else grid[::-1]:
-            weights = [sum(pull for _, pull in links[k]) or 1.0 for k in row]
-            wanted = [sum(pull * x[j] for j, pull in links[k]) / w for k, w in zip(row, weights, strict=True)]
+            weights = [math.fsum(pull for _, pull in links[k]) or 1.0 for k in row]
+            wanted = [math.fsum(pull * x[j] for j, pull in links[k]) / w for k, w in zip(row, weights, strict=True)]
             gaps = [(width[j] + width[k]) / 2 + SPACE for j, k in pairwise(row)]
             x.update(zip(row, _settled(wanted, weights, gaps), strict=True))
     return x

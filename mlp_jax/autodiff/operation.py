@@ -16,6 +16,7 @@ class Traced:
     """A value that records what is done to it. An operation that meets one asks it to record instead of running f."""
 
     __slots__ = ()
+    value: Any
 
     def record(self, operation: "Operation", inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         raise NotImplementedError
@@ -128,8 +129,7 @@ class Operation:
                 f"the bprop rule of operation {self.name!r} for input {i} must return a gradient of the input's "
                 f"shape {shape}, got {_shape(gradient)}"
             )
-        if isinstance(x, jax.core.Tracer):
-            gradient = _unreplicate(gradient, x)
+        gradient = _unreplicate(gradient, x)
         if not hasattr(x, "dtype"):
             return gradient
         if not hasattr(gradient, "dtype"):
@@ -176,9 +176,29 @@ def _unreplicate(gradient: Any, x: Any) -> Any:
 
     The other way round, a gradient that is the same on all devices is declared as varying where x is.
     """
-    wanted, got = (jax.typeof(value).manual_axis_type.varying for value in (x, gradient))
+    wanted = _varying(x)
+    if wanted is None:
+        return gradient
+    got = _varying(gradient) or frozenset()
     if got - wanted:
-        gradient = jax.lax.psum(gradient, tuple(got - wanted))
+        gradient = _sum_over_devices(gradient, axes=tuple(sorted(got - wanted)))
     if wanted - got:
-        gradient = jax.lax.pcast(gradient, tuple(wanted - got), to="varying")
+        gradient = _vary_over_devices(gradient, axes=tuple(sorted(wanted - got)))
     return gradient
+
+
+def _varying(x: Any) -> frozenset[str] | None:
+    """The axes of a mesh over which x varies, for a value inside a transformation of JAX; None for any other."""
+    while isinstance(x, Traced):
+        x = x.value
+    return jax.typeof(x).manual_axis_type.varying if isinstance(x, jax.core.Tracer) else None
+
+
+_sum_over_devices: Operation = Operation(
+    "psum", lambda x, axes: jax.lax.psum(x, axes), (lambda g, out, x, axes: _vary_over_devices(g, axes=axes),)
+)
+_vary_over_devices: Operation = Operation(
+    "pcast",
+    lambda x, axes: jax.lax.pcast(x, axes, to="varying"),
+    (lambda g, out, x, axes: _sum_over_devices(g, axes=axes),),
+)

@@ -54,6 +54,8 @@ def call(run: Trace, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             if isinstance(error, TracingError) or "Variable" not in str(error):
                 raise
             explanation = _explain(error)
+            if explanation is None:
+                raise
         raise TracingError(explanation)
 
 
@@ -78,13 +80,15 @@ def _input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
     return [names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in paths]
 
 
-def _explain(error: Exception) -> str:
-    """What to use instead of the JAX function to which the user's line handed a variable."""
+def _explain(error: Exception) -> str | None:
+    """What to use instead of the JAX function to which the user's line handed a variable; None for other errors."""
     package = str(Path(jax.__file__).parent)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)]
     frame = frames[-1]
     where = f"line {frame.lineno} of {Path(frame.filename).name}"
-    if Path(frame.filename).parent == Path(__file__).parent:
+    if Path(frame.filename).is_relative_to(Path(__file__).parent):
+        if frame.name not in ("call", "along"):
+            return None
         return (
             "the function is one that JAX has transformed, which takes no variables of a graph; "
             "differentiate the plain function and transform the result, as in jax.jit(grad(f))"

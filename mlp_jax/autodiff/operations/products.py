@@ -33,7 +33,7 @@ def _laid_out_as(x: Any, left: Any, right: Any) -> Any:
     There, a product over a sharded axis must be told its result's layout. On other meshes the compiler decides.
     """
     while isinstance(x, Traced):
-        x = x.value  # type: ignore[attr-defined]
+        x = x.value
     sharding = x.sharding if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x).sharding
     explicit = sharding is not None and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
     if not (explicit and left.ndim == right.ndim == 2):

@@ -98,6 +98,8 @@ softmax = Operation(
 
 def _log_softmax_rule(g: Any, out: Any, z: Any, axis: Any = -1) -> Any:
     """Of log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j; p = u / Σu divides the sums, of which there are fewer."""
+    if z.size == 0:
+        return g
     u = exp(z - max(stop_gradient(z), axis=axis, keepdims=True))
     return g - u * (sum(g, axis=axis, keepdims=True) / sum(u, axis=axis, keepdims=True))
 
@@ -110,6 +112,8 @@ log_softmax = Operation("log_softmax", _log_softmax, (_log_softmax_rule,))
 def _products_before(x: Any) -> Any:
     """Along the last axis, the product of all entries before each: doubling its reach log n times."""
     n = x.shape[-1]
+    if n == 0:
+        return x
     ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
     before = concatenate([ones, x[..., :-1]], axis=-1)
     reach = 1

@@ -166,7 +166,7 @@ def getitem(x: Any, index: Any) -> Any:
             )
         elif entry is None or entry is Ellipsis:
             template.append(entry)
-        elif isinstance(entry, Traced | bool) or np.ndim(entry):
+        elif isinstance(entry, Traced | bool) or np.ndim(entry) or getattr(entry, "dtype", None) == np.dtype(bool):
             template.append(_Array())
             arrays.append(entry)
         else:
