@@ -171,6 +171,23 @@ def test_derivatives_that_close_over_outer_variables_in_every_mode(k):
     assert_allclose(ad.hessian(ours)(v), jax.hessian(theirs)(v), rtol=1e-4, atol=1e-5)
 
 
+def test_a_jacobian_that_reaches_an_outer_variable_by_its_gradient_alone():
+    assert ad.hessian(lambda a: 1.0)(x[0]).tolist() == jnp.zeros((4, 4)).tolist()
+    assert ad.grad(lambda c: ops.sum(ad.jacobian(lambda v: (v * 2, c * v))(x[0])[1]))(2.0) == 4
+    assert ad.grad(lambda c: ops.sum(ad.jacobian(lambda v: c * v[:0])(x[0])))(2.0) == 0
+
+
+def test_both_second_derivatives_of_a_power_at_exponent_0():
+    power = lambda p: p[0] ** p[1]  # noqa: E731
+    at = jnp.array([2.0, 0.0])
+    same(ad.hessian(power)(at), jax.hessian(power)(at))
+
+
+def test_a_name_does_not_cut_a_gradient():
+    assert ad.grad(lambda x: ad.named(x, "y") ** 2)(3.0) == 6
+    assert ad.trace(lambda x: ad.named(ad.named(x, "y") ** 2, "z"), 3.0).gradient().evaluate(3.0) == (6.0,)
+
+
 # --- JAX's transformations, outside and inside ---------------------------------------------------------
 
 
@@ -182,6 +199,11 @@ def test_jit_vmap_and_grad_of_jax_work_on_ours():
     same(jax.grad(total(ad.grad))(w), jax.grad(total(jax.grad))(w), rtol=1e-4)
     same(jax.jvp(g, (w, x), (w, x)), jax.jvp(jax.grad(f), (w, x), (w, x)), rtol=1e-4)
     same(jax.jit(ad.hessian(f))(w, x), jax.hessian(f)(w, x), rtol=1e-4)
+
+
+def test_an_index_may_be_a_tracer():
+    one_of = lambda grad: lambda i: grad(lambda z: z[i] ** 2 + z[i, None].sum())(x[0])  # noqa: E731
+    same(jax.vmap(one_of(ad.grad))(jnp.arange(3)), jax.vmap(one_of(jax.grad))(jnp.arange(3)))
 
 
 def test_ours_within_a_scan_body_and_under_checkpoint():
@@ -264,6 +286,14 @@ def test_a_variable_in_jax_numpy_is_an_error_that_names_the_operation():
         ad.grad(lambda x: ops.sum(jnp.fft.fft(x)))(x)
     with pytest.raises(ad.TracingError, match=r"jax.lax.scan was given .*jax.jit\(grad\(f\)\)"):
         ad.grad(lambda x: jax.lax.scan(lambda c, _: (c, None), x, None, 3)[0])(1.0)
+
+
+def test_an_error_of_the_function_itself_is_not_explained_away():
+    def mine(v):
+        raise TypeError(f"my check failed for {v!r}")
+
+    with pytest.raises(TypeError, match="^my check failed for Variable"):
+        ad.grad(mine)(x)
 
 
 def test_numpy_on_a_variable_uses_the_operation_or_is_refused():

@@ -238,6 +238,22 @@ def test_simplification_does_not_change_shape_or_dtype():
     assert [(v.shape, v.dtype) for v in simple.outputs] == [(v.shape, v.dtype) for v in graph.outputs]
 
 
+def test_simplification_knows_numbers_without_sign_and_weak_types():
+    u, h = jnp.array([1, 2], jnp.uint8), jnp.ones(2, jnp.float16)
+    with jax.numpy_dtype_promotion("standard"):
+        for function, args in [
+            (lambda u: (-u) / 2.0, (u,)),
+            (lambda u: ops.sum(-u), (u,)),
+            (lambda u, x: x + (-u), (u, jnp.ones(2))),
+            (lambda a, h: (a * np.float32(1)) * h, (3.0, h)),
+            (lambda a, h: ops.ones_like(a) * h, (3.0, h)),
+        ]:
+            graph = ad.trace(function, *args)
+            expected, simple = graph.evaluate(*args), graph.simplify().evaluate(*args)
+            assert simple.dtype == expected.dtype
+            assert_array_equal(simple, expected)
+
+
 def test_large_constants_are_not_looked_into_and_arrays_as_attributes_are_kept_apart():
     large = np.ones(20_000, np.float32)
     assert count(ad.trace(lambda v: v * large, jnp.zeros(20_000)).simplify()) == 1

@@ -135,6 +135,7 @@ ROWS = [
     (ops.argmax, (distinct(3, 4),), {"axis": 1}, ()),
     (ops.prod, (normal(3, 4),), {}, (0,)),
     (ops.prod, (with_zeros(3, 4),), {"axis": 1}, (0,)),
+    (ops.pow, (positive(3, 4), np.array([[0.0, 1.0, 2.0, -1.0]])), {}, (0, 1)),
     (ops.prod, (with_zeros(3, 4, 5),), {"axis": (0, 2), "keepdims": True}, (0,)),
     (ops.prod, (np.array([[0.0, 0.0, 3.0], [0.0, 2.0, 3.0]]),), {"axis": -1}, (0,)),
     (ops.logsumexp, (normal(3, 4),), {}, (0,)),
@@ -299,6 +300,17 @@ def test_a_gradient_of_another_shape_is_named(rule):
     x = jnp.ones((2, 3))
     with pytest.raises(ValueError, match=r"'total' for input 0 must return .* shape \(2, 3\), got"):
         total.gradient(0, jnp.ones(()), total(x), x)
+
+
+def test_a_gradient_whose_extra_axis_no_array_has_is_named():
+    double = Operation("double", lambda x: x * 2, (lambda g, out, x: jnp.ones((5, 1)) * g[None],))
+    with pytest.raises(ValueError, match=r"'double' for input 0 must return .* shape \(3,\), got \(5, 3\)"):
+        ad.vjp(double, jnp.ones(3))[1](jnp.ones(3))
+
+
+def test_the_mean_of_more_entries_than_float16_can_count():
+    x = jnp.ones(100_000, jnp.float16)
+    assert_allclose(ad.grad(ops.mean)(x)[:2], [1e-5, 1e-5], rtol=1e-2)
 
 
 def test_a_gradient_has_the_dtype_of_its_input():

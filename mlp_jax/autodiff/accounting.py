@@ -32,8 +32,8 @@ class Account(NamedTuple):
         nodes: n, the variables of the forward graph.
         forward: the graph of the function.
         backward: what the gradient adds to it.
-        bprops: calls of op.bprop, one for each edge of G'; at most n(n − 1)/2, so the gradient is O(n²) operations,
-            and O(n) where each operation has few inputs.
+        bprops: calls of op.bprop, one for each edge of G'. A graph in which no operation reads a variable twice has at
+            most n(n − 1)/2 edges, so a gradient costs O(n²) operations, and O(n) where each has few inputs.
         bytes_kept: the size of the forward values that the gradient reads, inputs not counted.
     """
 
@@ -50,7 +50,7 @@ class Account(NamedTuple):
         table = "\n".join(f"{name:14}{forward:>14}{backward:>14}" for name, forward, backward in rows)
         n, edges = self.nodes, self.forward.edges
         return (
-            f"{table}\n{'bprops':14}{self.bprops:>28,}   ≤ {edges:,} edges ≤ n(n − 1)/2 = {n * (n - 1) // 2:,}\n"
+            f"{table}\n{'bprops':14}{self.bprops:>28,}   ≤ {edges:,} edges; O(n²): n = {n:,}\n"
             f"{'bytes kept':14}{self.bytes_kept:>28,}"
         )
 
@@ -66,7 +66,7 @@ def account(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Accoun
     operations                 3            10
     edges                      4            15
     multiply-adds     16,777,216    33,554,432
-    bprops                                   4   ≤ 4 edges ≤ n(n − 1)/2 = 10
+    bprops                                   4   ≤ 4 edges; O(n²): n = 5
     bytes kept                         131,072
     """
     z, targets, _ = cost_and_targets(graph, of, wrt)

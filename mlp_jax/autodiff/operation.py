@@ -93,8 +93,8 @@ class Operation:
         """The gradients for several inputs; arguments and errors as for `gradient`."""
         if callable(self.bprop):
             every = self._all_gradients(g, out, inputs, attributes)
-            return [self._fit(i, every[i], inputs) for i in wanted]
-        return [self._fit(i, self._apply_rule(i, g, out, inputs, attributes), inputs) for i in wanted]
+            return [self._fit(i, every[i], out, inputs) for i in wanted]
+        return [self._fit(i, self._apply_rule(i, g, out, inputs, attributes), out, inputs) for i in wanted]
 
     def _apply_rule(self, i: int, g: Any, out: Any, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         assert not callable(self.bprop)
@@ -115,7 +115,7 @@ class Operation:
             )
         return tuple(gradients)
 
-    def _fit(self, i: int, gradient: Any, inputs: tuple[Any, ...]) -> Any:
+    def _fit(self, i: int, gradient: Any, out: Any, inputs: tuple[Any, ...]) -> Any:
         """The gradient in the shape and dtype of input i."""
         x = inputs[i]
         if gradient is None:
@@ -123,12 +123,16 @@ class Operation:
                 f"operation {self.name!r} has no bprop rule for input {i} of {len(inputs)} (counted from 0)"
             )
         shape = _shape(x)
-        gradient = _unbroadcast(gradient, shape) if _shape(gradient) != shape else gradient
         if _shape(gradient) != shape:
-            raise ValueError(
-                f"the bprop rule of operation {self.name!r} for input {i} must return a gradient of the input's "
-                f"shape {shape}, got {_shape(gradient)}"
-            )
+            got = _shape(gradient)
+            # lengths that no array here has come from no broadcasting
+            if set(got) <= {n for array in (out, *inputs) for n in _shape(array)}:
+                gradient = _unbroadcast(gradient, shape)
+            if _shape(gradient) != shape:
+                raise ValueError(
+                    f"the bprop rule of operation {self.name!r} for input {i} must return a gradient of the input's "
+                    f"shape {shape}, got {got}"
+                )
         gradient = _unreplicate(gradient, x)
         if not hasattr(x, "dtype"):
             return gradient

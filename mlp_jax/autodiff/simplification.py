@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff import operations as ops
+from mlp_jax.autodiff.backprop import is_differentiable
 from mlp_jax.autodiff.graph import Graph, ancestors
 from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.variable import Trace, Variable, hashable
@@ -68,7 +69,7 @@ class _Maker:
     ) -> Any:
         wanted = self.trace.type_of(operation, inputs, attributes)
         for simpler in self._simpler(operation, inputs, attributes):
-            if (_shape(simpler), _dtype(simpler)) == (wanted.shape, wanted.dtype):
+            if _type(simpler) == (wanted.shape, wanted.dtype, wanted.weak_type):
                 return simpler
         key = (operation, tuple(_key(x) for x in inputs), hashable(attributes))
         if key not in self._made:
@@ -101,7 +102,7 @@ def _mul_rule(make: Make, x: Any, y: Any) -> Iterator[Any]:
             yield a
         if _is_all(b, -1):
             yield make(ops.neg, a)
-        if _is(b, ops.neg):
+        if _is_negative(b):
             yield make(ops.neg, make(ops.mul, a, b.inputs[0]))
         if _divides(a, b):  # a (n/a) = n
             yield b.inputs[0]
@@ -116,7 +117,7 @@ def _mul_rule(make: Make, x: Any, y: Any) -> Iterator[Any]:
 def _div_rule(make: Make, x: Any, y: Any) -> Iterator[Any]:
     if _is_all(y, 1):
         yield x
-    if _is(x, ops.neg):
+    if _is_negative(x):
         yield make(ops.neg, make(ops.div, x.inputs[0], y))
 
 
@@ -124,30 +125,30 @@ def _add_rule(make: Make, x: Any, y: Any) -> Iterator[Any]:
     for a, b in ((x, y), (y, x)):
         if _is_all(b, 0):
             yield a
-        if _is(b, ops.neg):
+        if _is_negative(b):
             yield make(ops.sub, a, b.inputs[0])
 
 
 def _sub_rule(make: Make, x: Any, y: Any) -> Iterator[Any]:
     if _is_all(y, 0):
         yield x
-    if _is(x, ops.neg) and _is(y, ops.neg):
+    if _is_negative(x) and _is_negative(y):
         yield make(ops.sub, y.inputs[0], x.inputs[0])
-    if _is(y, ops.neg):
+    if _is_negative(y):
         yield make(ops.add, x, y.inputs[0])
-    if _is(x, ops.neg):
+    if _is_negative(x):
         yield make(ops.neg, make(ops.add, x.inputs[0], y))
 
 
 def _neg_rule(make: Make, x: Any) -> Iterator[Any]:
-    if _is(x, ops.neg):
+    if _is_negative(x):
         yield x.inputs[0]
     if _is(x, ops.sub):
         yield make(ops.sub, x.inputs[1], x.inputs[0])
 
 
 def _sum_rule(make: Make, x: Any, **attributes: Any) -> Iterator[Any]:
-    if _is(x, ops.neg):
+    if _is_negative(x):
         yield make(ops.neg, make(ops.sum, x.inputs[0], **attributes))
 
 
@@ -178,7 +179,7 @@ def _filled_rule(value: float) -> Callable[..., Iterator[Any]]:
     """One entry, repeated, in place of an array that depends on x."""
 
     def rule(make: Make, x: Any) -> Iterator[Any]:
-        entry = jnp.full((), value, x.dtype)
+        entry = value if x.value.weak_type else jnp.full((), value, x.dtype)
         yield entry if x.shape == () else make(ops.broadcast_to, entry, shape=x.shape)
 
     return rule
@@ -200,8 +201,8 @@ _RULES: dict[Operation, Callable[..., Iterator[Any]]] = {
     ops.log: _log_rule,
     ops.exp: _exp_rule,
     ops.transpose: _transpose_rule,
-    ops.ones_like: _filled_rule(1),
-    ops.zeros_like: _filled_rule(0),
+    ops.ones_like: _filled_rule(1.0),
+    ops.zeros_like: _filled_rule(0.0),
     # where these change neither shape nor dtype, they change nothing
     ops.identity: _same_rule,
     ops.reshape: _same_rule,
@@ -212,6 +213,11 @@ _RULES: dict[Operation, Callable[..., Iterator[Any]]] = {
 
 def _is(x: Any, operation: Operation) -> bool:
     return isinstance(x, Variable) and x.operation is operation
+
+
+def _is_negative(x: Any) -> bool:
+    """Whether x is −n in real numbers: those without a sign are congruent to it only."""
+    return _is(x, ops.neg) and is_differentiable(x.dtype)
 
 
 def _divides(a: Any, x: Any) -> bool:
@@ -227,12 +233,11 @@ def _is_all(x: Any, value: float) -> bool:
     return _is_known(x) and bool(np.all(np.asarray(x) == value))
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return getattr(x, "shape", ())
-
-
-def _dtype(x: Any) -> Any:
-    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+def _type(x: Any) -> tuple[Any, ...]:
+    """Shape, dtype, and whether the dtype gives way to that of another input, as that of a Python number does."""
+    if isinstance(x, Variable):
+        return x.shape, x.dtype, x.value.weak_type
+    return np.shape(x), jnp.result_type(x), isinstance(x, int | float) or getattr(x, "weak_type", False)
 
 
 def _key(x: Any) -> Any:
@@ -241,4 +246,4 @@ def _key(x: Any) -> Any:
         return x.number
     if not _is_known(x):
         return id(x)
-    return type(x), np.shape(x), str(_dtype(x)), np.asarray(x).tobytes()
+    return type(x), _type(x), np.asarray(x).tobytes()

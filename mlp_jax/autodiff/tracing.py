@@ -95,7 +95,9 @@ def _explain(error: Exception) -> str | None:
         )
     source = linecache.getline(frame.filename, frame.lineno or 0).encode()[frame.colno : frame.end_colno].decode()
     called = re.match(r"[\w.]+(?=\()", source)
-    if called is None:
+    if source.startswith("raise"):  # an error of the user's own
+        return None
+    if called is None or not source.endswith(")"):
         return f"{where}: {error}; variables go into the operations of mlp_jax.autodiff.ops"
     name = called.group().rpartition(".")[2]
     if hasattr(ops, name):

@@ -7,6 +7,7 @@ is a value in an inner one: their perturbations cannot be confused.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ def value_and_grad(
         grad_table = {z: ops.ones_like(value)} if _carries_gradient(run, z) else {}
         del outputs, z  # so that the loop can free what it has used
         grads = jax.tree.unflatten(in_tree, _pull_back(run, grad_table, inputs))
-        grads = grads[0] if isinstance(argnums, int) else tuple(grads)
+        grads = grads[0] if not isinstance(argnums, Sequence) else tuple(grads)
         return ((value, aux), grads) if has_aux else (value, grads)
 
     return value_and_grad_f
@@ -164,7 +165,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
             if not is_differentiable(z.dtype):
                 raise TypeError(f"jacobian needs a function that returns floating-point numbers, got {type_name(z)}")
         blocks = [_rows(pullback, outputs, out_tree, k) for k in range(len(outputs))]
-        return jax.tree.unflatten(out_tree, [block[0] if isinstance(argnums, int) else block for block in blocks])
+        return jax.tree.unflatten(out_tree, [block if isinstance(argnums, Sequence) else block[0] for block in blocks])
 
     return jacobian_f
 
@@ -266,7 +267,7 @@ def _along(
     f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: int | Sequence[int], name: str
 ) -> tuple[list[Any], Callable[..., Any]]:
     """The arguments at argnums, and f as a function of them alone."""
-    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    places = list(argnums) if isinstance(argnums, Sequence) else [operator.index(argnums)]
     for k in places:
         if not -len(args) <= k < len(args):
             raise TypeError(f"{name} with argnums={argnums} needs that argument by position; got {len(args)} arguments")
@@ -289,7 +290,7 @@ def _along(
 
 def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
     z = outputs[0] if len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree) else None
-    if not isinstance(z, Variable | jax.Array | float):
+    if not isinstance(z, Variable | jax.Array | np.ndarray | np.generic | float):
         raise TypeError(f"grad needs a function that returns one scalar array, got {_kinds(outputs, out_tree)}")
     if jnp.shape(z) != () or not is_differentiable(_as_array(z).dtype):
         raise TypeError(
@@ -308,13 +309,30 @@ def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: Any, k: in
         gs[k] = direction
         return pullback(jax.tree.unflatten(out_tree, gs))
 
-    basis = jnp.eye(z.size, dtype=z.dtype).reshape(z.size, *z.shape)
-    if isinstance(z, Variable):  # within another differentiation: jax.vmap does not know variables
-        rows = [row(direction) for direction in basis]
-        stacked = jax.tree.map(lambda *entries: ops.stack(entries), *rows)
+    if z.size == 0:
+        rows = jax.tree.map(lambda x: ops.reshape(x, (1, *x.shape))[:0], row(ops.zeros_like(z)))
     else:
-        stacked = jax.vmap(row)(basis)
-    return jax.tree.map(lambda block: ops.reshape(block, (*z.shape, *block.shape[1:])), stacked)
+        rows = _each(row, jnp.eye(z.size, dtype=z.dtype).reshape(z.size, *z.shape))
+    return jax.tree.map(lambda block: ops.reshape(block, (*z.shape, *block.shape[1:])), rows)
+
+
+class _Nested(Exception):
+    """A function under jax.vmap returned variables of an outer run, which jax.vmap does not know."""
+
+
+def _each(row: Callable[..., Any], basis: jax.Array) -> Any:
+    """The rows for all directions, at once if they are arrays, else in turn."""
+
+    def of_arrays(direction: Any) -> Any:
+        gradients = row(direction)
+        if any(isinstance(leaf, Variable) for leaf in jax.tree.leaves(gradients)):
+            raise _Nested
+        return gradients
+
+    try:
+        return jax.vmap(of_arrays)(basis)
+    except _Nested:
+        return jax.tree.map(lambda *entries: ops.stack(entries), *(row(direction) for direction in basis))
 
 
 def _as_array(x: Any) -> Any:

@@ -365,7 +365,7 @@ class Variable(Traced):
 
 
 def named(x: Any, name: str) -> Any:
-    """The same symbol under a name for texts and drawings; an array is returned as it is.
+    """The same symbol under a name for texts and drawings; an array and an argument are returned as they are.
 
     >>> from mlp_jax.autodiff import ops, trace
     >>> print(trace(lambda x: named(ops.exp(x), "y") * 2, 1.0))
@@ -375,7 +375,7 @@ def named(x: Any, name: str) -> Any:
       J: float32[] = mul(y, 2)
     returns J
     """
-    if not isinstance(x, Variable) or not x.trace.symbolic:
+    if not isinstance(x, Variable) or not x.trace.symbolic or x.operation is None:
         return x
     return replace(x, name=name, number=next(_counter))
 

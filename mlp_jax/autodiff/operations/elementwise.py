@@ -29,7 +29,7 @@ neg = Operation("neg", jnp.negative, (lambda g, out, x: -g,))
 def _pow_rule_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     if isinstance(y, int | float):
         return g * (y * x ** (y - 1)) if y not in (0, 2) else g * (y * x)
-    return g * where(y == 0, 0, y * x ** where(y == 0, 1, y - 1))
+    return g * (y * where(logical_and(x == 0, y == 0), 1, x) ** (y - 1))
 
 
 def _pow_rule_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, Traced
 from mlp_jax.autodiff.operations.elementwise import mul
@@ -130,6 +131,6 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
 
 def dot(a: Any, b: Any) -> Any:
     """The sum of products over the last axis of a and the last but one of b; of scalars, their product."""
-    if a.ndim == 0 or b.ndim == 0:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
         return mul(a, b)
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]))

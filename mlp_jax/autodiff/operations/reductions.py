@@ -30,9 +30,17 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return broadcast_to(_kept(g, axis, keepdims), x.shape)
 
 
+def _axes(x: Any, axis: Any) -> tuple[int, ...]:
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    return tuple(k % x.ndim for k in axes)
+
+
 def _count(x: Any, axis: Any) -> int:
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return math.prod(x.shape[k] for k in axes)
+    return math.prod(x.shape[k] for k in _axes(x, axis))
+
+
+def _share(g: Any, n: int) -> Any:
+    return g / n if n < 65_504 else g * (1 / n)  # which float16 can hold, and n not
 
 
 def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
@@ -80,7 +88,7 @@ sum = Operation("sum", _sum, (lambda g, out, x, axis=None, keepdims=False: _spre
 mean = Operation(
     "mean",
     _mean,
-    (lambda g, out, x, axis=None, keepdims=False: _spread(g / _count(x, axis), x, axis, keepdims),),
+    (lambda g, out, x, axis=None, keepdims=False: _spread(_share(g, _count(x, axis)), x, axis, keepdims),),
 )
 max = Operation("max", _max, (_extremum_rule,))
 min = Operation("min", _min, (_extremum_rule,))
@@ -126,8 +134,7 @@ def _products_before(x: Any) -> Any:
 
 def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The product of all others, without a division, so that it holds where an entry is 0."""
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = tuple(k % x.ndim for k in axes)
+    axes = _axes(x, axis)
     order = tuple(k for k in range(x.ndim) if k not in axes) + axes
     moved = transpose(x, order)
     rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], -1))

@@ -52,8 +52,10 @@ def _part(x: Any, start: int, stop: int, axis: int) -> Any:
 _concatenate = Operation("concatenate", lambda *arrays, axis: jnp.concatenate(arrays, axis), _concatenate_rule)
 
 
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Join arrays along an existing axis."""
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """Join arrays along an existing axis; None joins them as rows."""
+    if axis is None:
+        return _concatenate(*(reshape(x, -1) for x in arrays), axis=0)
     return _concatenate(*arrays, axis=axis)
 
 
@@ -166,7 +168,11 @@ def getitem(x: Any, index: Any) -> Any:
             )
         elif entry is None or entry is Ellipsis:
             template.append(entry)
-        elif isinstance(entry, Traced | bool) or np.ndim(entry) or getattr(entry, "dtype", None) == np.dtype(bool):
+        elif (
+            isinstance(entry, Traced | bool | jax.Array)
+            or np.ndim(entry)
+            or getattr(entry, "dtype", None) == np.dtype(bool)
+        ):
             template.append(_Array())
             arrays.append(entry)
         else:
