@@ -262,6 +262,14 @@ def test_operators_indexing_and_methods_are_those_of_arrays():
     same(ad.grad(masked)(x), jax.grad(masked)(x))
 
 
+def test_masks_of_truth_values_and_of_whole_numbers():
+    mask = np.array([[True, False, True, False]])
+    same(ad.grad(lambda a: ops.sum(ops.where(mask & (a > 0) | ~mask, a, 0)))(x),
+         jax.grad(lambda a: jnp.sum(jnp.where(mask & (a > 0) | ~mask, a, 0)))(x))  # fmt: skip
+    v = jnp.array([0.0, 1, 2, 5, 6, 7, 9])
+    assert ad.grad(lambda a: ops.sum(a) * (ops.argmax(a) & 1).astype("float32"))(v)[0] == 0
+
+
 def test_a_users_operation_in_ten_lines():
     @jax.jit
     def forward(x):
@@ -391,6 +399,8 @@ def test_the_jacobian_of_whole_numbers_is_refused():
 
 
 def test_arguments_that_do_not_fit():
+    with pytest.raises(TypeError, match=r"grad with argnums=\(0, -2\) names an argument twice"):
+        ad.grad(f, argnums=(0, -2))(w, x)
     with pytest.raises(TypeError, match="grad with argnums=2 needs that argument by position; got 2 arguments"):
         ad.grad(f, argnums=2)(w, x)
     with pytest.raises(TypeError, match=r"jvp takes a tuple of arguments, got ArrayImpl; for one, write \(x,\)"):

@@ -1,6 +1,7 @@
 """Graphs: the book's get-operations, Algorithm 6.5 symbol-to-symbol, pruning, simplification, accounting."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,20 @@ def test_only_shapes_and_dtypes_are_needed():
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (w, x)]
     assert str(ad.trace(f, *shapes)) == str(ad.trace(f, w, x))
     assert jax.jit(lambda w, x: ad.trace(f, w, x).gradient().evaluate(w, x))(w, x)[0].shape == w.shape
+
+
+def test_whole_and_real_numbers_of_one_value_are_two_constants():
+    with jax.numpy_dtype_promotion("standard"):
+        graph = ad.trace(lambda n: (n * 2, n * 2.0), jnp.arange(3))
+        assert [v.dtype for v in graph.simplify().outputs] == [v.dtype for v in graph.outputs] == ["int32", "float32"]
+
+
+def test_two_threads_may_differentiate_one_graph():
+    graph = ad.trace(f, w, x)
+    with ThreadPoolExecutor(4) as pool:
+        texts = [str(gradient) for gradient in pool.map(lambda _: graph.gradient(), range(40))]
+    assert len(set(texts)) == 1
+    assert not graph.inputs[0].trace.is_open
 
 
 def test_evaluate_returns_the_structure_of_the_function():

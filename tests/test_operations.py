@@ -86,6 +86,9 @@ ROWS = [
     ),
     *((op, (normal(3, 4) > 0, normal(3, 4, seed=1) > 0), {}, ()) for op in (ops.logical_and, ops.logical_or)),
     (ops.logical_not, (normal(3, 4) > 0,), {}, ()),
+    (ops.bitwise_and, (np.array([6, 7]), np.array([1, 1])), {}, ()),
+    (ops.bitwise_or, (np.array([6, 7]), np.array([1, 1])), {}, ()),
+    (ops.bitwise_not, (np.array([6, 7]),), {}, ()),
     (ops.reshape, (normal(3, 4),), {"shape": (2, 6)}, (0,)),
     (ops.reshape, (normal(3, 4),), {"shape": -1}, (0,)),
     (ops.broadcast_to, (normal(4, 1),), {"shape": (3, 4, 2)}, (0,)),
@@ -162,6 +165,7 @@ ROWS = [
             ("...ij,...jk->...ik", normal(2, 3, 4), normal(5, 2, 4, 3)),
             ("...i,i", normal(2, 1, 3), normal(3)),
             ("ii", normal(3, 3)),
+            ("ij,j->i", normal(2, 1), normal(3)),
             ("ii->i", normal(3, 3)),
             ("iij,j->", normal(3, 3, 2), normal(2)),
             ("ij->j", normal(3, 4)),
@@ -317,6 +321,12 @@ def test_a_gradient_has_the_dtype_of_its_input():
     a, b = jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 2), jnp.float32)
     with jax.numpy_dtype_promotion("standard"):
         assert ops.matmul.gradient(0, jnp.ones((2, 2), jnp.float32), a @ b, a, b).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("entry", [-1e9, 40.0, 1e7])
+def test_the_gradient_of_logsumexp_where_its_value_is_rounded(dtype, entry):
+    assert ad.grad(ops.logsumexp)(jnp.full(2, entry, dtype)).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("operation", [ops.sum, ops.prod, ops.log_softmax, ops.softmax, ops.cumsum, ops.tanh])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.variable import TracingError, Variable, as_type, hashable, infer_type
+from mlp_jax.autodiff.variable import TracingError, Variable, as_type, infer_type, type_key
 
 if TYPE_CHECKING:
     from mlp_jax.autodiff.accounting import Account
@@ -220,7 +220,7 @@ def check_types(graph: Graph) -> None:
                 raise TracingError(f"{v!r} belongs to another graph; pass it to this function as an argument")
             continue
         types = tuple(as_type(u) for u in v.inputs)
-        key = (v.operation, types, hashable(v.attributes))
+        key = type_key(v.operation, types, v.attributes)
         if key not in known:
             known[key] = infer_type(v.operation, types, v.attributes)
         inferred = known[key]

@@ -37,7 +37,8 @@ class Operation:
             follow the inputs and have a default or are given by name.
         bprop: the rules, one per input, each `(g, out, *inputs, **attributes) -> gradient`: `zero` where the
             derivative is 0 everywhere, None where there is no rule. Or one function of the same form that
-            returns the gradients of all inputs as a tuple (for a single input, the gradient itself will do).
+            returns the gradients of all inputs as a tuple (for a single input, the gradient itself will do);
+            attributes then go by name.
 
     A rule is written in operations and in what arrays themselves have (operators, indexing, `.shape`), so that
     a gradient can be differentiated again, and not in jax.numpy, which knows nothing of a graph's variables.
@@ -57,6 +58,10 @@ class Operation:
     name: str
     f: Callable[..., Any] = field(repr=False)
     bprop: Rule | tuple[Rule | None, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bprop, list):
+            object.__setattr__(self, "bprop", tuple(self.bprop))
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         for x in inputs:

@@ -279,6 +279,9 @@ def _along(
                     f"{jax.tree_util.keystr(path)}; convert it, or leave it out of argnums"
                 )
 
+    if len({k % len(args) for k in places}) < len(places):
+        raise TypeError(f"{name} with argnums={argnums} names an argument twice")
+
     def along(*chosen: Any) -> Any:
         full = list(args)
         for k, x in zip(places, chosen, strict=True):

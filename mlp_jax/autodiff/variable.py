@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,24 +36,35 @@ class Trace:
         self.symbolic = symbolic
         self.number = next(_counter)
         self.is_open = False
+        self._recordings = 0
+        self._lock = threading.Lock()
         self._types: dict[Any, Any] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """While this is open, operations on the trace's variables record; after it, whatever ended it, they raise."""
-        was_open, self.is_open = self.is_open, True
+        with self._lock:  # two threads may differentiate one graph
+            self._recordings += 1
+            self.is_open = True
         try:
             yield
         finally:
-            self.is_open = was_open
+            with self._lock:
+                self._recordings -= 1
+                self.is_open = self._recordings > 0
 
     def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
-        key = (operation, types, hashable(attributes))
+        key = type_key(operation, types, attributes)
         if key not in self._types:
             self._types[key] = infer_type(operation, types, attributes)
         return self._types[key]
+
+
+def type_key(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    """Equal where the result has one type; 1, 1.0 and True are equal to Python and not here."""
+    return operation, tuple((type(x), x) for x in types), hashable(attributes)
 
 
 def hashable(attributes: dict[str, Any]) -> Any:
@@ -225,13 +237,19 @@ class Variable(Traced):
     __hash__ = object.__hash__
 
     def __and__(self, other: Any) -> Any:
-        return ops.logical_and(self, other)
+        return ops.bitwise_and(self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return ops.bitwise_and(other, self)
 
     def __or__(self, other: Any) -> Any:
-        return ops.logical_or(self, other)
+        return ops.bitwise_or(self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return ops.bitwise_or(other, self)
 
     def __invert__(self) -> Any:
-        return ops.logical_not(self)
+        return ops.bitwise_not(self)
 
     def __getitem__(self, index: Any) -> Any:
         return ops.getitem(self, index)

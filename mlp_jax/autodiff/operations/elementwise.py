@@ -28,7 +28,7 @@ neg = Operation("neg", jnp.negative, (lambda g, out, x: -g,))
 
 def _pow_rule_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     if isinstance(y, int | float):
-        return g * (y * x ** (y - 1)) if y not in (0, 2) else g * (y * x)
+        return 0 * g if y == 0 else g * (2 * x) if y == 2 else g * (y * x ** (y - 1))
     return g * (y * where(logical_and(x == 0, y == 0), 1, x) ** (y - 1))
 
 
@@ -114,4 +114,7 @@ greater = Operation("greater", jnp.greater, (zero, zero))
 greater_equal = Operation("greater_equal", jnp.greater_equal, (zero, zero))
 logical_and = Operation("logical_and", jnp.logical_and, (zero, zero))
 logical_or = Operation("logical_or", jnp.logical_or, (zero, zero))
+bitwise_and = Operation("bitwise_and", jnp.bitwise_and, (zero, zero))
+bitwise_or = Operation("bitwise_or", jnp.bitwise_or, (zero, zero))
+bitwise_not = Operation("bitwise_not", jnp.bitwise_not, (zero,))
 logical_not = Operation("logical_not", jnp.logical_not, (zero,))

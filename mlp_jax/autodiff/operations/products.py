@@ -78,7 +78,7 @@ def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tu
             fresh = next(c for c in _LETTERS if c not in "".join(terms) + distinct)
             others.append((letter + fresh, jnp.eye(x.shape[k], dtype=g.dtype)))
             letter = fresh
-        elif letter not in result + "".join(t for t, _ in others):
+        elif max((y.shape[t.index(letter)] for t, y in [(result, g), *others] if letter in t), default=-1) < x.shape[k]:
             others.append((letter, jnp.ones(x.shape[k], g.dtype)))
         distinct += letter
     inputs = ",".join([result, *(t for t, _ in others)])

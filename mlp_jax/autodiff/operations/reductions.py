@@ -93,11 +93,17 @@ mean = Operation(
 max = Operation("max", _max, (_extremum_rule,))
 min = Operation("min", _min, (_extremum_rule,))
 argmax = Operation("argmax", _argmax, (zero,))
-logsumexp = Operation(
-    "logsumexp",
-    _logsumexp,
-    (lambda g, out, x, axis=None, keepdims=False: _kept(g, axis, keepdims) * exp(x - _kept(out, axis, keepdims)),),
-)
+
+
+def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Of the softmax, from differences: exp(x − out) would be wrong where `out` is large and rounded."""
+    if x.size == 0:
+        return x
+    u = exp(x - max(stop_gradient(x), axis=axis, keepdims=True))
+    return u * (_kept(g, axis, keepdims) / sum(u, axis=axis, keepdims=True))
+
+
+logsumexp = Operation("logsumexp", _logsumexp, (_logsumexp_rule,))
 # ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
 softmax = Operation(
     "softmax", _softmax, (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),)

@@ -67,8 +67,8 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut an array along an axis into equal sections, or at the given indices."""
     n = x.shape[axis]
-    if isinstance(indices_or_sections, Sequence):
-        cuts = list(indices_or_sections)
+    if not isinstance(indices_or_sections, int):
+        cuts = [operator.index(k) for k in indices_or_sections]
     else:
         if n % indices_or_sections:
             raise ValueError(f"split needs sections of equal size: axis {axis} of length {n} does not "
