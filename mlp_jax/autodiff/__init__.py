@@ -4,10 +4,10 @@ from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff import scalar
 from mlp_jax.autodiff.backprop import gradient
 from mlp_jax.autodiff.graph import Graph
-from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.operation import Operation, TracingError, zero
 from mlp_jax.autodiff.tracing import trace
 from mlp_jax.autodiff.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
-from mlp_jax.autodiff.variable import TracingError, Variable, named
+from mlp_jax.autodiff.variable import Variable, named
 
 __all__ = [
     "Graph",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.variable import TracingError, Variable, as_type, infer_type, type_key
+from mlp_jax.autodiff.inference import as_type, infer_type, type_key
+from mlp_jax.autodiff.operation import Operation, TracingError
+from mlp_jax.autodiff.variable import Variable
 
 if TYPE_CHECKING:
     from mlp_jax.autodiff.accounting import Account

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 Rule = Callable[..., Any]
 
 
+class TracingError(TypeError):
+    """A variable was used as an array in a way that would lose its gradient, or that needs a value it has not."""
+
+
 class Traced:
     """A value that records what is done to it. An operation that meets one asks it to record instead of running f."""
 

@@ -16,8 +16,9 @@ import numpy as np
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import is_differentiable
 from mlp_jax.autodiff.graph import Graph, ancestors
+from mlp_jax.autodiff.inference import hashable
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.variable import Trace, Variable, hashable
+from mlp_jax.autodiff.variable import Trace, Variable
 
 _LARGEST_CONSTANT = 10_000  # entries; larger ones are not looked into
 

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.graph import Graph
-from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.variable import Trace, TracingError, Variable, as_type
+from mlp_jax.autodiff.inference import as_type
+from mlp_jax.autodiff.operation import Operation, TracingError
+from mlp_jax.autodiff.variable import Trace, Variable
 
 
 def trace(f: Callable[..., Any], *args: Any) -> Graph:

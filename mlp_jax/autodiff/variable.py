@@ -14,14 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff import operations as ops
-from mlp_jax.autodiff.operation import Operation, Traced
+from mlp_jax.autodiff.inference import as_type, infer_type, type_key
+from mlp_jax.autodiff.operation import Operation, Traced, TracingError
 
 _counter = itertools.count()  # variables in the order of their making, which is a topological order
 _HERE = str(Path(__file__).parent)
-
-
-class TracingError(TypeError):
-    """A variable was used as an array in a way that would lose its gradient, or that needs a value it has not."""
 
 
 class Trace:
@@ -60,47 +57,6 @@ class Trace:
         if key not in self._types:
             self._types[key] = infer_type(operation, types, attributes)
         return self._types[key]
-
-
-def type_key(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    """Equal where the result has one type; 1, 1.0 and True are equal to Python and not here."""
-    return operation, tuple((type(x), x) for x in types), hashable(attributes)
-
-
-def hashable(attributes: dict[str, Any]) -> Any:
-    """Attributes as a part of a key; those that cannot be hashed are equal to nothing but themselves."""
-    items = tuple(attributes.items())
-    try:
-        hash(items)
-    except TypeError:
-        return object()
-    return items
-
-
-def as_type(x: Any) -> Any:
-    """Shape and dtype of an array or variable; a Python number stays itself, for it has no dtype of its own."""
-    while isinstance(x, Variable):
-        x = x.value
-    if type(x) in (bool, int, float, jax.ShapeDtypeStruct):  # not numpy.float64, a subclass of float
-        return x
-    aval = jax.typeof(x)
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-
-
-def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    """Shape and dtype of the result of an operation on inputs of these types."""
-    arrays = [k for k, x in enumerate(types) if isinstance(x, jax.ShapeDtypeStruct)]
-
-    def f(*values: Any) -> Any:
-        inputs = list(types)
-        for k, value in zip(arrays, values, strict=True):
-            inputs[k] = value
-        return operation.f(*inputs, **attributes)
-
-    result = jax.eval_shape(f, *(types[k] for k in arrays))
-    if not isinstance(result, jax.ShapeDtypeStruct):
-        raise TracingError(f"operation {operation.name!r} must return one array, got {type(result).__name__}")
-    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -39,7 +39,7 @@ def _count(x: Any, axis: Any) -> int:
     return math.prod(x.shape[k] for k in _axes(x, axis))
 
 
-def _share(g: Any, n: int) -> Any:
+def _divided(g: Any, n: int) -> Any:
     return g / n if n < 65_504 else g * (1 / n)  # which float16 can hold, and n not
 
 
@@ -88,7 +88,7 @@ sum = Operation("sum", _sum, (lambda g, out, x, axis=None, keepdims=False: _spre
 mean = Operation(
     "mean",
     _mean,
-    (lambda g, out, x, axis=None, keepdims=False: _spread(_share(g, _count(x, axis)), x, axis, keepdims),),
+    (lambda g, out, x, axis=None, keepdims=False: _spread(_divided(g, _count(x, axis)), x, axis, keepdims),),
 )
 max = Operation("max", _max, (_extremum_rule,))
 min = Operation("min", _min, (_extremum_rule,))
