@@ -39,7 +39,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     """
     run = Trace(symbolic=True)
     leaves, in_tree = jax.tree.flatten(args)
-    names = _input_names(f, args)
+    names = input_names(f, args)
     inputs = tuple(Variable(run, _symbol(x, name), name=name) for x, name in zip(leaves, names, strict=True))
     out = call(run, f, *jax.tree.unflatten(in_tree, inputs))
     outputs, out_tree = jax.tree.flatten(out)
@@ -68,7 +68,7 @@ def _symbol(x: Any, name: str) -> jax.ShapeDtypeStruct:
     return value
 
 
-def _input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
+def input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
     """The names of f's parameters, with the path of each leaf, as in params[0].W."""
     try:
         parameters = inspect.signature(f.f if isinstance(f, Operation) else f).parameters.values()

@@ -1,0 +1,351 @@
+"""Run the rule under test and its references on the same numbers: what `judgement` judges."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.verify import references, tolerance
+from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float
+from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
+from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled
+
+RANDOM_COTANGENTS = 3
+# The Jacobian is checked row by row, too, up to so many outputs.
+ROW_BY_ROW = 16
+
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared with what.
+
+    Attributes:
+        arguments: the leaves and constants.
+        rule: the gradient under test.
+        plain: the function itself, from leaves to outputs, without a rule of its own.
+        references: rules to hold it to, strongest first, each with what it is called.
+        named: whether the user named the reference, so that nothing doubts it.
+        scalar: whether the gradient is of one number, so that its only cotangent is 1.
+        on_jax: whether JAX can trace the function; if not, it runs on numpy arrays.
+        output_names: what a report calls the outputs.
+        seed: of cotangents and directions.
+    """
+
+    arguments: Arguments
+    rule: Rule
+    plain: Callable[[Leaves], Leaves]
+    references: tuple[tuple[str, Rule], ...]
+    named: bool
+    scalar: bool
+    on_jax: bool
+    output_names: tuple[str, ...]
+    seed: int
+
+
+class Comparison:
+    """Values and gradients of a case in its own precision and in float64. Everything is computed when first asked for."""
+
+    def __init__(self, case: Case) -> None:
+        """Nothing runs yet."""
+        self.case = case
+
+    # --- in the arguments' own dtype ------------------------------------------------------------------
+
+    @cached_property
+    def own_leaves(self) -> Leaves:
+        """The leaves as the user's function gets them."""
+        return [jnp.asarray(x) if self.case.on_jax else np.asarray(x) for x in self.case.arguments.leaves]
+
+    @cached_property
+    def own_values(self) -> Leaves:
+        """The outputs of the function itself."""
+        return self.case.plain(self.own_leaves)
+
+    @cached_property
+    def dtypes(self) -> list[Any]:
+        """Those of all leaves and outputs."""
+        return [dtype for x in (*self.own_leaves, *self.own_values) if is_float(dtype := np.asarray(x).dtype)]
+
+    @cached_property
+    def own_precision(self) -> tuple[float, str]:
+        """ε of the coarsest dtype, and its name."""
+        return tolerance.coarsest(self.dtypes)
+
+    @cached_property
+    def cotangents(self) -> list[Arrays]:
+        """What is pulled back, in float64: random numbers that the outputs' dtypes have, then unit vectors."""
+        outputs = self.own_values
+        if self.case.scalar:
+            return [[np.ones(np.shape(outputs[0]))]]
+        drawn = []
+        for k in range(RANDOM_COTANGENTS):
+            rng = np.random.default_rng([self.case.seed, k])
+            drawn.append([_representable(self._scale * rng.normal(size=np.shape(z)), z) for z in outputs])
+        return drawn + [[self._scale * u for u in units] for units in _unit_vectors(outputs)]
+
+    @cached_property
+    def _scale(self) -> float:
+        """A power of two that keeps gradients within the range of half precision, where 1 does not."""
+        if not self._reference or self.own_precision[0] < eps(jnp.float16) or "float16" not in map(str, self.dtypes):
+            return 1.0
+        rng = np.random.default_rng(self.case.seed)
+        g = [rng.normal(size=np.shape(z)) for z in self.own_values]
+        with float64():
+            _, grads = evaluate(self._reference[1], self.leaves, [[jnp.asarray(z) for z in g]])
+        largest = max((float(np.max(np.abs(leaf), initial=0)) for leaf in grads), default=1.0)
+        fits = not 0 < largest < np.inf or 1e-3 < largest < 1e3
+        return 1.0 if fits else float(2.0 ** np.clip(-np.round(np.log2(largest)), -10, 10))
+
+    def own_run(self) -> tuple[Leaves, list[Leaves]]:
+        """Outputs and gradients of the rule under test, as arrays of its own, for each cotangent."""
+        outs: Leaves = []
+        rows = []
+        for g in self.cotangents:
+            outs, grads = self.case.rule(self.own_leaves, self._own_cotangent(g))
+            rows.append(grads)
+        return outs, rows
+
+    def own_reference(self) -> Arrays | None:
+        """The gradients of the reference in the arguments' own dtype: how far rounding alone takes it."""
+        if not self._reference:
+            return None
+        try:
+            g = [self._own_cotangent(z) for z in self.cotangents]
+            return evaluate(self.case.references[self._reference[2]][1], self.own_leaves, g)[1]
+        except Exception:  # it is the user's function, in a dtype that it may not take
+            return None
+
+    def _own_cotangent(self, g: Arrays) -> Leaves:
+        if not self.case.on_jax:
+            return list(g)
+        return [jnp.asarray(z, np.asarray(out).dtype) for z, out in zip(g, self.own_values, strict=True)]
+
+    # --- in float64 -------------------------------------------------------------------------------------
+
+    @cached_property
+    def leaves(self) -> Leaves:
+        """The leaves in float64."""
+        if not self.case.on_jax:
+            return [as_numbers(x) for x in self.own_leaves]
+        with float64():
+            return self.case.arguments.upcast()
+
+    @cached_property
+    def program(self) -> Program:
+        """What the function does, as far as JAX can see."""
+        if not self.case.on_jax:
+            return Program()
+        return inspect_program(self.case.plain, self.leaves) or Program(max(FLOAT64, self.own_precision[0]))
+
+    @cached_property
+    def _plain(self) -> Callable[[Leaves], Leaves]:
+        return compiled(self.case.plain) if self.case.on_jax else self.case.plain
+
+    @cached_property
+    def values(self) -> Arrays | None:
+        """The outputs of the function itself; None if it does not run in float64."""
+        try:
+            with float64():
+                return [as_numbers(z) for z in self._plain(self.leaves)]
+        except Exception:
+            return None
+
+    @cached_property
+    def _reference(self) -> tuple[str, Rule, int] | None:
+        """The first reference that JAX can run in float64: its name, itself compiled, its place."""
+        for k, (source, rule) in enumerate(self.case.references):
+            fast = compiled(rule)
+            try:
+                with float64():
+                    fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.own_values])
+            except Exception:
+                if self.case.named:
+                    raise
+                continue
+            return source, fast, k
+        return None
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """All gradients, if a reference gives them or the leaves are few; else None, and `probes` decide."""
+        if self._reference:
+            return Truth.exact(self._reference[0], self._pulled(self._reference[1], self.leaves, self.cotangents))
+        if self.values is None or self.function.size > references.ENTRY_BY_ENTRY:
+            return None
+        with float64():
+            if self._has_forward_mode:
+                return references.entry_by_entry(self.function, forward=True)
+            return references.entry_by_entry(self.function, forward=False)
+
+    @cached_property
+    def _has_forward_mode(self) -> bool:
+        """Whether JAX can push tangents forward through the function, by rules of its own alone."""
+        if not self.case.on_jax or self.program.custom:
+            return False
+        try:
+            with float64():
+                references.along_directions(self.function, forward=True, rng=np.random.default_rng(0), count=1)
+        except Exception:
+            return False
+        return True
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        """Slopes along random directions, a second witness, or the only one where there is no `truth`."""
+        if self.values is None:
+            return []
+        count = 1 if self.truth else references.DIRECTIONS
+        rng = np.random.default_rng([self.case.seed, 7])
+        with float64():
+            forward = self.truth is None and self._has_forward_mode
+            return references.along_directions(self.function, forward, rng, count)
+
+    @cached_property
+    def yours(self) -> tuple[Arrays, Arrays] | Exception:
+        """Outputs and gradients of the rule under test, or why it does not run in float64."""
+        try:
+            with float64():
+                return evaluate(self._fast_rule, self.leaves, self._on_device(self.cotangents))
+        except Exception as error:
+            return error
+
+    @cached_property
+    def _fast_rule(self) -> Rule:
+        return compiled(self.case.rule) if self.case.on_jax else self.case.rule
+
+    @cached_property
+    def formula_precision(self) -> float:
+        """ε of the comparison in float64."""
+        own = self.own_precision[0]
+        inside = self.program.eps
+        if self.case.on_jax:
+            with float64():
+                rule = inspect_program(self.case.rule, self.leaves, self._on_device(self.cotangents)[0])
+            inside = max(inside, rule.eps if rule and rule.eps <= own else 0.0)
+        return tolerance.formula_precision(own, inside)
+
+    @cached_property
+    def function(self) -> Function:
+        """The projections of the outputs on all cotangents."""
+
+        def projections(leaves: Leaves) -> Any:
+            np_ = jnp if self.case.on_jax else np
+            outs = self.case.plain(leaves)
+            return np_.stack(
+                [sum(np_.sum(gi * z) for gi, z in zip(g, outs, strict=True)) for g in self.cotangents]  # type: ignore[call-overload]
+            )
+
+        return Function(self.leaves, projections, self.case.on_jax, self.program.eps)
+
+    def _pulled(self, rule: Rule, leaves: Leaves, cotangents: list[Arrays]) -> Arrays:
+        with float64():
+            return evaluate(rule, leaves, self._on_device(cotangents))[1]
+
+    def _on_device(self, cotangents: Sequence[Arrays]) -> list[Leaves]:
+        return [[jnp.asarray(z) if self.case.on_jax else z for z in g] for g in cotangents]
+
+    # --- what rounding may do -----------------------------------------------------------------------------
+
+    @cached_property
+    def conditioning(self) -> Arrays:
+        """κ of each entry of the truth."""
+        assert self.truth
+        if not self._reference:
+            return [np.zeros_like(leaf) for leaf in self.truth.gradients]
+        step = tolerance.CONDITIONING_STEP
+        return tolerance.conditioning(self.truth.gradients, [self._perturbed(step, seed) for seed in (1, 2)])
+
+    @cached_property
+    def rounding(self) -> Arrays:
+        """ρ of each entry of the truth."""
+        assert self.truth
+        if not self._reference:
+            return [np.zeros_like(leaf) for leaf in self.truth.gradients]
+        return tolerance.rounding(
+            self.truth.gradients, self._perturbed(tolerance.ROUNDING_STEP, 3), self.resolution(self.truth)
+        )
+
+    @cached_property
+    def value_conditioning(self) -> Arrays:
+        """κ of each entry of the outputs."""
+        assert self.values is not None
+        step = tolerance.CONDITIONING_STEP
+        changed = []
+        for seed in (1, 2):
+            with float64():
+                changed.append([as_numbers(z) for z in self._plain(self._near(step, seed))])
+        return tolerance.conditioning(self.values, changed)
+
+    def resolution(self, truth: Truth) -> list[float]:
+        """For each leaf, the slope over the size of its entries that changes the projections by about themselves."""
+        sizes = [float(np.sqrt(np.nansum(np.square(g * z)))) for g, z in self._terms()]
+        for leaf, grads in zip(self.leaves, truth.gradients, strict=True):
+            with np.errstate(all="ignore"):
+                sizes += [float(np.sqrt(np.nansum(np.square(as_numbers(leaf) * g)))) for g in grads]
+        finite = [size for size in sizes if np.isfinite(size)]
+        return [max(finite, default=0.0) / scale_of(leaf) for leaf in self.leaves]
+
+    def _terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        values = self.values or []
+        return [(gi, z) for g in self.cotangents for gi, z in zip(g, values, strict=True)]
+
+    def _perturbed(self, step: float, seed: int) -> Arrays:
+        """The reference where every number in leaves and cotangents has changed by a random relative step."""
+        assert self._reference
+        rng = np.random.default_rng([seed, 1])
+        cotangents = [[z * (1 + step * rng.normal(size=z.shape)) for z in g] for g in self.cotangents]
+        return self._pulled(self._reference[1], self._near(step, seed), cotangents)
+
+    def _near(self, step: float, seed: int) -> Leaves:
+        rng = np.random.default_rng([seed, 0])
+        moved = [as_numbers(x) * (1 + step * rng.normal(size=np.shape(x))) for x in self.leaves]
+        with float64():
+            return [jnp.asarray(x) for x in moved] if self.case.on_jax else moved
+
+    def neighbours(self, step: float) -> list[tuple[Arrays, Arrays]] | None:
+        """Yours and the reference at points about the arguments, where kinks that they sit at are left behind.
+
+        Each leaf moves by `step` of its size: all up, all down, each leaf alone up and down, and at random. None if
+        there is no reference to evaluate there.
+        """
+        if not self._reference or isinstance(self.yours, Exception):
+            return None
+        found = []
+        for signs in _moves(self.leaves, np.random.default_rng([self.case.seed, 11])):
+            moved = [as_numbers(x) + step * scale_of(x) * s for x, s in zip(self.leaves, signs, strict=True)]
+            with float64():
+                leaves = [jnp.asarray(x) for x in moved]
+                yours = evaluate(self._fast_rule, leaves, self._on_device(self.cotangents))[1]
+                found.append((yours, evaluate(self._reference[1], leaves, self._on_device(self.cotangents))[1]))
+        return found
+
+
+def _moves(leaves: Leaves, rng: np.random.Generator) -> list[Arrays]:
+    shapes = [np.shape(leaf) for leaf in leaves]
+    moves = [[rng.normal(size=shape) for shape in shapes] for _ in range(12)]
+    for sign in (1.0, -1.0):
+        moves.append([np.full(shape, sign) for shape in shapes])
+        if 1 < len(shapes) <= 8:
+            moves += [[np.full(s, sign * (j == k)) for j, s in enumerate(shapes)] for k in range(len(shapes))]
+    return moves
+
+
+def _representable(g: np.ndarray, z: Any) -> np.ndarray:
+    """Numbers that the dtype of z has, so that both precisions pull back the same."""
+    return as_numbers(g.astype(np.asarray(z).dtype))
+
+
+def _unit_vectors(outputs: Leaves) -> list[Arrays]:
+    sizes = [int(np.size(z)) for z in outputs]
+    if not 1 < sum(sizes) <= ROW_BY_ROW:
+        return []
+    rows = np.eye(sum(sizes))
+    splits = np.cumsum(sizes)[:-1]
+    return [
+        [part.reshape(np.shape(z)) for part, z in zip(np.split(row, splits), outputs, strict=True)] for row in rows
+    ]

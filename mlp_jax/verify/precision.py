@@ -1,0 +1,74 @@
+"""Float64 for a while, without changing the process; and how precise a function's own numbers are."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FLOAT32 = 2.0**-23
+FLOAT64 = 2.0**-52
+
+
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """64-bit numbers and plain promotion within the block and this thread; the process is left as it was."""
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether a dtype is one of real floating-point numbers, those of half precision included."""
+    return bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+def eps(dtype: Any) -> float:
+    """The distance from 1 to the next number."""
+    return float(jnp.finfo(dtype).eps)
+
+
+class Program(NamedTuple):
+    """What a function does, read off its jaxpr: its coarsest numbers, and what cuts or replaces derivatives."""
+
+    eps: float = FLOAT64
+    stops: bool = False  # it has a stop_gradient
+    custom: bool = False  # it has a custom_vjp or a custom_jvp
+
+
+def inspect_program(f: Any, *args: Any) -> Program | None:
+    """Trace f in float64, and look; None if JAX cannot trace it."""
+    try:
+        with float64():
+            program = Program()
+            for equation in _equations(jax.make_jaxpr(f)(*args)):
+                name = equation.primitive.name
+                coarsest = max(
+                    (eps(v.aval.dtype) for v in equation.outvars if is_float(getattr(v.aval, "dtype", np.int32))),
+                    default=0.0,
+                )
+                program = Program(
+                    max(program.eps, coarsest),
+                    program.stops or name == "stop_gradient",
+                    program.custom or name.startswith(("custom_vjp", "custom_jvp", "custom_lin")),
+                )
+            return program
+    except Exception:  # whatever a user's function raises when traced
+        return None
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr, those of inner ones (of scan, cond, jit) included."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                if hasattr(inner, "eqns") or hasattr(getattr(inner, "jaxpr", None), "eqns"):
+                    yield from _equations(inner)

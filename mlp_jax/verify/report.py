@@ -1,0 +1,176 @@
+"""What a check found: a verdict for each leaf, with numbers, causes, and the way to see it again."""
+
+import enum
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class CannotCheck(ValueError):
+    """The function or its arguments are such that nothing can be checked: says why, and what to do."""
+
+
+class GradientError(AssertionError):
+    """A gradient did not pass its check; the text is the report."""
+
+
+class Verdict(enum.StrEnum):
+    """What is said of one leaf. The first three pass."""
+
+    OK = "ok"
+    KINK = "KINK"  # one-sided slopes differ, and yours lies between them
+    STOPPED = "STOPPED"  # zero by stop_gradient, as it should be
+    WRONG = "WRONG"
+    ZERO_EVERYWHERE = "ZERO-EVERYWHERE"  # yours is 0, the reference is not
+    NONFINITE = "NONFINITE"
+    NONDETERMINISTIC = "NONDETERMINISTIC"  # two runs differ
+    STRUCTURE = "STRUCTURE"  # shape, dtype or tree
+    PRIMAL = "PRIMAL"  # the forward rule's output is not the function's
+    RAISED = "RAISED"  # the rule raised an exception
+    UNRESOLVED = "UNRESOLVED"  # nothing here could decide
+
+    @property
+    def passes(self) -> bool:
+        """Whether a leaf with this verdict is as it should be."""
+        return self in (Verdict.OK, Verdict.KINK, Verdict.STOPPED)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The verdict on the gradient for one array, or on one output of the forward rule.
+
+    Attributes:
+        name: the path from the function's parameters, as in `params[0].W`.
+        shape: of the array.
+        dtype: of the array.
+        verdict: what was found.
+        error: the largest error, relative to the largest entry of the reference.
+        tolerance: the largest error that would have passed at the worst entry, relative to the same.
+        index: the worst entry.
+        yours: your value there.
+        reference: the right one.
+        reason: what the tolerance consists of, or what is special.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    verdict: Verdict
+    error: float | None = None
+    tolerance: float | None = None
+    index: tuple[int, ...] | None = None
+    yours: float | None = None
+    reference: float | None = None
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the leaf is as it should be."""
+        return self.verdict.passes
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a check found. `str(report)` is for people, `report.to_json()` has every number.
+
+    Attributes:
+        title: which check of which function.
+        leaves: a verdict for each floating-point leaf of the arguments, then for each output.
+        causes: what fits the errors, a sentence for each wrong leaf.
+        notes: against what was compared, and what was special.
+        reproduce: the call that gives this report again.
+        seed: of the cotangents and directions.
+        seconds: that it took.
+        policy: the version of the policy of tolerances.
+    """
+
+    title: str
+    leaves: tuple[Leaf, ...]
+    causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reproduce: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    policy: int = field(default=1)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every leaf is ok, sits at a kink with a value between the slopes, or is stopped."""
+        return all(leaf.passed for leaf in self.leaves)
+
+    def check(self) -> "Report":
+        """The report itself, if it passed.
+
+        Raises:
+            GradientError: it did not; the message is the whole report.
+        """
+        if not self.passed:
+            raise GradientError(f"\n{self}")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """All as plain values."""
+        return {"passed": self.passed, **asdict(self)}
+
+    def to_json(self) -> str:
+        """All as JSON. A number that JSON has not (NaN, infinity) is a string."""
+        return json.dumps(_finite(self.to_dict()), indent=1)
+
+    def __str__(self) -> str:
+        """The table of leaves, then causes, notes, and how to see it again."""
+        verdict = "ok" if self.passed else _worst(self.leaves)
+        head = f"{self.title}: {verdict}"
+        lines = [f"{head:<60} seed {self.seed} · {_duration(self.seconds)}", *_table(self.leaves)]
+        lines += [f"  {cause}" for cause in self.causes]
+        lines += [f"  {note}" for note in self.notes]
+        if not self.passed and self.reproduce:
+            lines.append(f"  Reproduce: {self.reproduce}")
+        return "\n".join(lines)
+
+
+def _worst(leaves: Sequence[Leaf]) -> str:
+    failed = [leaf.verdict for leaf in leaves if not leaf.passed]
+    return "UNRESOLVED" if set(failed) == {Verdict.UNRESOLVED} else "WRONG"
+
+
+def _table(leaves: Sequence[Leaf]) -> list[str]:
+    head = ("leaf", "shape", "verdict", "rel. error", "worst entry", "yours", "reference")
+    rows = [head, *(_row(leaf) for leaf in leaves)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    lines = []
+    for leaf, row in zip((None, *leaves), rows, strict=True):
+        cells = [
+            cell.rjust(width) if k >= 5 else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  " + "  ".join(cells).rstrip()
+        if leaf and leaf.reason and leaf.verdict is not Verdict.OK and leaf.index is None:
+            line = "  " + "  ".join(cells[:3]) + "  " + leaf.reason
+        lines.append(line)
+        if leaf and leaf.reason and not leaf.passed and leaf.index is not None:
+            lines.append(f"    {leaf.reason}")
+    return lines
+
+
+def _row(leaf: Leaf) -> tuple[str, ...]:
+    shape = str(leaf.shape).replace(",)", ",)")
+    error = "" if leaf.error is None else "0" if leaf.error == 0 else f"{leaf.error:.1e}"
+    worst = leaf.index is not None and leaf.verdict is not Verdict.OK
+    index = str(list(leaf.index)) if worst and leaf.index else ""
+    yours, reference = (f"{v:.4g}" if worst and v is not None else "" for v in (leaf.yours, leaf.reference))
+    return leaf.name, shape, leaf.verdict.value, error, index, yours, reference
+
+
+def _duration(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return str(value)
+    return value

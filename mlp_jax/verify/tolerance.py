@@ -1,0 +1,80 @@
+"""How large an error may be: the policy, its version, and its reasons.
+
+An entry g of a reference in float64 may be missed by
+
+    16 ε (|g| + κ) + ρ + e
+
+- ε, the precision: that of the coarsest dtype among arguments and outputs. In the comparison in float64, where nothing
+  is rounded to that dtype, ε is 2⁻²³ at most (2⁻³⁰ for float64 arguments), or what the function itself rounds to inside.
+- κ, the conditioning of the entry: by how much it changes, relative to the change, when each number in the arguments
+  and cotangents changes by a random relative 2⁻¹⁰. For a sum of terms it is about the root of the sum of their
+  squares: it grows with the length of a sum and not with the number of entries, and it keeps a sum whose terms cancel
+  from being held to its small result.
+- ρ, the rounding of the reference in float64: how much the entry changes under relative changes of 2⁻⁴⁵, at most what
+  float64 can resolve of the function itself. It is what remains of a gradient that is 0 by cancellation, and what a
+  saturated unit leaves of 1 − σ.
+- e, the error that differences estimate of themselves.
+
+The second comparison is of the gradient as it was computed in the arguments' own dtype. Where the rule passed in
+float64, its formula is right, and only the loss of half of all digits (an error above √ε of the leaf's largest entry)
+counts as wrong: that is overflow, underflow or cancellation that JAX's own gradient has not. Where the rule does not
+run in float64, this comparison stands alone, with the allowance above, eight times the error of JAX's own gradient in
+that dtype added.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.verify.precision import FLOAT32, FLOAT64, eps
+
+VERSION = 1
+FACTOR = 16.0
+CONDITIONING_STEP = 2.0**-10
+ROUNDING_STEP = 2.0**-45
+
+Arrays = list[np.ndarray]
+
+
+def coarsest(dtypes: Sequence[Any]) -> tuple[float, str]:
+    """The precision of the coarsest dtype, and its name."""
+    dtype = max(dtypes, key=eps)
+    return eps(dtype), str(np.dtype(dtype))
+
+
+def formula_precision(own: float, inside: float) -> float:
+    """The ε of the comparison in float64."""
+    return max(min(own, FLOAT32) if own > FLOAT64 else 2.0**-30, inside if inside > FLOAT64 else 0.0)
+
+
+def conditioning(reference: Arrays, perturbed: Sequence[Arrays]) -> Arrays:
+    """κ of each entry, from the reference at arguments changed by CONDITIONING_STEP."""
+    return [
+        _largest_change(leaf, [other[k] for other in perturbed]) / CONDITIONING_STEP for k, leaf in enumerate(reference)
+    ]
+
+
+def rounding(reference: Arrays, perturbed: Arrays, resolution: Sequence[float]) -> Arrays:
+    """ρ of each entry, from the reference at arguments changed by ROUNDING_STEP.
+
+    `resolution` is, for each leaf, a slope that changes the function by about itself; 2⁻⁵² of it cannot be seen in the
+    function's values, yet a gradient that small may be right to all digits, as in the first of many saturated layers.
+    """
+    rounded = []
+    for leaf, other, finest in zip(reference, perturbed, resolution, strict=True):
+        change = 8 * _largest_change(leaf, [other])
+        noise = FLOAT64 * finest
+        is_noise = change >= 0.1 * np.abs(leaf)  # also where the reference is 0
+        small = 64.0 * noise
+        seen = np.nanmax(np.abs(leaf), initial=0.0) > 100 * small
+        rounded.append(np.where(is_noise, 2.0**14 * noise, np.minimum(change, 2.0**14 * noise) + seen * small))
+    return rounded
+
+
+def _largest_change(leaf: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        change = np.zeros_like(leaf)
+        for other in others:  # a changed argument may leave the domain of f: that says nothing
+            change = np.fmax(change, np.where(np.isfinite(other - leaf), np.abs(other - leaf), 0))
+    return change
