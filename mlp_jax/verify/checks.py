@@ -58,14 +58,17 @@ def check_vjp(
     """
     started = time.perf_counter()
     arguments = subject.split(f, args, argnums)
-    value = subject.call_once(f, arguments, _as_jax(arguments))
+    leaves = _as_jax(arguments)
+    value = subject.call_once(f, arguments, leaves)
     plain, references = _truths(f, arguments, reference)
+    outputs = subject.outputs_of(plain or f, arguments)
     ours = subject.undecorated(f) is None and subject.is_traceable(f, arguments)
     rule = subject.by_tracer(f, arguments) if ours else subject.by_jax(f, arguments)
     case = Case(
         arguments,
         rule,
-        subject.outputs_of(plain or f, arguments),
+        outputs,
+        tuple(z for z in jax.tree.leaves(value) if subject.is_number(z)) if reference is None else tuple(outputs(leaves)),
         references,
         named=reference is not None,
         scalar=False,
@@ -127,6 +130,7 @@ def check_grad(
         arguments,
         rule,
         subject.outputs_of(plain or f, arguments),
+        (value,),
         references,
         named=reference is not None,
         scalar=True,
@@ -163,24 +167,24 @@ def _report(title: str, f: Any, case: Case, started: float) -> Report:
     comparison = Comparison(case)
     names = case.arguments.names
     repeated = [as_numbers(z) for z in case.plain(comparison.own_leaves)]
-    if not _same([as_numbers(z) for z in comparison.own_values], repeated, comparison.own_precision[0]):
+    if not _same([as_numbers(z) for z in case.values], repeated, comparison.own_precision[0]):
         leaf = Leaf(
             "primal", np.shape(repeated[0]), "", Verdict.NONDETERMINISTIC,
             reason="two calls of the function differ; give it a fixed key, as in check_vjp(f, x, jax.random.key(0))",
         )  # fmt: skip
         return _failed(title, leaf, started, case.seed)
     try:
-        outs, rows = comparison.own_run()
+        outs, rows = comparison.own_run(comparison.cotangents)
         faults = _structure_faults(case.arguments, comparison.own_leaves, rows[0], case.on_jax)
         if faults:
             return _failed(title, faults, started, case.seed)
         own = [np.stack([as_numbers(row[k]) for row in rows]) for k in range(len(names))]
-        again = [np.stack([as_numbers(row[k]) for row in comparison.own_run()[1]]) for k in range(len(names))]
+        again = [as_numbers(leaf) for leaf in comparison.own_run(comparison.cotangents[:1])[1][0]]
     except Exception as error:  # whatever the user's rule raises is a finding
         return _failed(title, _raised(error), started, case.seed)
     judge = Judge(comparison, ([as_numbers(z) for z in outs], own), names)
     leaves = [
-        leaf if _same([a], [b], comparison.own_precision[0]) else _nondeterministic(leaf)
+        leaf if _same([a[0]], [b], comparison.own_precision[0]) else _nondeterministic(leaf)
         for leaf, a, b in zip(judge.gradients(), own, again, strict=True)
     ]
     leaves += judge.outputs()

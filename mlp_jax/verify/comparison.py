@@ -28,6 +28,7 @@ class Case:
         arguments: the leaves and constants.
         rule: the gradient under test.
         plain: the function itself, from leaves to outputs, without a rule of its own.
+        values: its outputs at the arguments.
         references: rules to hold it to, strongest first, each with what it is called.
         named: whether the user named the reference, so that nothing doubts it.
         scalar: whether the gradient is of one number, so that its only cotangent is 1.
@@ -39,6 +40,7 @@ class Case:
     arguments: Arguments
     rule: Rule
     plain: Callable[[Leaves], Leaves]
+    values: tuple[Any, ...]
     references: tuple[tuple[str, Rule], ...]
     named: bool
     scalar: bool
@@ -62,14 +64,9 @@ class Comparison:
         return [jnp.asarray(x) if self.case.on_jax else np.asarray(x) for x in self.case.arguments.leaves]
 
     @cached_property
-    def own_values(self) -> Leaves:
-        """The outputs of the function itself."""
-        return self.case.plain(self.own_leaves)
-
-    @cached_property
     def dtypes(self) -> list[Any]:
         """Those of all leaves and outputs."""
-        return [dtype for x in (*self.own_leaves, *self.own_values) if is_float(dtype := np.asarray(x).dtype)]
+        return [dtype for x in (*self.own_leaves, *self.case.values) if is_float(dtype := np.asarray(x).dtype)]
 
     @cached_property
     def own_precision(self) -> tuple[float, str]:
@@ -79,7 +76,7 @@ class Comparison:
     @cached_property
     def cotangents(self) -> list[Arrays]:
         """What is pulled back, in float64: random numbers that the outputs' dtypes have, then unit vectors."""
-        outputs = self.own_values
+        outputs = self.case.values
         if self.case.scalar:
             return [[np.ones(np.shape(outputs[0]))]]
         drawn = []
@@ -94,21 +91,18 @@ class Comparison:
         if not self._reference or self.own_precision[0] < eps(jnp.float16) or "float16" not in map(str, self.dtypes):
             return 1.0
         rng = np.random.default_rng(self.case.seed)
-        g = [rng.normal(size=np.shape(z)) for z in self.own_values]
+        g = [rng.normal(size=np.shape(z)) for z in self.case.values]
         with float64():
             _, grads = evaluate(self._reference[1], self.leaves, [[jnp.asarray(z) for z in g]])
         largest = max((float(np.max(np.abs(leaf), initial=0)) for leaf in grads), default=1.0)
         fits = not 0 < largest < np.inf or 1e-3 < largest < 1e3
         return 1.0 if fits else float(2.0 ** np.clip(-np.round(np.log2(largest)), -10, 10))
 
-    def own_run(self) -> tuple[Leaves, list[Leaves]]:
-        """Outputs and gradients of the rule under test, as arrays of its own, for each cotangent."""
-        outs: Leaves = []
-        rows = []
-        for g in self.cotangents:
-            outs, grads = self.case.rule(self.own_leaves, self._own_cotangent(g))
-            rows.append(grads)
-        return outs, rows
+    def own_run(self, cotangents: Sequence[Arrays]) -> tuple[Leaves, list[Leaves]]:
+        """Outputs and gradients of the rule under test, as arrays of its own, traced anew at each call."""
+        rule = compiled(lambda *args: self.case.rule(*args)) if self.case.on_jax else self.case.rule
+        runs = [rule(self.own_leaves, self._own_cotangent(g)) for g in cotangents]
+        return runs[0][0], [grads for _, grads in runs]
 
     def own_reference(self) -> Arrays | None:
         """The gradients of the reference in the arguments' own dtype: how far rounding alone takes it."""
@@ -116,14 +110,14 @@ class Comparison:
             return None
         try:
             g = [self._own_cotangent(z) for z in self.cotangents]
-            return evaluate(self.case.references[self._reference[2]][1], self.own_leaves, g)[1]
+            return evaluate(compiled(self.case.references[self._reference[2]][1]), self.own_leaves, g)[1]
         except Exception:  # it is the user's function, in a dtype that it may not take
             return None
 
     def _own_cotangent(self, g: Arrays) -> Leaves:
         if not self.case.on_jax:
             return list(g)
-        return [jnp.asarray(z, np.asarray(out).dtype) for z, out in zip(g, self.own_values, strict=True)]
+        return [jnp.asarray(z, np.asarray(out).dtype) for z, out in zip(g, self.case.values, strict=True)]
 
     # --- in float64 -------------------------------------------------------------------------------------
 
@@ -162,7 +156,7 @@ class Comparison:
             fast = compiled(rule)
             try:
                 with float64():
-                    fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.own_values])
+                    fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.case.values])
             except Exception:
                 if self.case.named:
                     raise

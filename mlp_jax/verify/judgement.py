@@ -117,7 +117,7 @@ class Judge:
         if self.c.values is None:
             return False
         limit = np.sqrt(self.c.own_precision[0])
-        for own, value, change in zip(self.c.own_values, self.c.values, self.c.value_conditioning, strict=True):
+        for own, value, change in zip(self.c.case.values, self.c.values, self.c.value_conditioning, strict=True):
             own = as_numbers(own)
             both = np.isfinite(own) & np.isfinite(value)
             largest = np.max(np.abs(value[both]) + self.c.own_precision[0] ** 0.5 * change[both], initial=0.0)
@@ -311,7 +311,7 @@ class Judge:
         yours = None if isinstance(self.c.yours, Exception) else self.c.yours[0]
         own_eps, dtype = self.c.own_precision
         for j, name in enumerate(self.c.case.output_names):
-            plain = as_numbers(self.c.own_values[j])
+            plain = as_numbers(self.c.case.values[j])
             change = self.c.value_conditioning[j] if self.c.values is not None else np.abs(plain)
             pairs = [(self.own_outputs[j], plain, own_eps)]
             if yours is not None and self.c.values is not None:
@@ -338,7 +338,7 @@ class Judge:
                     verdict = Verdict.PRIMAL
             reason = "the forward rule's output is not the function's" if verdict is Verdict.PRIMAL else ""
             leaves.append(
-                Leaf(name, plain.shape, str(np.asarray(self.c.own_values[j]).dtype), verdict, reason=reason, **numbers)
+                Leaf(name, plain.shape, str(np.asarray(self.c.case.values[j]).dtype), verdict, reason=reason, **numbers)
             )
         return leaves
 

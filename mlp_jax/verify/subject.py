@@ -96,19 +96,20 @@ def outputs_of(f: Callable[..., Any], arguments: Arguments) -> Callable[[Leaves]
     """F from its leaves to the floating-point leaves of its value."""
 
     def outputs(leaves: Leaves) -> Leaves:
-        return [z for z in jax.tree.leaves(f(*arguments.rebuilt(leaves))) if _is_number(z)]
+        return [z for z in jax.tree.leaves(f(*arguments.rebuilt(leaves))) if is_number(z)]
 
     return outputs
 
 
-def _is_number(z: Any) -> bool:
+def is_number(z: Any) -> bool:
+    """Whether an output is one of floating-point numbers."""
     return isinstance(z, float) or is_float(getattr(z, "dtype", np.int32))
 
 
 def output_names(value: Any) -> list[str]:
     """A name for each floating-point leaf of a function's value."""
     paths, _ = jax.tree_util.tree_flatten_with_path(value)
-    return ["primal" + jax.tree_util.keystr(path) for path, z in paths if _is_number(z)]
+    return ["primal" + jax.tree_util.keystr(path) for path, z in paths if is_number(z)]
 
 
 def call_once(f: Callable[..., Any], arguments: Arguments, leaves: Sequence[Any]) -> Any:
@@ -130,7 +131,7 @@ def call_once(f: Callable[..., Any], arguments: Arguments, leaves: Sequence[Any]
     numbers = jax.tree.leaves(value)
     if any(jnp.issubdtype(getattr(z, "dtype", type(z)), jnp.complexfloating) for z in numbers if _is_array(z)):
         raise CannotCheck(f"{name_of(f)} returns complex numbers; return their real and imaginary part")
-    if not any(_is_number(z) for z in numbers):
+    if not any(is_number(z) for z in numbers):
         got = "nothing (None)" if value is None else ", ".join(_kind(z) for z in numbers) or repr(value)
         raise CannotCheck(f"{name_of(f)} must return at least one floating-point array, got {got}")
     return value
