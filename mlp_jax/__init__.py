@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_jax import autodiff
+    from mlp_jax import autodiff, verify
     from mlp_jax.mlp.network import MLP, Layer, Tape, backward, forward, init, loss, loss_and_grad, predict
     from mlp_jax.mlp.penalties import L1, L2
 
@@ -25,13 +25,14 @@ __all__ = [
     "loss",
     "loss_and_grad",
     "predict",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlp_jax' has no attribute {name!r}")
-    if name == "autodiff":
-        return import_module("mlp_jax.autodiff")
+    if name in ("autodiff", "verify"):
+        return import_module(f"mlp_jax.{name}")
     home = "penalties" if name in ("L1", "L2") else "network"
     return getattr(import_module(f"mlp_jax.mlp.{home}"), name)

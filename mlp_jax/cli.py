@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | evaluate | predict | draw`. JAX is imported once the input is known right."""
+"""The command line: `mlp-jax train | evaluate | predict | verify | draw`. JAX is imported once the input is known right."""
 
 import argparse
 import csv
@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0 done, 1 training diverged, 2 the command, the configuration or the data is wrong,
+        The exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is wrong,
         130 stopped by Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
 
     try:
-        options.run(options)
+        status = options.run(options) or 0
         sys.stdout.flush()
     except InputError as error:
         return _fail(error, 2)
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush succeeds
         if not isinstance(error, BrokenPipeError):  # as in `mlp-jax predict … | head`
             return _fail(f"cannot write the output: {error.strerror}", 2)
-    return 0
+        return 0
+    return int(status)
 
 
 def _fail(message: Any, status: int) -> int:
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
-        epilog="exit status: 0 done, 1 training diverged, 2 the command, the configuration or the data is wrong",
+        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is wrong",
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -98,6 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("file", type=Path, metavar="FILE", help="inputs: CSV with a header, or .npy")
     predict.set_defaults(run=_predict)
 
+    verify = commands.add_parser(
+        "verify",
+        help="check a gradient: of a function of yours, or of a configuration's network",
+        usage="mlp-jax verify MODULE:FUNCTION [--args MODULE:NAME] [--grad MODULE:FUNCTION | --transforms]\n"
+        "       mlp-jax verify CONFIG.yaml [--set KEY=VALUE ...]",
+    )
+    _add_verify(verify)
+    verify.set_defaults(run=_verify)
+
     draw = commands.add_parser(
         "draw",
         help="the graph of a network's cost, and of its gradient",
@@ -114,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
+    _add_set(command)
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
         action="extend",
@@ -123,6 +137,19 @@ def _add_config(command: argparse.ArgumentParser) -> None:
         help="override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
         "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
     )
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="TARGET", help="module:function, or a YAML file")
+    command.add_argument(
+        "--args", metavar="MODULE:NAME", help="its arguments: a tuple, or a function that returns one (example_args)"
+    )
+    command.add_argument("--grad", metavar="MODULE:FUNCTION", help="a hand-written gradient of the function, to check")
+    command.add_argument("--reference", metavar="MODULE:FUNCTION", help="a function whose gradient is the truth")
+    command.add_argument("--transforms", action="store_true", help="also under jit, vmap, scan, other dtypes and sizes")
+    command.add_argument("--seed", type=int, default=0, help="of the random cotangents (default 0)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every number of the reports")
+    _add_set(command)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -167,6 +194,30 @@ def _predict(options: argparse.Namespace) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from mlp_jax.training.files import write_atomically
+
+    if options.target.endswith((".yaml", ".yml")):
+        from mlp_jax.training import config as configuration
+
+        config = configuration.load(options.target, options.set)
+        _set_up_jax(config.network.dtype)
+        from mlp_jax.verify.targets import verify_config
+
+        reports = verify_config(config)
+    else:
+        _set_up_jax("float32")
+        from mlp_jax.verify.targets import verify_function
+
+        reports = verify_function(
+            options.target, options.args, options.grad, options.reference, options.transforms, options.seed
+        )
+    print("\n\n".join(map(str, reports)))
+    if options.json:
+        write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
+    return 0 if all(report.passed for report in reports) else 1
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -1,14 +1,19 @@
 """Is this gradient right, and if not, what is wrong with it."""
 
 from mlp_jax.verify.checks import check_grad, check_vjp
+from mlp_jax.verify.mutation import Mutations, mutate
 from mlp_jax.verify.report import CannotCheck, GradientError, Leaf, Report, Verdict
+from mlp_jax.verify.transforms import check_transforms
 
 __all__ = [
     "CannotCheck",
     "GradientError",
     "Leaf",
+    "Mutations",
     "Report",
     "Verdict",
     "check_grad",
+    "check_transforms",
     "check_vjp",
+    "mutate",
 ]

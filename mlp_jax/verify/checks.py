@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff import Operation
-from mlp_jax.verify import diagnosis, subject, tolerance
+from mlp_jax.verify import by_hand, diagnosis, subject, tolerance
 from mlp_jax.verify.comparison import RANDOM_COTANGENTS, Case, Comparison
 from mlp_jax.verify.judgement import Judge
+from mlp_jax.verify.precision import largest
 from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict
 from mlp_jax.verify.subject import Arguments, Leaves, Rule
@@ -57,18 +58,28 @@ def check_vjp(
     (False, 'WRONG', 2.0)
     """
     started = time.perf_counter()
+    return _report(f"check_vjp({subject.name_of(f)})", case_of_vjp(f, args, reference, argnums, seed), started)
+
+
+def case_of_vjp(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    reference: Callable[..., Any] | None,
+    argnums: int | Sequence[int] | None,
+    seed: int,
+) -> Case:
+    """What `check_vjp` compares with what; errors as there."""
     arguments = subject.split(f, args, argnums)
     leaves = _as_jax(arguments)
     value = subject.call_once(f, arguments, leaves)
     plain, references = _truths(f, arguments, reference)
-    outputs = subject.outputs_of(plain or f, arguments)
     ours = subject.undecorated(f) is None and subject.is_traceable(f, arguments)
-    rule = subject.by_tracer(f, arguments) if ours else subject.by_jax(f, arguments)
-    case = Case(
+    values = tuple(z for z in jax.tree.leaves(value) if subject.is_number(z))
+    return Case(
         arguments,
-        rule,
-        outputs,
-        tuple(z for z in jax.tree.leaves(value) if subject.is_number(z)) if reference is None else tuple(outputs(leaves)),
+        subject.by_tracer(f, arguments) if ours else subject.by_jax(f, arguments),
+        plain or f,
+        values if reference is None else tuple(subject.outputs_of(reference, arguments)(leaves)),
         references,
         named=reference is not None,
         scalar=False,
@@ -76,7 +87,6 @@ def check_vjp(
         output_names=tuple(subject.output_names(value)),
         seed=seed,
     )
-    return _report(f"check_vjp({subject.name_of(f)})", f, case, started)
 
 
 def check_grad(
@@ -112,33 +122,36 @@ def check_grad(
     """
     started = time.perf_counter()
     everything = subject.split(f, args)
-    on_jax = _is_for_jax(f, everything)
-    value = subject.call_once(f, everything, _as_jax(everything) if on_jax else everything.leaves)
+    on_jax = by_hand.is_for_jax(f, everything)
+    leaves = _as_jax(everything) if on_jax else list(everything.leaves)
+    value = subject.call_once(f, everything, leaves)
     if np.shape(value) != ():
         raise CannotCheck(
             f"{subject.name_of(f)} must return one number, got shape {np.shape(value)}; reduce it, for example by a "
             "sum, or check its rule with check_vjp"
         )
-    gradient = _call_gradient(grad_f, everything, on_jax)
-    if isinstance(gradient, Leaf):
-        return _failed(f"check_grad({subject.name_of(grad_f)})", gradient, started, seed)
-    argnums = _places(args, gradient) if argnums is None else argnums
+    title = f"check_grad({subject.name_of(f)}, {subject.name_of(grad_f)})"
+    try:
+        gradient = grad_f(*everything.rebuilt(leaves))
+    except Exception as error:  # whatever the user's gradient raises is a finding
+        return _failed(title, _raised(error), started, seed)
+    argnums = by_hand.find_argnums(args, gradient) if argnums is None else argnums
     arguments = subject.split(f, args, argnums)
-    rule = _by_hand(f, grad_f, arguments, argnums)
+    rule = by_hand.as_rule(f, grad_f, arguments, argnums)
     plain, references = _truths(f, arguments, reference, always=on_jax)
     case = Case(
         arguments,
         rule,
-        subject.outputs_of(plain or f, arguments),
+        plain or f,
         (value,),
         references,
         named=reference is not None,
         scalar=True,
         on_jax=on_jax,
-        output_names=(),
+        output_names=("primal",),
         seed=seed,
     )
-    return _report(f"check_grad({subject.name_of(grad_f)})", f, case, started)
+    return _report(title, case, started)
 
 
 def _as_jax(arguments: Arguments) -> Leaves:
@@ -163,7 +176,7 @@ def _truths(
     return None, ()
 
 
-def _report(title: str, f: Any, case: Case, started: float) -> Report:
+def _report(title: str, case: Case, started: float) -> Report:
     comparison = Comparison(case)
     names = case.arguments.names
     repeated = [as_numbers(z) for z in case.plain(comparison.own_leaves)]
@@ -182,6 +195,11 @@ def _report(title: str, f: Any, case: Case, started: float) -> Report:
         again = [as_numbers(leaf) for leaf in comparison.own_run(comparison.cotangents[:1])[1][0]]
     except Exception as error:  # whatever the user's rule raises is a finding
         return _failed(title, _raised(error), started, case.seed)
+    if comparison.values is not None and any(np.isnan(z).any() for z in comparison.values):
+        raise CannotCheck(
+            f"the value that {title.partition('(')[2][:-1]} is about is nan at these arguments, also in float64, so it "
+            "has no gradient; choose others"
+        )
     judge = Judge(comparison, ([as_numbers(z) for z in outs], own), names)
     leaves = [
         leaf if _same([a[0]], [b], comparison.own_precision[0]) else _nondeterministic(leaf)
@@ -203,10 +221,12 @@ def _report(title: str, f: Any, case: Case, started: float) -> Report:
 def _notes(comparison: Comparison, judge: Judge) -> list[str]:
     truth = comparison.truth
     source = truth.source if truth else "slopes along random directions"
-    notes = [f"held to {source} in float64, {len(comparison.cotangents)} cotangents; tolerances: policy {tolerance.VERSION}"]
+    notes = [f"held to {source} in float64; tolerances: policy {tolerance.VERSION}"]
     if not comparison.case.scalar:
         missed = (0.8 * 1e-2) ** RANDOM_COTANGENTS
-        notes.append(f"an error of 100 × its tolerance is missed with a chance of {missed:.0e}")
+        notes.append(
+            f"{len(comparison.cotangents)} cotangents: an error of 100 × its tolerance is missed with a chance of {missed:.0e}"
+        )
     if isinstance(comparison.yours, Exception):
         why = subject.first_lines(comparison.yours, 120)
         notes.append(f"your rule does not run in float64, so it was judged in {comparison.own_precision[1]}: {why}")
@@ -229,13 +249,13 @@ def _failed(title: str, leaves: Leaf | list[Leaf], started: float, seed: int) ->
 
 def _same(first: list[np.ndarray], second: list[np.ndarray], eps: float) -> bool:
     """Whether two runs agree, but for the order of sums in another thread."""
-    with np.errstate(all="ignore"):
-        return all(
-            a.shape == b.shape
-            and np.array_equal(np.isfinite(a), np.isfinite(b))
-            and np.nanmax(np.abs(a - b), initial=0) <= 64 * eps * np.nanmax(np.abs(a), initial=0)
-            for a, b in zip(first, second, strict=True)
-        )
+    for a, b in zip(first, second, strict=True):
+        if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
+            return False
+        finite = np.isfinite(a)
+        if largest(a[finite] - b[finite]) > 64 * eps * largest(a):
+            return False
+    return True
 
 
 def _nondeterministic(leaf: Leaf) -> Leaf:
@@ -244,7 +264,7 @@ def _nondeterministic(leaf: Leaf) -> Leaf:
 
 def _raised(error: Exception) -> Leaf:
     message = subject.first_lines(error)
-    structure = isinstance(error, TypeError | ValueError) and "Custom VJP bwd rule must produce" in message
+    structure = isinstance(error, by_hand.StructureError) or "Custom VJP bwd rule must produce" in message
     verdict = Verdict.STRUCTURE if structure else Verdict.RAISED
     return Leaf("gradient", (), "", verdict, reason=message if structure else f"{type(error).__name__}: {message}")
 
@@ -263,75 +283,3 @@ def _structure_faults(arguments: Arguments, leaves: Leaves, gradients: Leaves, o
             continue
         faults.append(Leaf(name, shape, str(dtype), Verdict.STRUCTURE, reason=reason))
     return faults
-
-
-# --- gradients by hand --------------------------------------------------------------------------------------
-
-
-def _is_for_jax(f: Callable[..., Any], arguments: Arguments) -> bool:
-    try:
-        jax.eval_shape(subject.outputs_of(f, arguments), _as_jax(arguments))
-    except Exception:  # numpy's functions raise on tracers; so may anything else of the user's
-        return any(isinstance(leaf, jax.Array) for leaf in arguments.leaves)
-    return True
-
-
-def _call_gradient(grad_f: Callable[..., Any], arguments: Arguments, on_jax: bool) -> Any:
-    try:
-        return grad_f(*arguments.rebuilt(_as_jax(arguments) if on_jax else list(arguments.leaves)))
-    except Exception as error:
-        return _raised(error)
-
-
-def _places(args: tuple[Any, ...], gradient: Any) -> int | tuple[int, ...]:
-    """For which arguments a gradient is, by its structure and shapes: the first, else the first few."""
-    options: list[int | tuple[int, ...]] = [0, *(tuple(range(k)) for k in range(len(args), 0, -1))]
-    for option in options:
-        if _fitted(args, gradient, option) is not None:
-            return option
-    return 0
-
-
-def _fitted(args: tuple[Any, ...], gradient: Any, argnums: int | tuple[int, ...], exact: bool = True) -> Any:
-    """The gradients for the leaves of the chosen arguments, or None where their structure does not fit."""
-    for candidate in (gradient, gradient[1] if isinstance(gradient, tuple) and len(gradient) == 2 else None):
-        wanted = args[argnums] if isinstance(argnums, int) else tuple(args[k] for k in argnums)
-        got = tuple(candidate) if isinstance(candidate, list) and isinstance(wanted, tuple) else candidate
-        leaves, tree = jax.tree.flatten(wanted, is_leaf=lambda x: x is None)
-        others, other_tree = jax.tree.flatten(got, is_leaf=lambda x: x is None)
-        if tree == other_tree and (
-            not exact or all(b is None or np.shape(a) == np.shape(b) for a, b in zip(leaves, others, strict=True))
-        ):
-            return got
-    return None
-
-
-def _by_hand(
-    f: Callable[..., Any], grad_f: Callable[..., Any], arguments: Arguments, argnums: int | Sequence[int]
-) -> Rule:
-    """The rule that a hand-written gradient is: its gradient times the cotangent."""
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
-
-    def rule(leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
-        args = arguments.rebuilt(leaves)
-        gradient = grad_f(*args)
-        fitted = _fitted(args, gradient, numbers, exact=False)
-        if fitted is None:
-            wanted = jax.tree.structure(args[numbers] if isinstance(numbers, int) else tuple(args[k] for k in numbers))
-            raise StructureError(
-                f"the gradient must have the structure of its argument, {wanted}, got {jax.tree.structure(gradient)}"
-            )
-        full = list(args)
-        for k, part in [(numbers, fitted)] if isinstance(numbers, int) else zip(numbers, fitted, strict=True):
-            full[k] = part
-        flat = jax.tree.leaves(tuple(full), is_leaf=lambda x: x is None)
-        kept = jax.tree.leaves(args, is_leaf=lambda x: x is None)
-        places = [j for j, x in enumerate(kept) if x is not None]
-        grads = [flat[places[k]] for k in arguments.places]
-        return [f(*args)], [np.zeros_like(x) if g is None else g for x, g in zip(leaves, grads, strict=True)]
-
-    return rule
-
-
-class StructureError(TypeError):
-    """A gradient by hand has another structure than its argument."""

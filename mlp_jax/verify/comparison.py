@@ -11,7 +11,7 @@ import numpy as np
 from mlp_jax.verify import references, tolerance
 from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float
 from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
-from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled
+from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled, outputs_of
 
 RANDOM_COTANGENTS = 3
 # The Jacobian is checked row by row, too, up to so many outputs.
@@ -27,7 +27,7 @@ class Case:
     Attributes:
         arguments: the leaves and constants.
         rule: the gradient under test.
-        plain: the function itself, from leaves to outputs, without a rule of its own.
+        function: the function itself, without a rule of its own where that is known.
         values: its outputs at the arguments.
         references: rules to hold it to, strongest first, each with what it is called.
         named: whether the user named the reference, so that nothing doubts it.
@@ -39,7 +39,7 @@ class Case:
 
     arguments: Arguments
     rule: Rule
-    plain: Callable[[Leaves], Leaves]
+    function: Callable[..., Any]
     values: tuple[Any, ...]
     references: tuple[tuple[str, Rule], ...]
     named: bool
@@ -47,6 +47,10 @@ class Case:
     on_jax: bool
     output_names: tuple[str, ...]
     seed: int
+
+    def plain(self, leaves: Leaves) -> Leaves:
+        """The function from its leaves to its outputs."""
+        return outputs_of(self.function, self.arguments)(leaves)
 
 
 class Comparison:
@@ -88,12 +92,12 @@ class Comparison:
     @cached_property
     def _scale(self) -> float:
         """A power of two that keeps gradients within the range of half precision, where 1 does not."""
-        if not self._reference or self.own_precision[0] < eps(jnp.float16) or "float16" not in map(str, self.dtypes):
+        if not self.reference or self.own_precision[0] < eps(jnp.float16) or "float16" not in map(str, self.dtypes):
             return 1.0
         rng = np.random.default_rng(self.case.seed)
         g = [rng.normal(size=np.shape(z)) for z in self.case.values]
         with float64():
-            _, grads = evaluate(self._reference[1], self.leaves, [[jnp.asarray(z) for z in g]])
+            _, grads = evaluate(self.reference[1], self.leaves, [[jnp.asarray(z) for z in g]])
         largest = max((float(np.max(np.abs(leaf), initial=0)) for leaf in grads), default=1.0)
         fits = not 0 < largest < np.inf or 1e-3 < largest < 1e3
         return 1.0 if fits else float(2.0 ** np.clip(-np.round(np.log2(largest)), -10, 10))
@@ -106,11 +110,11 @@ class Comparison:
 
     def own_reference(self) -> Arrays | None:
         """The gradients of the reference in the arguments' own dtype: how far rounding alone takes it."""
-        if not self._reference:
+        if not self.reference:
             return None
         try:
             g = [self._own_cotangent(z) for z in self.cotangents]
-            return evaluate(compiled(self.case.references[self._reference[2]][1]), self.own_leaves, g)[1]
+            return evaluate(compiled(self.case.references[self.reference[2]][1]), self.own_leaves, g)[1]
         except Exception:  # it is the user's function, in a dtype that it may not take
             return None
 
@@ -150,7 +154,7 @@ class Comparison:
             return None
 
     @cached_property
-    def _reference(self) -> tuple[str, Rule, int] | None:
+    def reference(self) -> tuple[str, Rule, int] | None:
         """The first reference that JAX can run in float64: its name, itself compiled, its place."""
         for k, (source, rule) in enumerate(self.case.references):
             fast = compiled(rule)
@@ -167,8 +171,8 @@ class Comparison:
     @cached_property
     def truth(self) -> Truth | None:
         """All gradients, if a reference gives them or the leaves are few; else None, and `probes` decide."""
-        if self._reference:
-            return Truth.exact(self._reference[0], self._pulled(self._reference[1], self.leaves, self.cotangents))
+        if self.reference:
+            return Truth.exact(self.reference[0], self.pull(self.reference[1], self.leaves, self.cotangents))
         if self.values is None or self.function.size > references.ENTRY_BY_ENTRY:
             return None
         with float64():
@@ -204,12 +208,13 @@ class Comparison:
         """Outputs and gradients of the rule under test, or why it does not run in float64."""
         try:
             with float64():
-                return evaluate(self._fast_rule, self.leaves, self._on_device(self.cotangents))
+                return evaluate(self.fast_rule, self.leaves, self._on_device(self.cotangents))
         except Exception as error:
             return error
 
     @cached_property
-    def _fast_rule(self) -> Rule:
+    def fast_rule(self) -> Rule:
+        """The rule under test, compiled."""
         return compiled(self.case.rule) if self.case.on_jax else self.case.rule
 
     @cached_property
@@ -236,7 +241,8 @@ class Comparison:
 
         return Function(self.leaves, projections, self.case.on_jax, self.program.eps)
 
-    def _pulled(self, rule: Rule, leaves: Leaves, cotangents: list[Arrays]) -> Arrays:
+    def pull(self, rule: Rule, leaves: Leaves, cotangents: list[Arrays]) -> Arrays:
+        """The gradients that a rule gives for each cotangent, in float64."""
         with float64():
             return evaluate(rule, leaves, self._on_device(cotangents))[1]
 
@@ -249,7 +255,7 @@ class Comparison:
     def conditioning(self) -> Arrays:
         """κ of each entry of the truth."""
         assert self.truth
-        if not self._reference:
+        if not self.reference:
             return [np.zeros_like(leaf) for leaf in self.truth.gradients]
         step = tolerance.CONDITIONING_STEP
         return tolerance.conditioning(self.truth.gradients, [self._perturbed(step, seed) for seed in (1, 2)])
@@ -258,7 +264,7 @@ class Comparison:
     def rounding(self) -> Arrays:
         """ρ of each entry of the truth."""
         assert self.truth
-        if not self._reference:
+        if not self.reference:
             return [np.zeros_like(leaf) for leaf in self.truth.gradients]
         return tolerance.rounding(
             self.truth.gradients, self._perturbed(tolerance.ROUNDING_STEP, 3), self.resolution(self.truth)
@@ -290,10 +296,10 @@ class Comparison:
 
     def _perturbed(self, step: float, seed: int) -> Arrays:
         """The reference where every number in leaves and cotangents has changed by a random relative step."""
-        assert self._reference
+        assert self.reference
         rng = np.random.default_rng([seed, 1])
         cotangents = [[z * (1 + step * rng.normal(size=z.shape)) for z in g] for g in self.cotangents]
-        return self._pulled(self._reference[1], self._near(step, seed), cotangents)
+        return self.pull(self.reference[1], self._near(step, seed), cotangents)
 
     def _near(self, step: float, seed: int) -> Leaves:
         rng = np.random.default_rng([seed, 0])
@@ -307,15 +313,15 @@ class Comparison:
         Each leaf moves by `step` of its size: all up, all down, each leaf alone up and down, and at random. None if
         there is no reference to evaluate there.
         """
-        if not self._reference or isinstance(self.yours, Exception):
+        if not self.reference or isinstance(self.yours, Exception):
             return None
         found = []
         for signs in _moves(self.leaves, np.random.default_rng([self.case.seed, 11])):
             moved = [as_numbers(x) + step * scale_of(x) * s for x, s in zip(self.leaves, signs, strict=True)]
             with float64():
                 leaves = [jnp.asarray(x) for x in moved]
-                yours = evaluate(self._fast_rule, leaves, self._on_device(self.cotangents))[1]
-                found.append((yours, evaluate(self._reference[1], leaves, self._on_device(self.cotangents))[1]))
+                yours = evaluate(self.fast_rule, leaves, self._on_device(self.cotangents))[1]
+                found.append((yours, evaluate(self.reference[1], leaves, self._on_device(self.cotangents))[1]))
         return found
 
 

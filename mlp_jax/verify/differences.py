@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.precision import FLOAT64
+from mlp_jax.verify.precision import FLOAT64, largest
 
 RATIO = 8.0
 STEPS = RATIO ** -np.arange(1.0, 11.0)  # 1/8 … 1e-9, in units of the direction
@@ -83,7 +83,7 @@ def slope(at_0: np.ndarray, values: np.ndarray, eps: float = FLOAT64) -> Slope:
     """
     h = STEPS[:, None]
     with np.errstate(all="ignore"):
-        rounding = 4 * eps * np.nanmax(np.abs([values[:, 0], values[:, 1], 0 * values[:, 0] + at_0]), axis=0) / h
+        rounding = 4 * eps * largest(np.stack([*values[:, 0], *values[:, 1], at_0]), axis=0) / h
         central, central_error = _extrapolate((values[:, 0] - values[:, 1]) / (2 * h), rounding, 2)
         right, right_error = _extrapolate((values[:, 0] - at_0) / h, rounding, 1)
         left, left_error = _extrapolate((at_0 - values[:, 1]) / h, rounding, 1)
@@ -123,4 +123,5 @@ def bounds(at_0: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
         grows = np.isfinite(short) & (np.abs(shorter) > 2 * np.abs(short))
         ends = np.where(grows, np.sign(shorter) * np.inf, shorter)
         ends = np.where(np.isnan(ends), 0 * ends, ends)
-    return np.nanmin(ends, axis=0, initial=np.inf), np.nanmax(ends, axis=0, initial=-np.inf)
+    known = ~np.isnan(ends)
+    return np.min(np.where(known, ends, np.inf), axis=0), np.max(np.where(known, ends, -np.inf), axis=0)

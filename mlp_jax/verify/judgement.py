@@ -8,11 +8,12 @@ import numpy as np
 
 from mlp_jax.verify import differences, tolerance
 from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.precision import float64
+from mlp_jax.verify.precision import float64, largest
 from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.tolerance import FACTOR
 
+AS_THE_REFERENCE = " (so is the reference)"
 # How far about the arguments their neighbours are, relative to each leaf.
 NEAR = 1e-6
 
@@ -41,7 +42,7 @@ class Judge:
             return self._by_probes(k)
         leaf = None
         if not isinstance(self.c.yours, Exception):
-            leaf = self._in_float64(k, self.c.yours[1][k])
+            leaf = self.in_float64(k, self.c.yours[1][k])
         if leaf is None or leaf.verdict.passes:
             own = self._in_own_dtype(k, trusted=leaf is not None)
             leaf = own if leaf is None or not own.passed else self._shown(leaf, own)
@@ -52,13 +53,14 @@ class Judge:
         """The verdict on the formula with the error of the user's own dtype."""
         return own if own.verdict is not Verdict.OK else own if formula.verdict is Verdict.OK else formula
 
-    def _in_float64(self, k: int, yours: np.ndarray) -> Leaf:
+    def in_float64(self, k: int, yours: np.ndarray) -> Leaf:
+        """The verdict on gradients (cotangents, *shape) for leaf k as its formula gives them."""
         truth = self.c.truth
         assert truth
         reference, error = truth.gradients[k], truth.error[k]
         allowed = FACTOR * self.c.formula_precision * (np.abs(reference) + self.c.conditioning[k])
         allowed = allowed + self.c.rounding[k] + error
-        undecided = error > 1e-3 * np.nanmax(np.abs(reference), initial=1e-300)
+        undecided = error > 1e-3 * max(largest(reference), 1e-300)
         leaf = self._compare(k, yours, reference, truth.low[k], truth.high[k], allowed, NEAR)
         if leaf.verdict is Verdict.OK and undecided.any():
             return self._leaf(
@@ -72,22 +74,22 @@ class Judge:
         assert truth
         own_eps, dtype = self.c.own_precision
         yours, reference = self.own[k], truth.gradients[k]
-        twin = self.same_function_in_float64
+        twin = self.same_functionin_float64
         if not twin:
             native = self.c.own_reference()
             if native is None:
                 return self._leaf(k, Verdict.UNRESOLVED, reason=f"the function does not run in float64 and {dtype} alike")
             reference = native[k]
-        largest = float(np.nanmax(np.abs(reference), initial=0.0))
-        allowed = FACTOR * own_eps * (np.abs(reference) + (self.c.conditioning[k] if twin else largest))
+        size = float(largest(reference))
+        allowed = FACTOR * own_eps * (np.abs(reference) + (self.c.conditioning[k] if twin else size))
         allowed = allowed + self.c.rounding[k] + truth.error[k] + FACTOR * self._tiny
         if trusted:
-            allowed = allowed + np.sqrt(own_eps) * largest + FACTOR * own_eps * self._resolution[k]
+            allowed = allowed + np.sqrt(own_eps) * size + FACTOR * own_eps * self._resolution[k]
         with np.errstate(all="ignore"):
             fits = (np.abs(yours - reference) <= allowed).all()
         if not fits and twin and (native := self._own_reference) is not None:
             with np.errstate(all="ignore"):
-                allowed = allowed + 8 * np.nanmax(np.abs(native[k] - reference), initial=0.0)
+                allowed = allowed + 8 * largest(native[k] - reference)
         intervals = (truth.low[k], truth.high[k]) if twin else (reference, reference)
         leaf = self._compare(k, yours, reference, *intervals, allowed, max(NEAR, 4 * own_eps))
         if trusted and leaf.verdict is Verdict.WRONG:
@@ -112,7 +114,7 @@ class Judge:
         return max(float(jnp.finfo(dtype).tiny) for dtype in self.c.dtypes)
 
     @cached_property
-    def same_function_in_float64(self) -> bool:
+    def same_functionin_float64(self) -> bool:
         """Whether the function has about the same value there: one that draws random numbers by dtype has not."""
         if self.c.values is None:
             return False
@@ -120,8 +122,8 @@ class Judge:
         for own, value, change in zip(self.c.case.values, self.c.values, self.c.value_conditioning, strict=True):
             own = as_numbers(own)
             both = np.isfinite(own) & np.isfinite(value)
-            largest = np.max(np.abs(value[both]) + self.c.own_precision[0] ** 0.5 * change[both], initial=0.0)
-            if np.any(np.abs(own - value)[both] > 4 * limit * largest + FACTOR * self._tiny):
+            size = largest(np.abs(value[both]) + limit * change[both])
+            if np.any(np.abs(own[both] - value[both]) > 4 * limit * size + FACTOR * self._tiny):
                 return False
         return True
 
@@ -161,7 +163,7 @@ class Judge:
             return self._leaf(k, Verdict.OK, numbers, self._why(numbers["tolerance"]))
         if (~np.isfinite(yours) & ~fits).any():
             bad = int((~np.isfinite(yours)).any(axis=0).sum())
-            both = " (so is the reference)" if not np.isfinite(reference[~np.isfinite(yours)]).any() else ""
+            both = AS_THE_REFERENCE if not np.isfinite(reference[~np.isfinite(yours)]).any() else ""
             return self._leaf(k, Verdict.NONFINITE, numbers, f"{bad} entries of yours are not finite{both}")
         if not np.isfinite(reference[~fits]).all():
             return self._leaf(k, Verdict.UNRESOLVED, numbers, "the reference is not finite here, and differences cannot decide")
@@ -214,7 +216,7 @@ class Judge:
             width = high - low
             inside = ((theirs > low + 0.05 * width) & (theirs < high - 0.05 * width)).any(axis=0)
             # allowed is not used here: at a kink it is large
-            right = np.abs(mine - theirs) <= 1e-5 * (np.abs(theirs) + np.nanmax(np.abs(np.where(known, theirs, 0))))
+            right = np.abs(mine - theirs) <= 1e-5 * (np.abs(theirs) + largest(theirs))
         agree = (right | ~known).sum(axis=0) > len(neighbours) / 2
         return low, high, inside, agree
 
@@ -272,7 +274,7 @@ class Judge:
             return self._leaf(k, Verdict.UNRESOLVED, None, "there is no reference: name one with reference=")
         if not np.isfinite(yours).all():
             return self._leaf(k, Verdict.NONFINITE, None, f"{int((~np.isfinite(yours)).sum())} entries are not finite")
-        verdict, largest = Verdict.OK, 0.0
+        verdict, worst = Verdict.OK, 0.0
         for p in probes:
             y, terms = _along(yours, p.direction), _size_along(yours, p.direction)
             low, high = np.minimum(p.slope.left, p.slope.right), np.maximum(p.slope.left, p.slope.right)
@@ -280,7 +282,7 @@ class Judge:
             size = np.maximum(np.abs(p.slope.middle), np.abs(y))
             with np.errstate(all="ignore"):
                 off = np.maximum(np.maximum(low - y, y - high), 0)
-                largest = max(largest, float(np.max(np.where(size > 0, off / size, 0))))
+                worst = max(worst, float(np.max(np.where(size > 0, off / size, 0))))
             width = np.where(p.slope.kink, high - low, 0)
             if (off > allowed + width).any():
                 verdict = Verdict.WRONG if yours.any() else Verdict.ZERO_EVERYWHERE
@@ -297,7 +299,7 @@ class Judge:
             Verdict.KINK: "the arguments sit at a kink; your slope lies between those on both sides",
             Verdict.ZERO_EVERYWHERE: f"you return no gradient for {self.names[k]}",
         }.get(verdict, f"along {len(probes)} random directions")
-        return self._leaf(k, verdict, {"error": largest}, reason)
+        return self._leaf(k, verdict, {"error": worst}, reason)
 
     @cached_property
     def _projection_size(self) -> float:
@@ -312,6 +314,9 @@ class Judge:
         own_eps, dtype = self.c.own_precision
         for j, name in enumerate(self.c.case.output_names):
             plain = as_numbers(self.c.case.values[j])
+            if not plain.size:
+                leaves.append(Leaf(name, plain.shape, dtype, Verdict.OK, reason="no entries"))
+                continue
             change = self.c.value_conditioning[j] if self.c.values is not None else np.abs(plain)
             pairs = [(self.own_outputs[j], plain, own_eps)]
             if yours is not None and self.c.values is not None:
@@ -322,8 +327,7 @@ class Judge:
                     verdict, numbers = Verdict.PRIMAL, {}
                     break
                 with np.errstate(all="ignore"):
-                    largest = np.max(np.abs(right[np.isfinite(right)]), initial=0.0)
-                    allowed = 4 * FACTOR * precision * (np.abs(right) + change + largest) + FACTOR * self._tiny
+                    allowed = 4 * FACTOR * precision * (np.abs(right) + change + largest(right)) + FACTOR * self._tiny
                     fits = (np.abs(mine - right) <= allowed) | (mine == right) | (np.isnan(mine) & np.isnan(right))
                     fits |= ~np.isfinite(right)  # a stable forward rule may do better than the function
                 error, worst = _worst(mine, right, fits, allowed)
@@ -356,14 +360,16 @@ def _worst(
     with np.errstate(all="ignore"):
         error = np.abs(yours - reference)
         error = np.where(np.isnan(error) | (yours == reference), np.where(yours == reference, 0, np.inf), error)
+        if not error.size:
+            return 0.0, ()
         candidates = np.where(fits, -1.0, error) if not fits.all() else error
         worst = tuple(int(i) for i in np.unravel_index(np.argmax(candidates), error.shape))
         return _relative(float(error[worst]), reference) or 0.0, worst
 
 
 def _relative(value: float, reference: np.ndarray) -> float | None:
-    largest = float(np.max(np.abs(reference[np.isfinite(reference)]), initial=0.0))
-    return value / largest if largest else (0.0 if value == 0 else float("inf"))
+    size = float(largest(reference))
+    return value / size if size else (0.0 if value == 0 else float("inf"))
 
 
 def _along(gradients: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -34,6 +34,11 @@ def eps(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps)
 
 
+def largest(x: np.ndarray, axis: int | None = None) -> Any:
+    """The largest size of the entries that are finite, 0 if there are none."""
+    return np.max(np.abs(np.where(np.isfinite(x), x, 0)), axis=axis, initial=0.0)
+
+
 class Program(NamedTuple):
     """What a function does, read off its jaxpr: its coarsest numbers, and what cuts or replaces derivatives."""
 

@@ -1,9 +1,10 @@
 """What a check found: a verdict for each leaf, with numbers, causes, and the way to see it again."""
 
+import contextlib
 import enum
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -16,7 +17,7 @@ class GradientError(AssertionError):
 
 
 class Verdict(enum.StrEnum):
-    """What is said of one leaf. The first three pass."""
+    """What is said of one leaf. The first three pass, and the last."""
 
     OK = "ok"
     KINK = "KINK"  # one-sided slopes differ, and yours lies between them
@@ -29,11 +30,12 @@ class Verdict(enum.StrEnum):
     PRIMAL = "PRIMAL"  # the forward rule's output is not the function's
     RAISED = "RAISED"  # the rule raised an exception
     UNRESOLVED = "UNRESOLVED"  # nothing here could decide
+    UNSUPPORTED = "not supported"  # of a transformation: the rule says no, which is no wrong answer
 
     @property
     def passes(self) -> bool:
         """Whether a leaf with this verdict is as it should be."""
-        return self in (Verdict.OK, Verdict.KINK, Verdict.STOPPED)
+        return self in (Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Leaf:
 
     Attributes:
         name: the path from the function's parameters, as in `params[0].W`.
-        shape: of the array.
+        shape: of the array; None in a table of transformations.
         dtype: of the array.
         verdict: what was found.
         error: the largest error, relative to the largest entry of the reference.
@@ -54,7 +56,7 @@ class Leaf:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     dtype: str
     verdict: Verdict
     error: float | None = None
@@ -92,7 +94,11 @@ class Report:
     reproduce: str = ""
     seed: int = 0
     seconds: float = 0.0
-    policy: int = field(default=1)
+    policy: int = 1
+
+    def __post_init__(self) -> None:
+        for seen in _observers:
+            seen.append(self)
 
     @property
     def passed(self) -> bool:
@@ -105,6 +111,7 @@ class Report:
         Raises:
             GradientError: it did not; the message is the whole report.
         """
+        __tracebackhide__ = True  # pytest then shows the line of the test
         if not self.passed:
             raise GradientError(f"\n{self}")
         return self
@@ -113,9 +120,9 @@ class Report:
         """All as plain values."""
         return {"passed": self.passed, **asdict(self)}
 
-    def to_json(self) -> str:
+    def to_json(self, indent: int | None = 1) -> str:
         """All as JSON. A number that JSON has not (NaN, infinity) is a string."""
-        return json.dumps(_finite(self.to_dict()), indent=1)
+        return json.dumps(_finite(self.to_dict()), indent=indent)
 
     def __str__(self) -> str:
         """The table of leaves, then causes, notes, and how to see it again."""
@@ -129,6 +136,20 @@ class Report:
         return "\n".join(lines)
 
 
+_observers: list[list[Report]] = []
+
+
+@contextlib.contextmanager
+def observed() -> Iterator[list[Report]]:
+    """All reports that are made within the block."""
+    seen: list[Report] = []
+    _observers.append(seen)
+    try:
+        yield seen
+    finally:
+        _observers.remove(seen)
+
+
 def _worst(leaves: Sequence[Leaf]) -> str:
     failed = [leaf.verdict for leaf in leaves if not leaf.passed]
     return "UNRESOLVED" if set(failed) == {Verdict.UNRESOLVED} else "WRONG"
@@ -137,24 +158,25 @@ def _worst(leaves: Sequence[Leaf]) -> str:
 def _table(leaves: Sequence[Leaf]) -> list[str]:
     head = ("leaf", "shape", "verdict", "rel. error", "worst entry", "yours", "reference")
     rows = [head, *(_row(leaf) for leaf in leaves)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    used = [k for k in range(len(head)) if k == 0 or any(row[k] for row in rows[1:])]
+    widths = {k: max(len(row[k]) for row in rows) for k in used}
     lines = []
     for leaf, row in zip((None, *leaves), rows, strict=True):
-        cells = [
-            cell.rjust(width) if k >= 5 else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = [row[k].rjust(widths[k]) if k >= 5 else row[k].ljust(widths[k]) for k in used]
         line = "  " + "  ".join(cells).rstrip()
-        if leaf and leaf.reason and leaf.verdict is not Verdict.OK and leaf.index is None:
-            line = "  " + "  ".join(cells[:3]) + "  " + leaf.reason
+        if leaf and leaf.reason and leaf.verdict is not Verdict.OK:
+            if leaf.index is None and leaf.error is None:
+                line = f"{line}  {leaf.reason}"
+            elif leaf.verdict is Verdict.KINK:
+                line = "  " + "  ".join([*cells[: used.index(2) + 1], "-".ljust(widths.get(3, 1)), leaf.reason])
+            else:
+                line = f"{line}\n    {leaf.reason}"
         lines.append(line)
-        if leaf and leaf.reason and not leaf.passed and leaf.index is not None:
-            lines.append(f"    {leaf.reason}")
     return lines
 
 
 def _row(leaf: Leaf) -> tuple[str, ...]:
-    shape = str(leaf.shape).replace(",)", ",)")
+    shape = "" if leaf.shape is None else str(leaf.shape)
     error = "" if leaf.error is None else "0" if leaf.error == 0 else f"{leaf.error:.1e}"
     worst = leaf.index is not None and leaf.verdict is not Verdict.OK
     index = str(list(leaf.index)) if worst and leaf.index else ""

@@ -27,6 +27,7 @@ class Arguments:
     leaves: tuple[Any, ...]  # as given
     numbers: tuple[np.ndarray, ...]  # what JAX makes of them in this process: float64 may have become float32
     places: tuple[int, ...]  # of these leaves among all
+    all_names: tuple[str, ...]
     everything: tuple[Any, ...]
     tree: Any
 
@@ -61,7 +62,7 @@ def split(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[
         )
     leaves = tuple(everything[k] for k in places)
     numbers = tuple(np.asarray(jnp.asarray(leaf)) for leaf in leaves)
-    return Arguments(tuple(names[k] for k in places), leaves, numbers, places, everything, tree)
+    return Arguments(tuple(names[k] for k in places), leaves, numbers, places, tuple(names), everything, tree)
 
 
 def _chosen(f: Any, args: tuple[Any, ...], argnums: int | Sequence[int] | None) -> set[int]:

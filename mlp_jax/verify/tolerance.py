@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.verify.precision import FLOAT32, FLOAT64, eps
+from mlp_jax.verify.precision import FLOAT32, FLOAT64, eps, largest
 
 VERSION = 1
 FACTOR = 16.0
@@ -67,7 +67,7 @@ def rounding(reference: Arrays, perturbed: Arrays, resolution: Sequence[float]) 
         noise = FLOAT64 * finest
         is_noise = change >= 0.1 * np.abs(leaf)  # also where the reference is 0
         small = 64.0 * noise
-        seen = np.nanmax(np.abs(leaf), initial=0.0) > 100 * small
+        seen = largest(leaf) > 100 * small
         rounded.append(np.where(is_noise, 2.0**14 * noise, np.minimum(change, 2.0**14 * noise) + seen * small))
     return rounded
 
