@@ -1,5 +1,6 @@
 """The two checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -77,7 +78,7 @@ def case_of_vjp(
     values = tuple(z for z in jax.tree.leaves(value) if subject.is_number(z))
     return Case(
         arguments,
-        subject.by_tracer(f, arguments) if ours else subject.by_jax(f, arguments),
+        functools.partial(subject.by_tracer if ours else subject.by_jax, f),
         plain or f,
         values if reference is None else tuple(subject.outputs_of(reference, arguments)(leaves)),
         references,
@@ -137,11 +138,10 @@ def check_grad(
         return _failed(title, _raised(error), started, seed)
     argnums = by_hand.find_argnums(args, gradient) if argnums is None else argnums
     arguments = subject.split(f, args, argnums)
-    rule = by_hand.as_rule(f, grad_f, arguments, argnums)
     plain, references = _truths(f, arguments, reference, always=on_jax)
     case = Case(
         arguments,
-        rule,
+        lambda arguments: by_hand.as_rule(f, grad_f, arguments, argnums),
         plain or f,
         (value,),
         references,
@@ -187,12 +187,12 @@ def _report(title: str, case: Case, started: float) -> Report:
         )  # fmt: skip
         return _failed(title, leaf, started, case.seed)
     try:
-        outs, rows = comparison.own_run(comparison.cotangents)
+        outs, rows = comparison.own_run()
         faults = _structure_faults(case.arguments, comparison.own_leaves, rows[0], case.on_jax)
         if faults:
             return _failed(title, faults, started, case.seed)
         own = [np.stack([as_numbers(row[k]) for row in rows]) for k in range(len(names))]
-        again = [as_numbers(leaf) for leaf in comparison.own_run(comparison.cotangents[:1])[1][0]]
+        again = [as_numbers(leaf) for leaf in comparison.own_run_again()]
     except Exception as error:  # whatever the user's rule raises is a finding
         return _failed(title, _raised(error), started, case.seed)
     if comparison.values is not None and any(np.isnan(z).any() for z in comparison.values):
@@ -221,7 +221,8 @@ def _report(title: str, case: Case, started: float) -> Report:
 def _notes(comparison: Comparison, judge: Judge) -> list[str]:
     truth = comparison.truth
     source = truth.source if truth else "slopes along random directions"
-    notes = [f"held to {source} in float64; tolerances: policy {tolerance.VERSION}"]
+    witness = " and differences" if truth and comparison.is_witnessed else ""
+    notes = [f"held to {source}{witness} in float64; tolerances: policy {tolerance.VERSION}"]
     if not comparison.case.scalar:
         missed = (0.8 * 1e-2) ** RANDOM_COTANGENTS
         notes.append(

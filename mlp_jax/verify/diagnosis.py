@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.verify import layers
 from mlp_jax.verify.comparison import Arrays, Comparison
 from mlp_jax.verify.precision import float64
 from mlp_jax.verify.report import Leaf, Verdict
@@ -67,7 +68,9 @@ class _Diagnosis:
                 explained.add(k)
         lines = [f"{', '.join(self.names[k] for k in ks)}: {cause}" for cause, ks in by_cause.items()]
         rest = [k for k in fitting if k not in explained]
-        if rest:
+        if rest and (fault := layers.fault(self.c)):
+            lines.append(f"{', '.join(self.names[k] for k in rest)}: {fault}.")
+        elif rest:
             lines.append(self._place(rest) or f"{', '.join(self.names[k] for k in rest)}: no simple cause fits.")
         return lines
 
@@ -141,7 +144,7 @@ class _Diagnosis:
     def _cotangent_ignored(self, k: int, Y: np.ndarray, R: np.ndarray) -> str | None:
         if len(Y) < 2:
             return None
-        if all(_fits(Y[j], Y[0], R) for j in range(1, len(Y))):
+        if all(self._fits_beside(k, Y[j : j + 1], Y[:1]) for j in range(1, len(Y))):
             return "the same for every cotangent: the gradient that arrives is not used."
         if sum(int(np.size(z)) for z in self.c.case.values) != 1:
             return None
@@ -259,13 +262,25 @@ class _Diagnosis:
             share = shares[k]
             if not share.any():
                 continue
-            if _fits(Y, R - share, R):
-                return f"example {i} does not count."
-            if _fits(Y, R + share, R):
-                return f"example {i} counts twice."
-            if _fits(Y, share, R):
-                return f"example {i} alone counts: the sum over examples is missing."
+            for fitted, what in (
+                (R - share, f"example {i} does not count."),
+                (R + share, f"example {i} counts twice."),
+                (share, f"example {i} alone counts: the sum over examples is missing."),
+            ):
+                if self._fits_beside(k, Y, fitted):
+                    return what
         return None
+
+    def _fits_beside(self, k: int, Y: np.ndarray, fitted: np.ndarray) -> bool:
+        """Whether a formula gives Y, but for a multiple of the parameter itself, as a penalty adds."""
+        R, x = self.reference[k], np.asarray(self.c.leaves[k])
+        if _fits(Y, fitted, R):
+            return True
+        if x.size < 4 or not x.any():
+            return False
+        D = Y - fitted
+        c = (D * x).reshape(len(D), -1).sum(axis=1) / np.sum(x * x)
+        return _fits(D, c.reshape(-1, *[1] * x.ndim) * x, R)
 
     def _shares(self) -> list[Arrays]:
         if not hasattr(self, "_found_shares"):

@@ -1,6 +1,7 @@
 """Float64 for a while, without changing the process; and how precise a function's own numbers are."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -66,6 +67,19 @@ def inspect_program(f: Any, *args: Any) -> Program | None:
             return program
     except Exception:  # whatever a user's function raises when traced
         return None
+
+
+def same_program(f: Any, *args: Any) -> bool:
+    """Whether tracing f twice gives the same program with the same constants."""
+    texts, constants = [], []
+    try:
+        for _ in range(2):
+            jaxpr = jax.make_jaxpr(lambda *xs: f(*xs))(*args)
+            texts.append(re.sub(r"0x[0-9a-f]+", "", str(jaxpr)))
+            constants.append([np.asarray(c) for c in jaxpr.consts])
+    except Exception:  # it cannot be traced
+        return False
+    return texts[0] == texts[1] and all(np.array_equal(a, b) for a, b in zip(*constants, strict=True))
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -37,6 +37,13 @@ class Arguments:
         for place, leaf in zip(self.places, leaves, strict=True):
             full[place] = leaf
         return tuple(jax.tree.unflatten(self.tree, full))
+
+    def at(self, args: tuple[Any, ...]) -> "Arguments":
+        """The same leaves of other arguments of the same structure."""
+        everything = tuple(jax.tree.leaves(args))
+        leaves = tuple(everything[place] for place in self.places)
+        numbers = tuple(np.asarray(jnp.asarray(leaf)) for leaf in leaves)
+        return replace(self, leaves=leaves, numbers=numbers, everything=everything)
 
     def upcast(self) -> Leaves:
         """The leaves in float64, from the values that this process computes with; to be called in `float64()`."""
@@ -157,6 +164,17 @@ def first_lines(error: Exception, length: int = 300) -> str:
     """What an exception says, shortened to a line."""
     text = " ".join(str(error).split("\n\n")[0].split())
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def first_rows(args: tuple[Any, ...], out: Any, n: int) -> tuple[Any, ...]:
+    """The arguments with the first n examples: rows of what is as long as the output, or as the last argument."""
+    arrays = [x for x in args if hasattr(x, "shape") and np.ndim(x) > 0]
+    if not arrays:
+        raise CannotCheck("no argument has an axis")
+    length = np.shape(out)[0] if np.ndim(out) else np.shape(arrays[-1])[0]
+    if not any(np.shape(x)[0] == length for x in arrays):
+        raise CannotCheck(f"no argument has {length} rows, as the output has")
+    return tuple(x[:n] if hasattr(x, "shape") and np.ndim(x) > 0 and np.shape(x)[0] == length else x for x in args)
 
 
 # --- the undecorated function, and rules -----------------------------------------------------------------

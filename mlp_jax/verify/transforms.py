@@ -72,7 +72,7 @@ def check_transforms(
     for dtype in ("float32", "bfloat16", "float16"):
         rows.append(_checked(dtype, f, lambda dtype=dtype: _cast(args, dtype), others))  # type: ignore[misc]
     for n in (1, 0):
-        rows.append(_checked(f"batch of {n}", f, lambda n=n: _first_rows(args, case.values[0], n), others))  # type: ignore[misc]
+        rows.append(_checked(f"batch of {n}", f, lambda n=n: subject.first_rows(args, case.values[0], n), others))  # type: ignore[misc]
     title = f"check_transforms({subject.name_of(f)})"
     return Report(
         title,
@@ -180,16 +180,6 @@ def _cast(args: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
     return jax.tree.map(
         lambda x: jnp.asarray(x, dtype) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x, args
     )
-
-
-def _first_rows(args: tuple[Any, ...], out: Any, n: int) -> tuple[Any, ...]:
-    arrays = [x for x in args if hasattr(x, "shape") and np.ndim(x) > 0]
-    if not arrays:
-        raise CannotCheck("no argument has an axis")
-    length = np.shape(out)[0] if np.ndim(out) else np.shape(arrays[-1])[0]
-    if not any(np.shape(x)[0] == length for x in arrays):
-        raise CannotCheck(f"no argument has {length} rows, as the output has")
-    return tuple(x[:n] if hasattr(x, "shape") and np.ndim(x) > 0 and np.shape(x)[0] == length else x for x in args)
 
 
 def _top_level(f: Callable[..., Any], arguments: subject.Arguments, args: tuple[Any, ...]) -> dict[str, set[int]]:
