@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | evaluate | predict | verify | draw`. JAX is imported once the input is known right."""
+"""The command line: `mlp-jax train | evaluate | predict | verify | draw`. JAX is imported once the input is right."""
 
 import argparse
 import csv
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is wrong,
-        130 stopped by Ctrl-C.
+        The exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is
+        wrong, 130 stopped by Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
-        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is wrong",
+        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data "
+        "is wrong",
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -7,9 +7,9 @@ For each checker: how many of the faults it finds, how many of the right rules i
 is not the checker's own verdict (a TypeError on whole numbers, say) finds no fault, but rejects a right rule.
 
 - jax.test_util.check_grads(f, args, order=1, modes=["rev"]), whose default modes refuse every custom_vjp.
-- chex.assert_numerical_grads(f, (vector,), order=1, modes=("rev",)), of all leaves in one vector, for it takes no trees.
-- torch.autograd.gradcheck in float32 and float64 (the extra `benchmark`), of a torch.autograd.Function whose forward and
-  backward call JAX, with the same numbers; fast_mode above 1,000 entries, where the full one takes hours.
+- chex.assert_numerical_grads(f, (vector,), order=1, modes=("rev",)), of one vector, for it takes no trees.
+- torch.autograd.gradcheck in float32 and float64 (the extra `benchmark`), of a torch.autograd.Function that calls JAX
+  with the same numbers; fast_mode above 1,000 entries, where the full one takes hours.
 - mlp_jax.verify.check_vjp.
 """
 
@@ -66,7 +66,7 @@ def torch_gradcheck(dtype: str) -> Callable[[Planted], None]:
             f, leaves = of_leaves(case)
             inputs = [jnp.asarray(x, dtype) for x in leaves]
 
-            class Function(torch.autograd.Function):
+            class Function(torch.autograd.Function):  # type: ignore[misc]
                 @staticmethod
                 def forward(context: Any, *tensors: Any) -> Any:
                     outs, context.pullback = jax.vjp(f, [jnp.asarray(t.detach().numpy()) for t in tensors])

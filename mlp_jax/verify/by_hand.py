@@ -26,7 +26,7 @@ def is_for_jax(f: Callable[..., Any], arguments: Arguments) -> bool:
 
 
 def find_argnums(args: tuple[Any, ...], result: Any) -> Argnums:
-    """For which arguments a gradient is, by its structure and shapes: for the first, or as a tuple for the first few."""
+    """For which arguments a gradient is, by structure and shapes: for the first, or as a tuple for the first few."""
     options: list[Argnums] = [0, *(tuple(range(k)) for k in range(len(args), 0, -1))]
     for option in options:
         if _parts(args, result, option, shapes=True):
@@ -34,7 +34,9 @@ def find_argnums(args: tuple[Any, ...], result: Any) -> Argnums:
     return 0
 
 
-def as_rule(f: Callable[..., Any], grad_f: Callable[..., Any], arguments: Arguments, argnums: int | Sequence[int]) -> Rule:
+def as_rule(
+    f: Callable[..., Any], grad_f: Callable[..., Any], arguments: Arguments, argnums: int | Sequence[int]
+) -> Rule:
     """Values and gradients for the leaves, from the two functions.
 
     The rule raises:
@@ -67,7 +69,7 @@ def as_rule(f: Callable[..., Any], grad_f: Callable[..., Any], arguments: Argume
 
 
 def _parts(args: tuple[Any, ...], result: Any, argnums: Argnums, shapes: bool = False) -> tuple[Any, Any] | None:
-    """(value or None, gradient) of a result that is a gradient, or a pair of value and gradient; None if it is neither."""
+    """(value or None, gradient) of a gradient, or of a pair of value and gradient; None for anything else."""
     wanted = _chosen(args, argnums)
     candidates = [(None, result)]
     if isinstance(result, tuple) and len(result) == 2 and _is_number(result[0]):

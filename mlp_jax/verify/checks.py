@@ -225,18 +225,21 @@ def _notes(comparison: Comparison, judge: Judge) -> list[str]:
     notes = [f"held to {source}{witness} in float64; tolerances: policy {tolerance.VERSION}"]
     if not comparison.case.scalar:
         missed = (0.8 * 1e-2) ** RANDOM_COTANGENTS
-        notes.append(
-            f"{len(comparison.cotangents)} cotangents: an error of 100 × its tolerance is missed with a chance of {missed:.0e}"
-        )
+        count = len(comparison.cotangents)
+        notes.append(f"{count} cotangents: an error of 100 × its tolerance is missed with a chance of {missed:.0e}")
     if isinstance(comparison.yours, Exception):
         why = subject.first_lines(comparison.yours, 120)
         notes.append(f"your rule does not run in float64, so it was judged in {comparison.own_precision[1]}: {why}")
     if truth:
         idle = [
-            name for name, g in zip(comparison.case.arguments.names, truth.gradients, strict=True) if g.size and not g.any()
+            name
+            for name, g in zip(comparison.case.arguments.names, truth.gradients, strict=True)
+            if g.size and not g.any()
         ]
         if idle:
-            notes.append(f"the true gradient is 0 for {', '.join(idle)}: any factor of it would pass at these arguments")
+            notes.append(
+                f"the true gradient is 0 for {', '.join(idle)}: any factor of it would pass at these arguments"
+            )
     return notes
 
 

@@ -59,7 +59,7 @@ class Case:
 
 
 class Comparison:
-    """Values and gradients of a case in its own precision and in float64. Everything is computed when first asked for."""
+    """Values and gradients of a case in its own precision and in float64, each computed when first asked for."""
 
     def __init__(self, case: Case) -> None:
         """Nothing runs yet."""
@@ -256,9 +256,7 @@ class Comparison:
         def projections(leaves: Leaves) -> Any:
             np_ = jnp if self.case.on_jax else np
             outs = self.case.plain(leaves)
-            return np_.stack(
-                [sum(np_.sum(gi * z) for gi, z in zip(g, outs, strict=True)) for g in self.cotangents]  # type: ignore[call-overload]
-            )
+            return np_.stack([sum(np_.sum(gi * z) for gi, z in zip(g, outs, strict=True)) for g in self.cotangents])
 
         return Function(self.leaves, projections, self.case.on_jax, self.program.eps)
 
@@ -361,12 +359,10 @@ def _representable(g: np.ndarray, z: Any) -> np.ndarray:
     return as_numbers(g.astype(np.asarray(z).dtype))
 
 
-def _unit_vectors(outputs: Leaves) -> list[Arrays]:
+def _unit_vectors(outputs: Sequence[Any]) -> list[Arrays]:
     sizes = [int(np.size(z)) for z in outputs]
     if not 1 < sum(sizes) <= ROW_BY_ROW:
         return []
     rows = np.eye(sum(sizes))
     splits = np.cumsum(sizes)[:-1]
-    return [
-        [part.reshape(np.shape(z)) for part, z in zip(np.split(row, splits), outputs, strict=True)] for row in rows
-    ]
+    return [[part.reshape(np.shape(z)) for part, z in zip(np.split(row, splits), outputs, strict=True)] for row in rows]

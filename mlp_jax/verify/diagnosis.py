@@ -36,7 +36,7 @@ def _primal_causes(comparison: Comparison, leaves: Sequence[Leaf]) -> Iterator[s
     for leaf, yours, plain in zip(outputs, comparison.yours[0], comparison.values, strict=True):
         if leaf.verdict is Verdict.PRIMAL and yours.shape == plain.shape:
             factor = _factor(yours, plain)
-            if factor is not None and yours.size > 1 or factor in (-1, 2, 0.5):
+            if (factor is not None and yours.size > 1) or factor in (-1, 2, 0.5):
                 yield f"{leaf.name}: the forward rule returns {_number(factor)} × the function's value."
 
 
@@ -47,7 +47,9 @@ class _Diagnosis:
         self.reference = comparison.truth.gradients
         self.names = comparison.case.arguments.names
         self.wrong = [
-            k for k, leaf in enumerate(leaves[: len(self.names)]) if leaf.verdict in (Verdict.WRONG, Verdict.ZERO_EVERYWHERE)
+            k
+            for k, leaf in enumerate(leaves[: len(self.names)])
+            if leaf.verdict in (Verdict.WRONG, Verdict.ZERO_EVERYWHERE)
         ]
         self.leaves = leaves
 
@@ -127,7 +129,9 @@ class _Diagnosis:
         """Lengths of axes and numbers of entries, the last arguments first: those are the batch."""
         found: dict[int, str] = {}
         arguments = self.c.case.arguments
-        named = [(name, np.shape(x)) for name, x in zip(arguments.all_names, arguments.everything, strict=True) if np.ndim(x)]
+        named = [
+            (name, np.shape(x)) for name, x in zip(arguments.all_names, arguments.everything, strict=True) if np.ndim(x)
+        ]
         named += list(zip(self.c.case.output_names, (np.shape(z) for z in self.c.case.values), strict=True))
         for name, shape in reversed(named):
             for axis, n in enumerate(shape):
@@ -176,12 +180,12 @@ class _Diagnosis:
             return None
         touched = [np.unique(place) for place in np.nonzero(off)]
         whole = [len(t) == n for t, n in zip(touched, off.shape, strict=True)]
-        box = np.ix_(*touched)
+        box: Any = np.ix_(*touched)
+        inside: Any = (slice(None), *box)
         # the errors fill a box: a row, a column, some entries; where the reference is 0, none shows
-        filled = off[box] | (np.abs(R[(slice(None), *box)]).max(axis=0) <= FIT * np.max(np.abs(R)))
+        filled = off[box] | (np.abs(R[inside]).max(axis=0) <= FIT * np.max(np.abs(R)))
         if not filled.all() or sum(len(t) for t, w in zip(touched, whole, strict=True) if not w) > 8:
             return None
-        inside = (slice(None), *box)
         factor = _factor(Y[inside], R[inside])
         what = (
             "yours is 0: dropped"
@@ -303,7 +307,7 @@ class _Diagnosis:
         return shares
 
     def _shares_by_copies(self) -> list[Arrays] | None:
-        """For a mean over examples: R − R(example i replaced by example 0) = (t_i − t_0) / n, and t_0 by n copies of it."""
+        """For a mean over examples: R − R(example i becomes example 0) = (t_i − t_0) / n, and t_0 by n copies of it."""
         if not self.c.case.on_jax or not self.c.case.references or self._g_of_scalar() is None:
             return None
         arguments, f = self.c.case.arguments, self.c.case.function
@@ -361,14 +365,16 @@ class _Diagnosis:
                     f"{self.names[k]}: alone wrong, and its bias is right: so is the gradient that arrives at this "
                     "layer; look at the activation that it is multiplied with."
                 )
-        first_argument = [k for k, name in enumerate(self.names) if name[: len(_root(self.names[0]))] == _root(self.names[0])]
+        first_argument = [
+            k for k, name in enumerate(self.names) if name[: len(_root(self.names[0]))] == _root(self.names[0])
+        ]
         border = max((k for k in rest if k in first_argument), default=-1)
         after = [k for k in first_argument if k > border]
         before = [k for k in first_argument if k <= border]
         if len(before) >= 2 and len(after) >= 2 and set(before) <= set(self.wrong) and set(after) <= set(right):
             return (
-                f"{', '.join(self.names[k] for k in rest)}: no simple cause fits. All from {self.names[after[0]]} on are "
-                f"right and all up to {self.names[border]} are wrong: look at how the gradient passes from the one to "
+                f"{', '.join(self.names[k] for k in rest)}: no simple cause fits. All from {self.names[after[0]]} on "
+                f"are right and all up to {self.names[border]} are wrong: look at how the gradient passes from the one to "
                 "the other (f' there, and the product with the weights)."
             )
         return None
@@ -410,7 +416,8 @@ def _place_name(touched: list[np.ndarray], whole: list[bool]) -> str:
     parts = []
     for axis, t in partial:
         plural = "s" * (len(t) > 1)
-        what = f"{names[axis]}{plural}" if axis in names else f"index {'' if len(touched) == 1 else f'of axis {axis}, '}"
+        what = (
+            f"{names[axis]}{plural}" if axis in names else f"index {'' if len(touched) == 1 else f'of axis {axis}, '}"
+        )
         parts.append(f"{what} {', '.join(map(str, t.tolist()))}".replace("  ", " "))
     return " and ".join(parts)
-

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.verify import differences, tolerance
+from mlp_jax.verify import differences
 from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.precision import float64, largest
+from mlp_jax.verify.precision import float64, largest, limits
 from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.tolerance import FACTOR
@@ -78,7 +78,9 @@ class Judge:
         if not twin:
             native = self.c.own_reference()
             if native is None:
-                return self._leaf(k, Verdict.UNRESOLVED, reason=f"the function does not run in float64 and {dtype} alike")
+                return self._leaf(
+                    k, Verdict.UNRESOLVED, reason=f"the function does not run in float64 and {dtype} alike"
+                )
             reference = native[k]
         size = float(largest(reference))
         allowed = FACTOR * own_eps * (np.abs(reference) + (self.c.conditioning[k] if twin else size))
@@ -109,9 +111,7 @@ class Judge:
 
     @cached_property
     def _tiny(self) -> float:
-        import jax.numpy as jnp
-
-        return max(float(jnp.finfo(dtype).tiny) for dtype in self.c.dtypes)
+        return max(float(limits(dtype).tiny) for dtype in self.c.dtypes)
 
     @cached_property
     def same_functionin_float64(self) -> bool:
@@ -147,7 +147,7 @@ class Judge:
             at_kink = self._between_slopes(k, yours, fits, near, allowed)
             kink, fits = kink | at_kink, fits | at_kink
         error, worst = _worst(yours, reference, fits, allowed)
-        numbers = {
+        numbers: dict[str, Any] = {
             "error": error,
             "index": worst[1:],
             "yours": float(yours[worst]),
@@ -166,7 +166,9 @@ class Judge:
             both = AS_THE_REFERENCE if not np.isfinite(reference[~np.isfinite(yours)]).any() else ""
             return self._leaf(k, Verdict.NONFINITE, numbers, f"{bad} entries of yours are not finite{both}")
         if not np.isfinite(reference[~fits]).all():
-            return self._leaf(k, Verdict.UNRESOLVED, numbers, "the reference is not finite here, and differences cannot decide")
+            return self._leaf(
+                k, Verdict.UNRESOLVED, numbers, "the reference is not finite here, and differences cannot decide"
+            )
         if not yours.any():
             return self._leaf(k, Verdict.ZERO_EVERYWHERE, numbers, f"you return no gradient for {self.names[k]}")
         return self._leaf(k, Verdict.WRONG, numbers)
@@ -185,7 +187,7 @@ class Judge:
         if neighbours is None:
             return np.zeros_like(fits)
         low, high, inside, agree = self._surroundings(k, neighbours, allowed)
-        no_reference = ~np.isfinite(self.c.truth.gradients[k]) if self.c.truth else ~fits  # type: ignore[union-attr]
+        no_reference = ~np.isfinite(self.c.truth.gradients[k]) if self.c.truth else ~fits
         if (no_reference & ~fits & np.isfinite(yours)).any():
             self._widen_by_differences(k, no_reference & ~fits, low, high)
             agree = agree | no_reference
@@ -206,7 +208,7 @@ class Judge:
     def _surroundings(
         self, k: int, neighbours: list[tuple[Arrays, Arrays]], allowed: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The smallest and largest reference nearby, whether any lies well inside, and whether the rule is right there."""
+        """The smallest and largest reference nearby, whether any lies well inside, whether the rule is right there."""
         mine = np.stack([ours[k] for ours, _ in neighbours])
         theirs = np.stack([reference[k] for _, reference in neighbours])
         known = np.isfinite(theirs)
@@ -291,7 +293,9 @@ class Judge:
             elif p.slope.kink.any() and verdict is Verdict.OK and (np.abs(y - p.slope.middle) > allowed).any():
                 verdict = Verdict.KINK
         if verdict is not Verdict.OK and verdict is not Verdict.KINK and self.c.program.stops:
-            return self._leaf(k, Verdict.UNRESOLVED, None, "a stop_gradient: differences see past it; name a reference=")
+            return self._leaf(
+                k, Verdict.UNRESOLVED, None, "a stop_gradient: differences see past it; name a reference="
+            )
         reason = {
             Verdict.UNRESOLVED: "differences cannot decide: the function is too rough or too small here",
             Verdict.KINK: "the arguments sit at a kink; your slope lies between those on both sides",
@@ -319,7 +323,8 @@ class Judge:
             pairs = [(self.own_outputs[j], plain, own_eps)]
             if yours is not None and self.c.values is not None:
                 pairs.append((yours[j], self.c.values[j], self.c.formula_precision))
-            verdict, numbers = Verdict.OK, {}
+            verdict = Verdict.OK
+            numbers: dict[str, Any] = {}
             for mine, right, precision in pairs:
                 if mine.shape != right.shape:
                     verdict, numbers = Verdict.PRIMAL, {}
@@ -348,7 +353,9 @@ class Judge:
         if isinstance(numbers, Leaf):
             numbers = {key: getattr(numbers, key) for key in ("error", "tolerance", "index", "yours", "reference")}
         x = self.c.own_leaves[k]
-        return Leaf(self.names[k], tuple(np.shape(x)), str(np.asarray(x).dtype), verdict, reason=reason, **numbers or {})
+        return Leaf(
+            self.names[k], tuple(np.shape(x)), str(np.asarray(x).dtype), verdict, reason=reason, **numbers or {}
+        )
 
 
 def _worst(
@@ -376,5 +383,3 @@ def _along(gradients: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 def _size_along(gradients: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return np.sqrt(np.sum(np.square(gradients * direction).reshape(len(gradients), -1), axis=1))
-
-

@@ -8,6 +8,7 @@ so the gradient for a bias is δ itself, that for W divided by δ is the activat
 Of the reference these give the unit f; of yours, what you have in place of f', of the activation or of Wᵀ.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def _chain(numbers: list[np.ndarray], matrices: list[np.ndarray]) -> Chain | Non
     W = [k for k, x in enumerate(numbers) if x.ndim == 2]
     while len(W) > 1 and numbers[W[-2]].shape[1] != numbers[W[-1]].shape[0]:
         W.pop()  # x and y come last
-    if len(W) < 2 or any(numbers[j].shape[1] != numbers[k].shape[0] for j, k in zip(W, W[1:], strict=False)):
+    if len(W) < 2 or any(numbers[j].shape[1] != numbers[k].shape[0] for j, k in itertools.pairwise(W)):
         return None
     b = [k for k, x in enumerate(numbers) if x.ndim == 1][: len(W)]
     if [numbers[k].shape[0] for k in b] != [numbers[k].shape[1] for k in W]:
@@ -110,9 +111,7 @@ def _forward(
     return units, steps
 
 
-def _back_to(
-    k: int, chain: Chain, numbers: list[np.ndarray], units: list[str], steps: list[Step]
-) -> Iterator[str]:
+def _back_to(k: int, chain: Chain, numbers: list[np.ndarray], units: list[str], steps: list[Step]) -> Iterator[str]:
     """What stands for f'(a) or for Wᵀ in the step from layer k + 2 back to layer k + 1, counted from 1."""
     yours, W = steps[k].yours, numbers[chain.W[k + 1]]
     arriving = steps[k + 1].delta @ W.T

@@ -50,9 +50,7 @@ class Mutations:
         return "\n".join(lines)
 
 
-def mutate(
-    f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] | None = None, seed: int = 0
-) -> Mutations:
+def mutate(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] | None = None, seed: int = 0) -> Mutations:
     """Plant faults in the gradient of f, one at a time, and say which of them `check_vjp` finds at these arguments.
 
     A fault can hide in the arguments: a gradient that is 0 hides any factor, a batch of one example a missing sum over

@@ -55,7 +55,7 @@ def network(size: Size, fault: str | None = None, seed: int = 0) -> tuple[Callab
     def run(params: Params, x: Any) -> tuple[list[Any], list[Any]]:
         pre, post = [], [x]
         for k, (W, b) in enumerate(params):
-            pre.append(post[-1] @ W + b)
+            pre.append(post[-1] @ W + b[None])
             post.append(pre[-1] if k == len(params) - 1 else f(pre[-1]))
         return pre, post
 
@@ -158,7 +158,7 @@ def _spoil(fault: str | None, k: int, W: Any, b: Any, delta: Any) -> tuple[Any, 
 
 
 def _slope(fault: str | None, k: int, slope: Callable[[Any], Any], pre: list[Any], post: list[Any]) -> Any:
-    """f' of the hidden layer below layer k."""
+    """F' of the hidden layer below layer k."""
     if k == 1 and fault == "f' taken at the activation":
         return slope(post[1])
     if k == 1 and fault == "f' left out":
@@ -195,7 +195,13 @@ KINDS = (
 )  # fmt: skip
 # For relu, f' at the activation is f' at the pre-activation, and its square is itself: no fault.
 NO_FAULT = {"relu": {"f' taken at the activation", "f' squared"}}
-SQUARE_ONLY = {"transposed", "next layer's activation", "weights not transposed", "biases swapped", "f' of the next layer"}
+SQUARE_ONLY = {
+    "transposed",
+    "next layer's activation",
+    "weights not transposed",
+    "biases swapped",
+    "f' of the next layer",
+}
 COST_ONLY = {"penalty left out", "penalty halved"}
 
 
@@ -320,7 +326,8 @@ def right() -> Iterator[Planted]:
     yield Planted(
         "a target behind stop_gradient",
         _with_rule(
-            lambda x, t: jnp.sum((x - jax.lax.stop_gradient(t)) ** 2), lambda x, t, g: (2 * g * (x - t), jnp.zeros_like(t))
+            lambda x, t: jnp.sum((x - jax.lax.stop_gradient(t)) ** 2),
+            lambda x, t, g: (2 * g * (x - t), jnp.zeros_like(t)),
         ),
         (normal(5), normal(5)),
     )
@@ -341,7 +348,8 @@ def right() -> Iterator[Planted]:
     yield Planted(
         "a dict with None and whole numbers",
         _with_rule(
-            lambda p: jnp.sum(p["w"] ** 2) * p["n"], lambda p, g: ({"w": 2 * g * p["w"] * p["n"], "b": None, "n": None},)
+            lambda p: jnp.sum(p["w"] ** 2) * p["n"],
+            lambda p, g: ({"w": 2 * g * p["w"] * p["n"], "b": None, "n": None},),
         ),
         ({"w": normal(3), "b": None, "n": 4},),
     )

@@ -30,9 +30,14 @@ def is_float(dtype: Any) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.floating))
 
 
+def limits(dtype: Any) -> Any:
+    """What numpy.finfo tells, of half precision, too."""
+    return jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 def eps(dtype: Any) -> float:
     """The distance from 1 to the next number."""
-    return float(jnp.finfo(dtype).eps)
+    return float(limits(dtype).eps)
 
 
 def largest(x: np.ndarray, axis: int | None = None) -> Any:

@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const="",
         metavar="FILE",
-        help="a table of all gradient checks by mlp_jax.verify; to a JSON FILE if one is given, as in --grad-report=g.json",
+        help="a table of all gradient checks by mlp_jax.verify; to a JSON file by --grad-report=FILE",
     )
 
 

@@ -17,7 +17,7 @@ DIRECTIONS = 4
 
 
 class Truth(NamedTuple):
-    """Gradients of k projections Σ g·f of the outputs, for each leaf an array (k, *shape), with an interval and an error.
+    """Gradients of k projections Σ g·f of the outputs: for each leaf an array (k, *shape), an interval and an error.
 
     `low` and `high` are the one-sided slopes where differences see a kink, elsewhere both the gradient.
     """
@@ -58,7 +58,8 @@ class Function(NamedTuple):
 
 def evaluate(rule: Rule, leaves: Leaves, cotangents: Sequence[Leaves]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The outputs and the gradients (k, *shape) for each leaf, in numpy's float64."""
-    outs, rows = [], []
+    outs: Leaves = []
+    rows = []
     for g in cotangents:
         outs, grads = rule(leaves, g)
         rows.append([as_numbers(leaf) for leaf in grads])

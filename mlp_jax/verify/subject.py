@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff import Operation
-from mlp_jax.autodiff.tracing import input_names
+from mlp_jax.autodiff.tracing import input_names as input_names
 from mlp_jax.verify.precision import float64, is_float
 from mlp_jax.verify.report import CannotCheck
 
@@ -33,7 +33,11 @@ class Arguments:
 
     def rebuilt(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments with other leaves."""
-        full = list(self.everything)
+        on_jax = any(isinstance(leaf, jax.Array) for leaf in leaves)
+        # in float64() JAX 0.10 may hand a float64 array of numpy to a program as float32
+        full = [
+            jnp.asarray(x) if on_jax and isinstance(x, np.ndarray) and is_float(x.dtype) else x for x in self.everything
+        ]
         for place, leaf in zip(self.places, leaves, strict=True):
             full[place] = leaf
         return tuple(jax.tree.unflatten(self.tree, full))
@@ -181,14 +185,22 @@ def first_rows(args: tuple[Any, ...], out: Any, n: int) -> tuple[Any, ...]:
 
 
 def undecorated(f: Any) -> Callable[..., Any] | None:
-    """The function beneath a custom_vjp or custom_jvp, also where jit or partial is around it; None if there is none."""
+    """The function beneath a custom_vjp or custom_jvp, also within jit or partial; None if there is none."""
     if isinstance(f, functools.partial):
         inner = undecorated(f.func)
         return inner and functools.partial(inner, *f.args, **f.keywords)
-    if isinstance(f, jax.custom_vjp | jax.custom_jvp):
+    if _is_custom(f):
         plain: Callable[..., Any] = f.__wrapped__
         return plain
-    return undecorated(f.__wrapped__) if isinstance(f, jax.stages.Wrapped) else None
+    return undecorated(f.__wrapped__) if _is_jitted(f) else None
+
+
+def _is_jitted(f: Any) -> bool:
+    return isinstance(f, jax.stages.Wrapped) and hasattr(f, "__wrapped__")
+
+
+def _is_custom(f: Any) -> bool:
+    return isinstance(f, jax.custom_vjp | jax.custom_jvp)
 
 
 def by_jax(f: Callable[..., Any], arguments: Arguments) -> Rule:

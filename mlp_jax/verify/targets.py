@@ -39,7 +39,7 @@ def verify_function(
         if grad:
             return [check_grad(f, imported(grad), *values, **others)]
         reports = [check_vjp(f, *values, **others)]
-        return reports + [check_transforms(f, *values, **others)] if transforms else reports
+        return [*reports, check_transforms(f, *values, **others)] if transforms else reports
     except CannotCheck as error:
         raise InputError(f"{target}: {error}") from None
 

@@ -5,7 +5,7 @@ An entry g of a reference in float64 may be missed by
     16 ε (|g| + κ) + ρ + e
 
 - ε, the precision: that of the coarsest dtype among arguments and outputs. In the comparison in float64, where nothing
-  is rounded to that dtype, ε is 2⁻²³ at most (2⁻³⁰ for float64 arguments), or what the function itself rounds to inside.
+  is rounded to that dtype, it is 2⁻²³ at most (2⁻³⁰ for float64 arguments), or that to which the function rounds.
 - κ, the conditioning of the entry: by how much it changes, relative to the change, when each number in the arguments
   and cotangents changes by a random relative 2⁻¹⁰. For a sum of terms it is about the root of the sum of their
   squares: it grows with the length of a sum and not with the number of entries, and it keeps a sum whose terms cancel

@@ -90,7 +90,9 @@ def _row(name: str, compute: Callable[[], tuple[Arrays, Arrays]]) -> Leaf:
         with float64():
             yours, expected = compute()
     except Exception as error:  # whatever the user's rule raises under the transformation
-        return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=f"{type(error).__name__}: {subject.first_lines(error, 100)}")
+        return Leaf(
+            name, None, "", Verdict.UNSUPPORTED, reason=f"{type(error).__name__}: {subject.first_lines(error, 100)}"
+        )
     worst = 0.0
     for a, b in zip(yours, expected, strict=True):
         if a.shape != b.shape:
@@ -112,9 +114,7 @@ def _mapped(c: Comparison, g: Arrays, places: set[int]) -> tuple[Arrays, Arrays]
     pair = [jnp.stack([x, 0.9 * x]) if k in places else x for k, x in enumerate(c.leaves)]
     axes = [0 if k in places else None for k in range(len(c.leaves))]
     grads = jax.jit(jax.vmap(lambda leaves: c.case.rule(leaves, _arrays(g))[1], in_axes=(axes,)))(pair)
-    each = [
-        c.fast_rule([x[i] if k in places else x for k, x in enumerate(pair)], _arrays(g))[1] for i in range(2)
-    ]
+    each = [c.fast_rule([x[i] if k in places else x for k, x in enumerate(pair)], _arrays(g))[1] for i in range(2)]
     return _numbers(grads), [np.stack([as_numbers(a), as_numbers(b)]) for a, b in zip(*each, strict=True)]
 
 
@@ -132,7 +132,9 @@ def _scanned(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
     def term(t: float) -> Arrays:
         return [t * as_numbers(x) for x in c.fast_rule([t * x for x in c.leaves], _arrays(g))[1]]
 
-    return _numbers(jax.jit(jax.grad(loop))(c.leaves)), [a + b for a, b in zip(term(times[0]), term(times[1]), strict=True)]
+    return _numbers(jax.jit(jax.grad(loop))(c.leaves)), [
+        a + b for a, b in zip(term(times[0]), term(times[1]), strict=True)
+    ]
 
 
 def _outputs(rule: Rule, leaves: Leaves, g: Arrays) -> Leaves:
@@ -159,7 +161,9 @@ def _zero(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
     return grads, [np.zeros_like(x) for x in grads]
 
 
-def _checked(name: str, f: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]], others: dict[str, Any]) -> Leaf:
+def _checked(
+    name: str, f: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]], others: dict[str, Any]
+) -> Leaf:
     """A row that checks f anew at other arguments."""
     try:
         report = check_vjp(f, *arguments(), **others)

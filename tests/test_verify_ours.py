@@ -1,0 +1,59 @@
+"""Every operation, hidden unit, output unit, cost and penalty of this package goes through its own checker."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from operation_rows import ROWS
+
+import mlp_jax
+from mlp_jax import verify
+from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+
+pytestmark = pytest.mark.usefixtures("x64")
+# the first row of each operation that has a rule; all rows are held to jax.vjp in test_operations.py
+FIRST = {op: (op, *row) for op, *row in reversed(ROWS) if row[2]}
+NETWORKS = [(unit, "linear", "squared_error") for unit in HIDDEN_UNITS] + [
+    ("tanh", output, cost) for output, unit in OUTPUT_UNITS.items() for cost in unit.costs
+]
+
+
+@pytest.mark.parametrize("row", FIRST.values(), ids=lambda row: row[0].name)
+def test_every_operation(row):
+    operation, inputs, attributes, which = row
+    f = mlp_jax.autodiff.Operation(
+        operation.name, lambda *xs: operation.f(*xs, **attributes), bound(operation, attributes)
+    )
+    argnums = [i for i in which if jnp.issubdtype(jnp.asarray(inputs[i]).dtype, jnp.floating)]
+    assert verify.check_vjp(f, *map(jnp.asarray, inputs), argnums=argnums).check().leaves
+
+
+def bound(operation, attributes):
+    """The rules with the attributes of a row."""
+
+    def rule(g, out, *inputs):
+        wanted = tuple(i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.floating))
+        grads = operation.gradients(wanted, g, out, inputs, attributes)
+        return tuple(grads[wanted.index(i)] if i in wanted else 0.0 for i in range(len(inputs)))
+
+    return rule
+
+
+@pytest.mark.parametrize("penalty", [None, mlp_jax.L1(0.01), mlp_jax.L2(0.01)], ids=str)
+@pytest.mark.parametrize(("hidden", "output", "cost"), NETWORKS)
+def test_algorithm_6_4_for_every_unit_cost_and_penalty(hidden, output, cost, penalty):
+    if penalty and (hidden, output) != ("tanh", "softmax"):
+        return
+    net = mlp_jax.MLP((3, 5, 4, 3), hidden, output, cost, penalty)
+    params = mlp_jax.init(net, jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (6, 3))
+    y = jnp.asarray(np.eye(3)[np.arange(6) % 3], jnp.float32)
+
+    def J(params, x, y):
+        return mlp_jax.loss(net, params, x, y)
+
+    def backward(params, x, y):
+        return mlp_jax.backward(net, params, mlp_jax.forward(net, params, x), y)
+
+    verify.check_grad(J, backward, params, x, y).check()

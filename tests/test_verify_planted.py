@@ -1,0 +1,67 @@
+"""The checker itself: it finds every planted fault and names its cause, and lets every right rule pass."""
+
+import re
+
+import pytest
+
+from mlp_jax import verify
+from mlp_jax.verify import planted
+
+# Where each kind of fault is planted here, and what the report must say. All kinds in all networks: compare_checkers.py
+ACTIVATION = "the gradient for the weights of layer 2 has the {}, not"
+CAUSES = {
+    "first layer zero": ("deep", "zero in every entry"),
+    "first layer's sign": ("deep", "a sign"),
+    "one entry dropped": ("wide", r"right but for entry \[1, 2\], where yours is 0: dropped"),
+    "one entry 10 % off": ("half", r"right but for entry \[2, 1\], where yours = 1.1 × reference"),
+    "one row dropped": ("outputs", "right but for row 2, where yours is 0: dropped"),
+    "one column dropped": ("bfloat", "right but for column 3, where yours is 0: dropped"),
+    "one bias dropped": ("wide", r"right but for entry \[1\], where yours is 0: dropped"),
+    "bias of the first example alone": ("outputs", "example 0 alone counts"),
+    "bias averaged": ("shallow", "1/7 is the length of axis 0 of y: a mean where a sum is meant"),
+    "rows permuted": ("outputs", "the right numbers, shifted by 1 along axis 0"),
+    "1 % off": ("half", "yours = 1.01 × reference in every entry: a constant factor"),
+    "not a number": ("outputs", ""),
+    "twice": ("outputs", "a factor 2 too much"),
+    "transposed": ("outputs", "yours is the transpose of the reference"),
+    "cotangent ignored": ("shallow", "the same for every cotangent"),
+    "sum instead of mean": ("half", "5 is the length of axis 0 of y: a sum where a mean is meant"),
+    "targets left out": ("shallow", "no simple cause fits"),
+    "one example dropped": ("outputs", "example 1 does not count"),
+    "next layer's activation": ("outputs", ACTIVATION.format("activation of layer 2")),
+    "pre-activation instead of activation": ("shallow", ACTIVATION.format("pre-activation of layer 1")),
+    "penalty left out": ("bfloat", "yours lacks the term 0.002 × the parameter: the derivative of an L2 penalty"),
+    "penalty halved": ("shallow", "yours lacks the term 0.001 × the parameter"),
+    "weights not transposed": ("outputs", "the weights of layer 2 are not transposed on the way back"),
+    "biases swapped": ("outputs", r"yours is the gradient for params\[1\]\[1\]: the two are swapped"),
+    "input gradient zero": ("outputs", "x: zero in every entry"),
+    "f' taken at the activation": ("outputs", "is taken at its activation h, not at its pre-activation a"),
+    "f' left out": ("shallow", "f' of hidden layer 1 .tanh. is left out"),
+    "f' of the next layer": ("outputs", "f' of hidden layer 2 stands in place of that of hidden layer 1"),
+    "f' squared": ("outputs", "f' of hidden layer 1 .sigmoid. is multiplied twice"),
+    "forward rule returns twice the value": ("outputs", "primal: the forward rule returns 2 × the function's value"),
+    "forward rule adds a little": ("shallow", ""),
+}
+
+
+def test_every_kind_of_fault_has_a_row():
+    assert set(CAUSES) == set(planted.KINDS)
+
+
+@pytest.mark.parametrize("kind", CAUSES)
+def test_a_planted_fault_is_found_and_explained(kind):
+    where, cause = CAUSES[kind]
+    f, args = planted.network(planted.SIZES[where], kind)
+    report = verify.check_vjp(f, *args)
+    assert not report.passed
+    assert re.search(cause, "\n".join(report.causes)), report
+
+
+RIGHT = list(planted.right())
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case.name)
+def test_a_right_rule_passes(case):
+    report = verify.check_vjp(case.f, *case.args)
+    assert report.passed, report
+    assert report.causes == ()
