@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
-        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data "
-        "is wrong",
+        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
+        "data is wrong",
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -374,7 +374,7 @@ class _Diagnosis:
         if len(before) >= 2 and len(after) >= 2 and set(before) <= set(self.wrong) and set(after) <= set(right):
             return (
                 f"{', '.join(self.names[k] for k in rest)}: no simple cause fits. All from {self.names[after[0]]} on "
-                f"are right and all up to {self.names[border]} are wrong: look at how the gradient passes from the one to "
+                f"are right and all up to {self.names[border]} are wrong: look at how the gradient passes from one to "
                 "the other (f' there, and the product with the weights)."
             )
         return None

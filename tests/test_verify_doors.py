@@ -1,0 +1,149 @@
+"""The checker from the command line, from pytest, and from the wheel, as a stranger's package meets it."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from test_readme import ROOT, blocks
+
+KERNELS = """
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def good(x):
+    return jnp.sum(jnp.sin(x))
+
+
+good.defvjp(lambda x: (good(x), x), lambda x, g: (g * jnp.cos(x),))
+
+
+@jax.custom_vjp
+def bad(x):
+    return jnp.sum(jnp.sin(x))
+
+
+bad.defvjp(lambda x: (bad(x), x), lambda x, g: (-g * jnp.cos(x),))
+
+
+def gradient(x):
+    return 2 * jnp.cos(x)
+
+
+def example_args():
+    return (jnp.arange(3.0),)
+
+
+def broken_args():
+    raise ValueError("no file")
+"""
+
+
+def run(*arguments, cwd, status=0, python=sys.executable, **environment):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": "", **environment}
+    done = subprocess.run([python, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture
+def package(tmp_path):
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    return tmp_path
+
+
+def verify(*arguments, cwd, status=0):
+    return run("-m", "mlp_jax", "verify", *arguments, cwd=cwd, status=status)
+
+
+def test_a_function_of_a_module(package):
+    assert "check_vjp(good): ok" in verify("kernels:good", "--args", "kernels:example_args", cwd=package).stdout
+    done = verify("kernels:bad", "--json", "bad.json", cwd=package, status=1)
+    assert "x: yours = -1 × reference in every entry: a sign." in done.stdout
+    (report,) = json.loads((package / "bad.json").read_text())
+    assert report["leaves"][0]["verdict"] == "WRONG"
+    done = verify("kernels:good", "--grad", "kernels:gradient", cwd=package, status=1)
+    assert "check_grad(good, gradient): WRONG" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere:f"], "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'; for example, in"),
+        (["kernels:fused"], "kernels has no 'fused'; it has good, bad, gradient, example_args, broken_args"),
+        (["kernels"], "'kernels' must have the form module:name, or end in .yaml; for example, in"),
+        (["math:sin"], "sin needs arguments to be checked at: name them with --args; for example, in"),
+        (["kernels:good", "--args", "kernels:broken_args"], "kernels:broken_args raised ValueError: no file"),
+        (["math:pi"], "math:pi must be a function, got float"),
+        (["nothing.yaml"], "nothing.yaml"),
+    ],
+)
+def test_a_wrong_target_exits_with_2_and_shows_how(package, arguments, message):
+    done = verify(*arguments, cwd=package, status=2)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_network_of_a_configuration(tmp_path):
+    done = verify(ROOT / "configs" / "xor.yaml", cwd=tmp_path)
+    assert "check_grad(cost, algorithm_6_4): ok" in done.stdout
+    assert "check_grad(cost, tracer): ok" in done.stdout
+
+
+TESTS = """
+import kernels
+from mlp_jax import verify
+
+
+def test_with_the_fixture(gradients):
+    gradients.check_vjp(kernels.bad, *kernels.example_args())
+
+
+def test_without():
+    assert verify.check_vjp(kernels.good, *kernels.example_args()).check().passed
+"""
+
+
+@pytest.mark.parametrize("workers", [["-n0"], ["-n2"]], ids=str)
+def test_the_report_of_a_run_of_pytest(package, workers):
+    (package / "test_kernels.py").write_text(TESTS)
+    options = ["--grad-report=found.json", "--junitxml=junit.xml", "-q", *workers]
+    done = run("-m", "pytest", *options, cwd=package, status=1)
+    assert "= gradient checks =" in done.stdout
+    assert "1 of 2 gradient checks passed" in done.stdout
+    assert "x: yours = -1 × reference in every entry: a sign." in done.stdout
+    found = {entry["test"]: entry["passed"] for entry in json.loads((package / "found.json").read_text())}
+    assert found == {"test_kernels.py::test_with_the_fixture": False, "test_kernels.py::test_without": True}
+    assert '<property name="gradient check"' in (package / "junit.xml").read_text()
+
+
+def test_the_plugin_imports_no_jax_unless_asked(tmp_path):
+    (tmp_path / "test_nothing.py").write_text("import sys\n\n\ndef test_it():\n    assert 'jax' not in sys.modules\n")
+    run("-m", "pytest", "-q", "-n0", cwd=tmp_path)
+
+
+def test_the_readmes_example_in_a_strangers_environment(tmp_path):
+    """The wheel, in an environment that has this one's packages but not this checkout."""
+    run("-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = next((tmp_path / "venv").glob("[bS]*/python*"))
+    run("-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path, python=python)
+    site = run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path, python=python).stdout.strip()
+    dependencies = [path for path in sys.path if path.endswith("site-packages")]
+    Path(site, "dependencies.pth").write_text("\n".join(dependencies))
+    project = tmp_path / "project"
+    project.mkdir()
+    example = next(block for block in blocks("python") if "verify.check_vjp" in block)
+    (project / "test_example.py").write_text(example)
+    where = run("-c", "import mlp_jax; print(mlp_jax.__file__)", cwd=project, python=python).stdout
+    assert where.startswith(site)
+    done = run("-m", "pytest", "-q", "-n0", "--grad-report", cwd=project, python=python, status=1)
+    for line in next(block for block in blocks("") if block.startswith("check_vjp(")).splitlines()[1:-1]:
+        assert line in done.stdout
