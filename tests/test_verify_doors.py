@@ -46,7 +46,9 @@ def broken_args():
 
 def run(*arguments, cwd, status=0, python=sys.executable, **environment):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": "", **environment}
-    done = subprocess.run([python, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [python, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -135,7 +137,9 @@ def test_the_readmes_example_in_a_strangers_environment(tmp_path):
     venv.create(tmp_path / "venv", with_pip=True)
     python = next((tmp_path / "venv").glob("[bS]*/python*"))
     run("-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path, python=python)
-    site = run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path, python=python).stdout.strip()
+    site = run(
+        "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path, python=python
+    ).stdout.strip()
     dependencies = [path for path in sys.path if path.endswith("site-packages")]
     Path(site, "dependencies.pth").write_text("\n".join(dependencies))
     project = tmp_path / "project"

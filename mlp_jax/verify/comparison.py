@@ -1,7 +1,7 @@
 """Run the rule under test and its references on the same numbers: what `judgement` judges."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import references, tolerance
-from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, same_program
+from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, largest, same_program
 from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
 from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled, outputs_of
 
@@ -79,8 +79,9 @@ class Comparison:
 
     @cached_property
     def own_precision(self) -> tuple[float, str]:
-        """ε of the coarsest dtype, and its name."""
-        return tolerance.coarsest(self.dtypes)
+        """ε of the coarsest dtype among arguments, outputs and what the function computes, and its name."""
+        own, name = tolerance.coarsest(self.dtypes)
+        return (own, name) if self.program.eps <= own else (self.program.eps, "what the function computes in")
 
     @cached_property
     def cotangents(self) -> list[Arrays]:
@@ -126,18 +127,17 @@ class Comparison:
 
     def own_reference(self) -> Arrays | None:
         """The gradients of the reference in the arguments' own dtype: how far rounding alone takes it."""
-        if not self.reference:
-            return None
-        try:
-            g = [self._own_cotangent(z) for z in self.cotangents]
-            return evaluate(compiled(self.case.references[self.reference[2]][1]), self.own_leaves, g)[1]
-        except Exception:  # it is the user's function, in a dtype that it may not take
-            return None
+        for _, rule in self.case.references:
+            try:
+                return evaluate(compiled(rule), self.own_leaves, [self._own_cotangent(g) for g in self.cotangents])[1]
+            except Exception:  # it is the user's function, in a dtype that it may not take
+                continue
+        return None
 
     def _own_cotangent(self, g: Arrays) -> Leaves:
         if not self.case.on_jax:
             return list(g)
-        return [jnp.asarray(z, np.asarray(out).dtype) for z, out in zip(g, self.case.values, strict=True)]
+        return [jnp.asarray(z, jnp.asarray(out).dtype) for z, out in zip(g, self.case.values, strict=True)]
 
     # --- in float64 -------------------------------------------------------------------------------------
 
@@ -170,36 +170,68 @@ class Comparison:
             return None
 
     @cached_property
-    def reference(self) -> tuple[str, Rule, int] | None:
-        """The first reference that JAX can run in float64: its name, itself compiled, its place."""
-        for k, (source, rule) in enumerate(self.case.references):
+    def reference(self) -> tuple[str, Rule] | None:
+        """The first reference that JAX can run in float64: its name, and itself compiled."""
+        for source, rule in self.case.references:
             fast = compiled(rule)
             try:
                 with float64():
                     fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.case.values])
-            except Exception:
-                if self.case.named:
-                    raise
+            except Exception:  # a loop that has no reverse mode, or a dtype of its own
                 continue
-            return source, fast, k
+            return source, fast
         return None
 
     @cached_property
     def truth(self) -> Truth | None:
         """All gradients, if a reference gives them or the leaves are few; else None, and `probes` decide."""
-        if self.reference:
+        if self.is_exact:
+            assert self.reference
             return Truth.exact(self.reference[0], self.pull(self.reference[1], self.leaves, self.cotangents))
-        if self.values is None or self.function.size > references.ENTRY_BY_ENTRY:
+        if not self.reference and (own := self.own_reference()) is not None:
+            return Truth.exact(self.case.references[0][0] + ", in the arguments' own dtype,", own)
+        if self.values is None or not self.function.is_small:
             return None
         with float64():
-            if self._has_forward_mode:
-                return references.entry_by_entry(self.function, forward=True)
-            return references.entry_by_entry(self.function, forward=False)
+            return references.entry_by_entry(self.function, forward=self._has_forward_mode)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a reference gives the truth in float64, and differences do not contradict it."""
+        return self.reference is not None and not self.is_contradicted
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether differences show that JAX's own derivative of the function is another one: a rule inside is wrong."""
+        return not self.program.stops and any(self.witness.values())
+
+    @cached_property
+    def witness(self) -> dict[int, bool]:
+        """For each leaf, whether differences contradict the reference along a random direction.
+
+        At a point nearby, where the reference must be right as well, and where kinks are left behind.
+        """
+        if self.case.named or self.reference is None or self.values is None:
+            return {}
+        for step in (1e-2, 1e-4, 0.0):
+            rng = np.random.default_rng([self.case.seed, 7])
+            moved = [as_numbers(x) + step * scale_of(x) * rng.normal(size=np.shape(x)) for x in self.leaves]
+            with float64():
+                function = replace(self.function, leaves=[jnp.asarray(x) for x in moved])
+                grads = self.pull(self.reference[1], function.leaves, self.cotangents)
+                if not all(np.isfinite(leaf).all() for leaf in grads):
+                    continue
+                probes = references.along_directions(function, forward=False, rng=rng, count=1)
+                suspects = {p.leaf for p in probes if p.contradicts(grads[p.leaf])}
+                again = references.along_directions(function, forward=False, rng=rng, count=2) if suspects else []
+            sure = {k: all(p.contradicts(grads[k]) for p in again if p.leaf == k) for k in suspects}
+            return {k: sure.get(k, False) for k in range(len(moved))}
+        return {}
 
     @cached_property
     def _has_forward_mode(self) -> bool:
         """Whether JAX can push tangents forward through the function, by rules of its own alone."""
-        if not self.case.on_jax or self.program.custom:
+        if not self.case.on_jax or self.program.custom or self.is_contradicted:
             return False
         try:
             with float64():
@@ -208,21 +240,14 @@ class Comparison:
             return False
         return True
 
-    @property
-    def is_witnessed(self) -> bool:
-        """Whether differences along directions are a second witness, beside a reference that the user did not name."""
-        return not self.case.named and self.values is not None and self.truth is not None and bool(self.reference)
-
     @cached_property
     def probes(self) -> list[Probe]:
-        """Slopes along random directions, a second witness, or the only one where there is no `truth`."""
+        """Slopes along random directions in each leaf, where there is no `truth`."""
         if self.values is None:
             return []
-        count = 1 if self.truth else references.DIRECTIONS
         rng = np.random.default_rng([self.case.seed, 7])
         with float64():
-            forward = self.truth is None and self._has_forward_mode
-            return references.along_directions(self.function, forward, rng, count)
+            return references.along_directions(self.function, self._has_forward_mode, rng)
 
     @cached_property
     def yours(self) -> tuple[Arrays, Arrays] | Exception:
@@ -247,7 +272,7 @@ class Comparison:
             with float64():
                 rule = inspect_program(self.case.rule, self.leaves, self._on_device(self.cotangents)[0])
             inside = max(inside, rule.eps if rule and rule.eps <= own else 0.0)
-        return tolerance.formula_precision(own, inside)
+        return tolerance.formula_precision(own, inside, self.program.loops)
 
     @cached_property
     def function(self) -> Function:
@@ -272,10 +297,10 @@ class Comparison:
 
     @cached_property
     def conditioning(self) -> Arrays:
-        """κ of each entry of the truth."""
+        """κ of each entry of the truth; for a truth without a reference in float64, the size of its leaf."""
         assert self.truth
-        if not self.reference:
-            return [np.zeros_like(leaf) for leaf in self.truth.gradients]
+        if not self.is_exact:
+            return [np.full_like(leaf, largest(leaf)) for leaf in self.truth.gradients]
         step = tolerance.CONDITIONING_STEP
         return tolerance.conditioning(self.truth.gradients, [self._perturbed(step, seed) for seed in (1, 2)])
 
@@ -283,11 +308,10 @@ class Comparison:
     def rounding(self) -> Arrays:
         """ρ of each entry of the truth."""
         assert self.truth
-        if not self.reference:
-            return [np.zeros_like(leaf) for leaf in self.truth.gradients]
-        return tolerance.rounding(
-            self.truth.gradients, self._perturbed(tolerance.ROUNDING_STEP, 3), self.resolution(self.truth)
-        )
+        if not self.is_exact:
+            return self.truth.unseen
+        perturbed = [self._perturbed(tolerance.ROUNDING_STEP, seed) for seed in (3, 4, 5)]
+        return tolerance.rounding(self.truth.gradients, perturbed, self.resolution(self.truth))
 
     @cached_property
     def value_conditioning(self) -> Arrays:
@@ -326,27 +350,40 @@ class Comparison:
         with float64():
             return [jnp.asarray(x) for x in moved] if self.case.on_jax else moved
 
-    def neighbours(self, step: float) -> list[tuple[Arrays, Arrays]] | None:
+    def neighbours(self, step: float) -> list[tuple[Arrays, Arrays]]:
         """Yours and the reference at points about the arguments, where kinks that they sit at are left behind.
 
-        Each leaf moves by `step` of its size: all up, all down, each leaf alone up and down, and at random. None if
-        there is no reference to evaluate there.
+        Each leaf moves by `step` of its size: all up, all down, each leaf alone up and down, and at random. Where there
+        is no reference, yours stands for it at those points where slopes along directions confirm it.
         """
-        if not self.reference or isinstance(self.yours, Exception):
-            return None
+        if isinstance(self.yours, Exception):
+            return []
         found = []
-        for signs in _moves(self.leaves, np.random.default_rng([self.case.seed, 11])):
+        for signs in _moves(self.leaves, np.random.default_rng([self.case.seed, 11]), few=not self.is_exact):
             moved = [as_numbers(x) + step * scale_of(x) * s for x, s in zip(self.leaves, signs, strict=True)]
             with float64():
-                leaves = [jnp.asarray(x) for x in moved]
-                yours = evaluate(self.fast_rule, leaves, self._on_device(self.cotangents))[1]
-                found.append((yours, evaluate(self.reference[1], leaves, self._on_device(self.cotangents))[1]))
+                leaves = [jnp.asarray(x) for x in moved] if self.case.on_jax else moved
+            yours = self.pull(self.fast_rule, leaves, self.cotangents)
+            if self.is_exact:
+                assert self.reference
+                found.append((yours, self.pull(self.reference[1], leaves, self.cotangents)))
+            elif self._is_confirmed(leaves, yours):
+                found.append((yours, yours))
         return found
 
+    def _is_confirmed(self, leaves: Leaves, yours: Arrays) -> bool:
+        """Whether the slopes along a direction in each leaf are those of yours."""
+        function = replace(self.function, leaves=leaves)
+        with float64():
+            probes = references.along_directions(function, self._has_forward_mode, np.random.default_rng(0), count=1)
+        return not any(p.contradicts(yours[p.leaf]) for p in probes)
 
-def _moves(leaves: Leaves, rng: np.random.Generator) -> list[Arrays]:
+
+def _moves(leaves: Leaves, rng: np.random.Generator, few: bool) -> list[Arrays]:
     shapes = [np.shape(leaf) for leaf in leaves]
-    moves = [[rng.normal(size=shape) for shape in shapes] for _ in range(12)]
+    moves = [[rng.normal(size=shape) for shape in shapes] for _ in range(6 if few else 20)]
+    if few:
+        return moves
     for sign in (1.0, -1.0):
         moves.append([np.full(shape, sign) for shape in shapes])
         if 1 < len(shapes) <= 8:

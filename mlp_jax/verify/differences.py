@@ -7,9 +7,10 @@ before. Three derivatives are extrapolated to h → 0, each by Richardson's sche
     (φ(h) − φ(0)) / h      from the right, with the powers h, h², …
     (φ(0) − φ(−h)) / h     from the left, likewise
 
-Of all entries of the scheme, that one is taken which differs least from its neighbours, rounding counted in: a step
-that is too long or too short, or that leaves the domain of f, shows as a large difference and is not taken. Where the
-slopes from the right and from the left differ by more than their errors, x sits at a kink.
+Of all entries of the scheme, that one is taken which differs least from its neighbours, noise counted in: a step that
+is too long or too short, or that leaves the domain of f, shows as a large difference and is not taken. The noise of f
+is read off its values: how they scatter at the shortest steps, and how far they jump where they do not move at all.
+Where the slopes from the right and from the left differ by more than their errors, x sits at a kink.
 
 Source: Ridders (1982), Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4.
 """
@@ -28,11 +29,15 @@ STEPS = RATIO ** -np.arange(1.0, 11.0)  # 1/8 … 1e-9, in units of the directio
 
 
 class Slope(NamedTuple):
-    """The derivative of each output along a direction, from both sides; an error of infinity decides nothing."""
+    """The derivative of each output along a direction, from both sides; an error of infinity decides nothing.
+
+    `size` is that of the outputs themselves, over the whole ladder.
+    """
 
     left: np.ndarray
     right: np.ndarray
     error: np.ndarray
+    size: np.ndarray
 
     @property
     def middle(self) -> np.ndarray:
@@ -55,22 +60,28 @@ def ladder(f: Callable[[list[Any]], Any], on_jax: bool) -> Ladder:
     def shifted(x: list[Any], d: list[Any], t: Any) -> Any:
         return f([leaf + t * direction for leaf, direction in zip(x, d, strict=True)])
 
-    def eager(x: list[Any], d: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        values = np.stack([np.asarray(shifted(x, d, float(t))) for t in times])
-        return np.asarray(f(x)), values.reshape(len(STEPS), 2, -1)
-
-    if not on_jax:
-        return eager
+    def one_by_one(x: list[Any], d: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        at_0 = np.asarray(f(x))
+        values = []
+        for t in times:
+            try:
+                values.append(np.asarray(shifted(x, d, float(t))))
+            except Exception:  # a user's function may refuse what is outside of its domain
+                values.append(np.full_like(at_0, np.nan))
+        return at_0, np.stack(values).reshape(len(STEPS), 2, -1)
 
     @jax.jit
     def at_once(x: list[Any], d: list[Any]) -> Any:
         return jax.lax.map(lambda t: shifted(x, d, t), jnp.concatenate([jnp.zeros(1), jnp.asarray(times)]))
 
     def run(x: list[Any], d: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        values = np.asarray(at_once(x, d))
+        try:
+            values = np.asarray(at_once(x, d))
+        except jax.errors.JAXTypeError:  # its Python code needs the values
+            return one_by_one(x, d)
         return values[0], values[1:].reshape(len(STEPS), 2, -1)
 
-    return run
+    return run if on_jax else one_by_one
 
 
 def slope(at_0: np.ndarray, values: np.ndarray, eps: float = FLOAT64) -> Slope:
@@ -83,10 +94,11 @@ def slope(at_0: np.ndarray, values: np.ndarray, eps: float = FLOAT64) -> Slope:
     """
     h = STEPS[:, None]
     with np.errstate(all="ignore"):
-        rounding = 4 * eps * largest(np.stack([*values[:, 0], *values[:, 1], at_0]), axis=0) / h
-        central, central_error = _extrapolate((values[:, 0] - values[:, 1]) / (2 * h), rounding, 2)
-        right, right_error = _extrapolate((values[:, 0] - at_0) / h, rounding, 1)
-        left, left_error = _extrapolate((at_0 - values[:, 1]) / h, rounding, 1)
+        size = largest(np.stack([*values[:, 0], *values[:, 1], at_0]), axis=0)
+        noise = np.maximum(4 * eps * size, _noise(at_0, values)) / h
+        central, central_error = _extrapolate((values[:, 0] - values[:, 1]) / (2 * h), noise, 2)
+        right, right_error = _extrapolate((values[:, 0] - at_0) / h, noise, 1)
+        left, left_error = _extrapolate((at_0 - values[:, 1]) / h, noise, 1)
         smooth = ~(np.abs(right - left) > 4 * (right_error + left_error))
         # where it is smooth, the central one is the best of the three
         use = smooth & (central_error < np.inf)
@@ -94,10 +106,21 @@ def slope(at_0: np.ndarray, values: np.ndarray, eps: float = FLOAT64) -> Slope:
         np.where(use, central, left),
         np.where(use, central, right),
         np.where(use, central_error, np.maximum(left_error, right_error)),
+        size,
     )
 
 
-def _extrapolate(rows: np.ndarray, rounding: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
+def _noise(at_0: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """How uncertain the values are: their scatter at the two shortest steps, and the jump that ends a plateau."""
+    scatter = largest(values[-2:, 0] - 2 * at_0 + values[-2:, 1], axis=0)
+    change = np.abs(values - at_0).reshape(-1, at_0.shape[-1])
+    moves = np.isfinite(change) & (change > 0)
+    jump = np.min(np.where(moves, change, np.inf), axis=0)
+    plateau = moves.any(axis=0) & (change == 0).any(axis=0)
+    return np.maximum(scatter, np.where(plateau, jump, 0))
+
+
+def _extrapolate(rows: np.ndarray, noise: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
     """Richardson's scheme down the steps: the best value (k,) and its error (k,)."""
     best = np.full(rows.shape[1:], np.nan)
     least = np.full(rows.shape[1:], np.inf)
@@ -106,7 +129,7 @@ def _extrapolate(rows: np.ndarray, rounding: np.ndarray, power: int) -> tuple[np
         factor = RATIO ** (power * column)
         current = previous[1:] + (previous[1:] - previous[:-1]) / (factor - 1)
         error = np.maximum(np.abs(current - previous[1:]), np.abs(current - previous[:-1]))
-        error = error + rounding[column:]
+        error = error + noise[column:]
         for value, estimate in zip(current, error, strict=True):
             better = np.isfinite(value) & (estimate < least)
             best, least = np.where(better, value, best), np.where(better, estimate, least)
@@ -115,13 +138,12 @@ def _extrapolate(rows: np.ndarray, rounding: np.ndarray, power: int) -> tuple[np
 
 
 def bounds(at_0: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest slope about a point where there may be none: those of all steps, infinite if they grow."""
+    """The lowest and highest slope about a point where there may be none: on both sides, infinite where they grow."""
     h = STEPS[:, None]
     sides = np.stack([(values[:, 0] - at_0) / h, (at_0 - values[:, 1]) / h])  # (2, steps, k)
     with np.errstate(all="ignore"):
         short, shorter = sides[:, 4], sides[:, 7]
         grows = np.isfinite(short) & (np.abs(shorter) > 2 * np.abs(short))
         ends = np.where(grows, np.sign(shorter) * np.inf, shorter)
-        ends = np.where(np.isnan(ends), 0 * ends, ends)
     known = ~np.isnan(ends)
     return np.min(np.where(known, ends, np.inf), axis=0), np.max(np.where(known, ends, -np.inf), axis=0)

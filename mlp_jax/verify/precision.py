@@ -51,6 +51,7 @@ class Program(NamedTuple):
     eps: float = FLOAT64
     stops: bool = False  # it has a stop_gradient
     custom: bool = False  # it has a custom_vjp or a custom_jvp
+    loops: bool = False  # it has a loop that ends when something is reached
 
 
 def inspect_program(f: Any, *args: Any) -> Program | None:
@@ -60,14 +61,13 @@ def inspect_program(f: Any, *args: Any) -> Program | None:
             program = Program()
             for equation in _equations(jax.make_jaxpr(f)(*args)):
                 name = equation.primitive.name
-                coarsest = max(
-                    (eps(v.aval.dtype) for v in equation.outvars if is_float(getattr(v.aval, "dtype", np.int32))),
-                    default=0.0,
-                )
+                dtypes = [getattr(v.aval, "dtype", np.int32) for v in equation.outvars]
+                coarsest = max((eps(dtype) for dtype in dtypes if is_float(dtype)), default=0.0)
                 program = Program(
                     max(program.eps, coarsest),
                     program.stops or name == "stop_gradient",
                     program.custom or name.startswith(("custom_vjp", "custom_jvp", "custom_lin")),
+                    program.loops or name == "while",
                 )
             return program
     except Exception:  # whatever a user's function raises when traced

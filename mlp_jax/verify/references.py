@@ -1,6 +1,9 @@
 """The truth in float64, from the strongest source that there is."""
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +17,16 @@ from mlp_jax.verify.subject import Leaves, Rule
 # Up to so many entries in all, forward mode and differences take every entry in turn.
 ENTRY_BY_ENTRY = 1024
 DIRECTIONS = 4
+EAGER_SECONDS = 10.0
+# A slope of this part of the function's values, over its step, does not show in them.
+UNSEEN = 1e-9
 
 
 class Truth(NamedTuple):
     """Gradients of k projections Σ g·f of the outputs: for each leaf an array (k, *shape), an interval and an error.
 
-    `low` and `high` are the one-sided slopes where differences see a kink, elsewhere both the gradient.
+    `low` and `high` are the one-sided slopes where differences see a kink, elsewhere both the gradient. `unseen` is the
+    slope that the values of the function cannot show.
     """
 
     source: str
@@ -27,11 +34,13 @@ class Truth(NamedTuple):
     low: list[np.ndarray]
     high: list[np.ndarray]
     error: list[np.ndarray]
+    unseen: list[np.ndarray]
 
     @classmethod
     def exact(cls, source: str, gradients: list[np.ndarray]) -> "Truth":
         """A reference without an interval or an error of its own."""
-        return cls(source, gradients, gradients, gradients, [np.zeros_like(g) for g in gradients])
+        nothing = [np.zeros_like(g) for g in gradients]
+        return cls(source, gradients, gradients, gradients, nothing, nothing)
 
 
 class Probe(NamedTuple):
@@ -41,8 +50,21 @@ class Probe(NamedTuple):
     direction: np.ndarray
     slope: Slope
 
+    def along(self, gradients: np.ndarray) -> np.ndarray:
+        """The slopes that gradients (k, *shape) for the leaf have along the direction."""
+        return np.sum((gradients * self.direction).reshape(len(gradients), -1), axis=1)
 
-class Function(NamedTuple):
+    def contradicts(self, gradients: np.ndarray) -> bool:
+        """Whether the slopes are surely others than those of the gradients; at a kink nothing is sure."""
+        expected, found = self.along(gradients), self.slope
+        size = np.abs(found.middle) + np.abs(expected)
+        certain = (found.error < 1e-4 * size) & ~found.kink
+        off = np.abs(expected - found.middle) > 10 * found.error + 1e-3 * size + UNSEEN * found.size
+        return bool((certain & off).any())
+
+
+@dataclass(frozen=True)
+class Function:
     """The function in float64: its projections on k cotangents, at leaves."""
 
     leaves: Leaves
@@ -50,10 +72,29 @@ class Function(NamedTuple):
     on_jax: bool
     eps: float  # the precision of its values
 
+    @cached_property
+    def ladder(self) -> differences.Ladder:
+        """The projections at many steps along a direction."""
+        return differences.ladder(self.projections, self.on_jax)
+
+    @cached_property
+    def push(self) -> Callable[[Leaves, Leaves], Any]:
+        """The projections and their tangents along a direction, in forward mode."""
+        return jax.jit(lambda leaves, d: jax.jvp(self.projections, (leaves,), (d,)))
+
     @property
     def size(self) -> int:
         """The number of entries of all leaves."""
         return sum(int(np.size(leaf)) for leaf in self.leaves)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether every entry can be taken in turn: there are few, and a function of numpy does not take long."""
+        if self.size > ENTRY_BY_ENTRY or self.on_jax:
+            return self.size <= ENTRY_BY_ENTRY
+        started = time.perf_counter()
+        self.projections(self.leaves)
+        return (time.perf_counter() - started) * 21 * self.size < EAGER_SECONDS
 
 
 def evaluate(rule: Rule, leaves: Leaves, cotangents: Sequence[Leaves]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -73,42 +114,52 @@ def as_numbers(x: Any) -> np.ndarray:
 
 def entry_by_entry(f: Function, forward: bool) -> Truth:
     """All gradients, by forward mode or by differences, one entry at a time."""
+    slopes = [_slope_of_entry(f, k, i, forward) for k, leaf in enumerate(f.leaves) for i in range(np.size(leaf))]
+    source = "jax.jvp, entry by entry," if forward else "differences, entry by entry,"
     shapes = [np.shape(leaf) for leaf in f.leaves]
-    basis = _basis(f, scaled=not forward)
+    low = np.stack([np.minimum(s.left, s.right) for s in slopes], axis=-1)
+    high = np.stack([np.maximum(s.left, s.right) for s in slopes], axis=-1)
+    error = np.stack([s.error for s in slopes], axis=-1)
+    # what cannot be seen in the values of the function is no error of its slope
+    unseen = UNSEEN * np.stack([s.size for s in slopes], axis=-1)
+    return Truth(source, *(_unraveled(entries, shapes) for entries in ((low + high) / 2, low, high, error, unseen)))
+
+
+def _slope_of_entry(f: Function, k: int, i: int, forward: bool) -> Slope:
+    """The slope along one entry, by steps in its own size, or in its leaf's if it is far smaller and that sees more."""
+    numbers = as_numbers(f.leaves[k]).ravel()
     if forward:
-        slopes = _pushed(f, basis)
-        source = "jax.jvp, entry by entry"
-    else:
-        at_0, values = _ladders(f, basis)
-        slopes = [differences.slope(at_0, v, f.eps) for v in values]
-        source = "differences in float64, entry by entry"
-    steps = [float(np.max(np.abs(np.concatenate([np.ravel(leaf) for leaf in d])))) for d in basis]
-    low, high, error = (
-        np.stack([column / step for column, step in zip(columns, steps, strict=True)], axis=-1)
-        for columns in (
-            [np.minimum(s.left, s.right) for s in slopes],
-            [np.maximum(s.left, s.right) for s in slopes],
-            [s.error for s in slopes],
-        )
-    )
-    return Truth(source, *(_unraveled(entries, shapes) for entries in ((low + high) / 2, low, high, error)))
+        return _along(f, _unit(f, k, i, 1.0), forward=True)
+    own, typical = abs(numbers[i]), scale_of(f.leaves[k])
+    steps = [own] if own >= 1e-3 * typical else [1e-3 * typical, own] if own else [1e-3 * typical]
+    slopes = []
+    for step in steps:
+        s = _along(f, _unit(f, k, i, step), forward=False)
+        slopes.append(Slope(*(part / step for part in s)))
+    return min(slopes, key=lambda s: float(np.max(s.error)))
+
+
+def _unit(f: Function, k: int, i: int, step: float) -> list[np.ndarray]:
+    entry = np.zeros(np.size(f.leaves[k]))
+    entry[i] = step
+    return _in_leaf(f.leaves, k, entry.reshape(np.shape(f.leaves[k])))
 
 
 def along_directions(f: Function, forward: bool, rng: np.random.Generator, count: int = DIRECTIONS) -> list[Probe]:
     """Slopes along `count` random directions in each leaf alone."""
-    probes = [
-        (k, rng.normal(size=np.shape(leaf)) * scale_of(leaf))
-        for k, leaf in enumerate(f.leaves)
-        if np.size(leaf)
-        for _ in range(count)
-    ]
-    directions = [_in_leaf(f.leaves, k, d) for k, d in probes]
+    probes = []
+    for k, leaf in enumerate(f.leaves):
+        for _ in range(count if np.size(leaf) else 0):
+            direction = rng.normal(size=np.shape(leaf)) * scale_of(leaf)
+            probes.append(Probe(k, direction, _along(f, _in_leaf(f.leaves, k, direction), forward)))
+    return probes
+
+
+def _along(f: Function, d: list[np.ndarray], forward: bool) -> Slope:
     if forward:
-        slopes = _pushed(f, directions)
-    else:
-        at_0, values = _ladders(f, directions)
-        slopes = [differences.slope(at_0, v, f.eps) for v in values]
-    return [Probe(k, d, slope) for (k, d), slope in zip(probes, slopes, strict=True)]
+        value, tangent = f.push(f.leaves, [jnp.asarray(leaf) for leaf in d])
+        return Slope(np.asarray(tangent), np.asarray(tangent), np.zeros_like(value), np.abs(value))
+    return differences.slope(*f.ladder(f.leaves, d), f.eps)
 
 
 def scale_of(leaf: Any) -> float:
@@ -120,38 +171,6 @@ def scale_of(leaf: Any) -> float:
 
 def _in_leaf(leaves: Leaves, k: int, direction: np.ndarray) -> list[np.ndarray]:
     return [direction if j == k else np.zeros(np.shape(leaf)) for j, leaf in enumerate(leaves)]
-
-
-def _basis(f: Function, scaled: bool) -> list[list[np.ndarray]]:
-    """A direction for each entry; for differences as long as the entry, or its leaf, is large."""
-    directions = []
-    for k, leaf in enumerate(f.leaves):
-        numbers, typical = as_numbers(leaf), scale_of(leaf)
-        for i in range(numbers.size):
-            entry = np.zeros(numbers.size)
-            entry[i] = max(abs(numbers.flat[i]), 1e-3 * typical) if scaled else 1.0
-            directions.append(_in_leaf(f.leaves, k, entry.reshape(numbers.shape)))
-    return directions
-
-
-def _ladders(f: Function, directions: list[list[np.ndarray]]) -> tuple[np.ndarray, list[np.ndarray]]:
-    run = differences.ladder(f.projections, f.on_jax)
-    at_0: Any = None
-    values = []
-    for d in directions:
-        at_0, value = run(f.leaves, d)
-        values.append(value)
-    return at_0, values
-
-
-def _pushed(f: Function, directions: list[list[np.ndarray]]) -> list[Slope]:
-    """Forward mode along each direction."""
-    push = jax.jit(lambda leaves, d: jax.jvp(f.projections, (leaves,), (d,))[1])
-    slopes = []
-    for d in directions:
-        value = np.asarray(push(f.leaves, [jnp.asarray(leaf) for leaf in d]))
-        slopes.append(Slope(value, value, np.zeros_like(value)))
-    return slopes
 
 
 def _unraveled(entries: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import jax
@@ -54,12 +54,16 @@ class Arguments:
         return [jnp.asarray(x.astype(np.float64)) for x in self.numbers]
 
 
-def split(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int] | None = None) -> Arguments:
+def split(
+    f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int] | None = None, on_jax: bool = True
+) -> Arguments:
     """Name the leaves of the arguments, and choose those to differentiate for.
 
     Raises:
         CannotCheck: there is none; one is complex; argnums names no argument.
     """
+    if not callable(f):
+        raise CannotCheck(f"what is checked must be a function, got {type(f).__name__}")
     chosen = _chosen(f, args, argnums)
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
     everything = tuple(leaf for _, leaf in paths)
@@ -72,7 +76,12 @@ def split(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[
             f"got {got}; pass the arguments after the function, as in check_vjp(f, x, y)"
         )
     leaves = tuple(everything[k] for k in places)
-    numbers = tuple(np.asarray(jnp.asarray(leaf)) for leaf in leaves)
+    for k in places:
+        if on_jax and not isinstance(everything[k], float | np.ndarray | np.generic | jax.Array):
+            raise CannotCheck(f"{names[k]} must be an array or a number, got {type(everything[k]).__name__}")
+        if getattr(everything[k], "dtype", None) == np.longdouble:
+            raise CannotCheck(f"{names[k]} has dtype {everything[k].dtype}, which JAX has not; make it float64")
+    numbers = tuple(np.asarray(jnp.asarray(leaf) if on_jax else leaf) for leaf in leaves)
     return Arguments(tuple(names[k] for k in places), leaves, numbers, places, tuple(names), everything, tree)
 
 
@@ -81,7 +90,7 @@ def _chosen(f: Any, args: tuple[Any, ...], argnums: int | Sequence[int] | None) 
         return set(range(len(args))) - set(getattr(f, "nondiff_argnums", ()))
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     for k in numbers:
-        if not -len(args) <= k < len(args):
+        if not isinstance(k, int) or not -len(args) <= k < len(args):
             raise CannotCheck(f"argnums={argnums} needs that argument; got {len(args)} arguments")
     return {k % len(args) for k in numbers}
 
@@ -93,6 +102,8 @@ def _is_variable(name: str, x: Any) -> bool:
 
 
 def _kind(x: Any) -> str:
+    if is_dataclass(x):
+        return f"{type(x).__name__}, which jax.tree_util.register_dataclass has not made a pytree"
     return f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") and hasattr(x, "shape") else type(x).__name__
 
 
@@ -108,7 +119,7 @@ def outputs_of(f: Callable[..., Any], arguments: Arguments) -> Callable[[Leaves]
     """F from its leaves to the floating-point leaves of its value."""
 
     def outputs(leaves: Leaves) -> Leaves:
-        return [z for z in jax.tree.leaves(f(*arguments.rebuilt(leaves))) if is_number(z)]
+        return list(numbers_in(f(*arguments.rebuilt(leaves))))
 
     return outputs
 
@@ -137,9 +148,7 @@ def call_once(f: Callable[..., Any], arguments: Arguments, leaves: Sequence[Any]
         raise CannotCheck(
             f"{name_of(f)} raised {type(error).__name__} at these arguments: {first_lines(error)}{_hint(error)}"
         ) from error
-    for name, before, after in zip(arguments.names, kept, leaves, strict=True):
-        if not np.array_equal(before, np.asarray(after), equal_nan=True):
-            raise CannotCheck(f"{name_of(f)} changes its argument {name} in place; let it work on a copy")
+    require_unchanged(f, arguments, kept, leaves)
     numbers = jax.tree.leaves(value)
     if any(jnp.issubdtype(getattr(z, "dtype", type(z)), jnp.complexfloating) for z in numbers if _is_array(z)):
         raise CannotCheck(f"{name_of(f)} returns complex numbers; return their real and imaginary part")
@@ -147,6 +156,22 @@ def call_once(f: Callable[..., Any], arguments: Arguments, leaves: Sequence[Any]
         got = "nothing (None)" if value is None else ", ".join(_kind(z) for z in numbers) or repr(value)
         raise CannotCheck(f"{name_of(f)} must return at least one floating-point array, got {got}")
     return value
+
+
+def require_unchanged(f: Any, arguments: Arguments, before: Sequence[np.ndarray], after: Sequence[Any]) -> None:
+    """Refuse a function that has changed its arguments.
+
+    Raises:
+        CannotCheck: it has.
+    """
+    for name, old, new in zip(arguments.names, before, after, strict=True):
+        if not np.array_equal(old, np.asarray(new), equal_nan=True):
+            raise CannotCheck(f"{name_of(f)} changes its argument {name} in place; let it work on a copy")
+
+
+def numbers_in(value: Any) -> tuple[Any, ...]:
+    """The floating-point leaves of a function's value."""
+    return tuple(z for z in jax.tree.leaves(value) if is_number(z))
 
 
 def _is_array(z: Any) -> bool:
@@ -159,8 +184,6 @@ def _hint(error: Exception) -> str:
         return "; it is out of memory: check with smaller arguments, a fault in a rule shows there, too"
     if isinstance(error, TypeError) and "missing" in text and ("'key'" in text or "'rng'" in text):
         return "; a function that needs a key is checked with one, as in check_vjp(f, x, jax.random.key(0))"
-    if isinstance(error, TypeError) and "not a valid JAX type" in text:
-        return "; register a class of your own with jax.tree_util.register_dataclass"
     return ""
 
 

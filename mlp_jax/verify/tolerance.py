@@ -33,6 +33,7 @@ VERSION = 1
 FACTOR = 16.0
 CONDITIONING_STEP = 2.0**-10
 ROUNDING_STEP = 2.0**-45
+UNTIL_CONVERGED = 2.0**-13
 
 Arrays = list[np.ndarray]
 
@@ -43,9 +44,13 @@ def coarsest(dtypes: Sequence[Any]) -> tuple[float, str]:
     return eps(dtype), str(np.dtype(dtype))
 
 
-def formula_precision(own: float, inside: float) -> float:
-    """The ε of the comparison in float64."""
-    return max(min(own, FLOAT32) if own > FLOAT64 else 2.0**-30, inside if inside > FLOAT64 else 0.0)
+def formula_precision(own: float, inside: float, loops: bool) -> float:
+    """The ε of the comparison in float64. Where a loop ends by its own criterion, no derivative is known better."""
+    return max(
+        min(own, FLOAT32) if own > FLOAT64 else 2.0**-30,
+        inside if inside > FLOAT64 else 0.0,
+        UNTIL_CONVERGED if loops else 0.0,
+    )
 
 
 def conditioning(reference: Arrays, perturbed: Sequence[Arrays]) -> Arrays:
@@ -55,17 +60,19 @@ def conditioning(reference: Arrays, perturbed: Sequence[Arrays]) -> Arrays:
     ]
 
 
-def rounding(reference: Arrays, perturbed: Arrays, resolution: Sequence[float]) -> Arrays:
+def rounding(reference: Arrays, perturbed: Sequence[Arrays], resolution: Sequence[float]) -> Arrays:
     """ρ of each entry, from the reference at arguments changed by ROUNDING_STEP.
 
     `resolution` is, for each leaf, a slope that changes the function by about itself; 2⁻⁵² of it cannot be seen in the
     function's values, yet a gradient that small may be right to all digits, as in the first of many saturated layers.
     """
     rounded = []
-    for leaf, other, finest in zip(reference, perturbed, resolution, strict=True):
-        change = 8 * _largest_change(leaf, [other])
+    for k, (leaf, finest) in enumerate(zip(reference, resolution, strict=True)):
+        # noise comes in quanta: that an entry did not change for one cotangent says little
+        change = 8 * _largest_change(leaf, [other[k] for other in perturbed]).max(axis=0, keepdims=True)
         noise = FLOAT64 * finest
-        is_noise = change >= 0.1 * np.abs(leaf)  # also where the reference is 0
+        # also where the reference is 0; a leaf that is noise as a whole is so in every entry
+        is_noise = (change >= 0.1 * np.abs(leaf)) | (largest(change) >= 0.1 * largest(leaf))
         small = 64.0 * noise
         seen = largest(leaf) > 100 * small
         rounded.append(np.where(is_noise, 2.0**14 * noise, np.minimum(change, 2.0**14 * noise) + seen * small))
