@@ -37,7 +37,7 @@ def is_for_jax(f: Callable[..., Any], grad_f: Callable[..., Any], arguments: Arg
 
 
 def find_form(args: tuple[Any, ...], result: Any, argnums: int | Sequence[int] | None) -> Form:
-    """By structure and shapes: a gradient for the first argument, else for the first few, else a pair with the value."""
+    """By structure and shapes: a gradient for the first argument, or the first few, else a pair with the value."""
     options: list[Argnums] = [0, *(tuple(range(k)) for k in range(len(args), 0, -1))]
     if argnums is not None:
         options = [argnums if isinstance(argnums, int) else tuple(argnums)]

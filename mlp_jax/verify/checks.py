@@ -88,6 +88,7 @@ def case_of_vjp(
         functools.partial(subject.by_tracer if ours else subject.by_jax, f),
         plain or f,
         values,
+        subject.numbers_in((f if reference is None else reference)(*arguments.rebuilt(leaves))),
         references,
         named=reference is not None,
         scalar=False,
@@ -145,7 +146,7 @@ def check_grad(
     except Exception as error:  # whatever the user's gradient raises is a finding
         return _failed(title, _raised(error), started, seed)
     subject.require_unchanged(grad_f, everything, before, leaves)
-    form = by_hand.find_form(args, value, gradient, argnums)
+    form = by_hand.find_form(args, gradient, argnums)
     arguments = subject.split(f, args, form.argnums, on_jax)
     plain, references = _truths(f, arguments, reference, always=on_jax)
     case = Case(
@@ -153,6 +154,7 @@ def check_grad(
         functools.partial(by_hand.as_rule, f, grad_f, form),
         plain or f,
         (value,),
+        (f(*everything.rebuilt(leaves)),),
         references,
         named=reference is not None,
         scalar=True,
@@ -194,12 +196,10 @@ def _truths(
 def _report(title: str, case: Case, started: float) -> Report:
     comparison = Comparison(case)
     names = case.arguments.names
-    repeated = [
-        as_numbers(z) for z in subject.numbers_in(case.function(*case.arguments.rebuilt(comparison.own_leaves)))
-    ]
-    if not _same([as_numbers(z) for z in case.values], repeated, 16 * comparison.own_precision[0]):
+    first, second = ([as_numbers(z) for z in run] for run in (case.values, case.repeated))
+    if not _same(first, second, 16 * comparison.own_precision[0]):
         leaf = Leaf(
-            "primal", np.shape(repeated[0]), "", Verdict.NONDETERMINISTIC,
+            "primal", np.shape(second[0]), "", Verdict.NONDETERMINISTIC,
             reason="two calls of the function differ; give it a fixed key, as in check_vjp(f, x, jax.random.key(0))",
         )  # fmt: skip
         return _failed(title, leaf, started, case.seed)

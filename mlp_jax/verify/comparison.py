@@ -29,6 +29,7 @@ class Case:
         rule_for: the gradient under test, at arguments.
         function: the function itself, without a rule of its own where that is known.
         values: its outputs at the arguments.
+        repeated: the same of a second call.
         references: rules to hold it to, strongest first, each with what it is called.
         named: whether the user named the reference, so that nothing doubts it.
         scalar: whether the gradient is of one number, so that its only cotangent is 1.
@@ -41,6 +42,7 @@ class Case:
     rule_for: Callable[[Arguments], Rule]
     function: Callable[..., Any]
     values: tuple[Any, ...]
+    repeated: tuple[Any, ...]
     references: tuple[tuple[str, Rule], ...]
     named: bool
     scalar: bool
