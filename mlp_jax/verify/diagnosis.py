@@ -36,7 +36,9 @@ def _primal_causes(comparison: Comparison, leaves: Sequence[Leaf]) -> Iterator[s
     for leaf, yours, plain in zip(outputs, comparison.yours[0], comparison.values, strict=True):
         if leaf.verdict is Verdict.PRIMAL and yours.shape == plain.shape:
             factor = _factor(yours, plain)
-            if (factor is not None and yours.size > 1) or factor in (-1, 2, 0.5):
+            if factor is None or np.isclose(factor, 1, rtol=FIT):
+                continue
+            if yours.size > 1 or np.isclose(factor, [-1, 2, 0.5], rtol=FIT).any():
                 yield f"{leaf.name}: the forward rule returns {_number(factor)} × the function's value."
 
 
@@ -402,7 +404,9 @@ def _factor(Y: np.ndarray, R: np.ndarray) -> float | None:
 
 def _number(value: float | None) -> str:
     assert value is not None
-    return f"{value:.4g}" if not np.isclose(value, round(value), rtol=1e-6) else f"{round(value)}"
+    if np.isclose(value, round(value), rtol=1e-6):
+        return f"{round(value)}"
+    return f"{value:.4g}" if abs(value - 1) > 1e-3 else f"{value:.7g}"
 
 
 def _place_name(touched: list[np.ndarray], whole: list[bool]) -> str:

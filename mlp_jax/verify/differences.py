@@ -25,19 +25,21 @@ import numpy as np
 from mlp_jax.verify.precision import FLOAT64, largest
 
 RATIO = 8.0
+# A slope of this part of the function's values does not show in them.
+UNSEEN = 1e-9
 STEPS = RATIO ** -np.arange(1.0, 11.0)  # 1/8 … 1e-9, in units of the direction
 
 
 class Slope(NamedTuple):
     """The derivative of each output along a direction, from both sides; an error of infinity decides nothing.
 
-    `size` is that of the outputs themselves, over the whole ladder.
+    `unseen` is a slope that hardly shows in the values of the function, or beside its slope a step away.
     """
 
     left: np.ndarray
     right: np.ndarray
     error: np.ndarray
-    size: np.ndarray
+    unseen: np.ndarray
 
     @property
     def middle(self) -> np.ndarray:
@@ -102,11 +104,12 @@ def slope(at_0: np.ndarray, values: np.ndarray, eps: float = FLOAT64) -> Slope:
         smooth = ~(np.abs(right - left) > 4 * (right_error + left_error))
         # where it is smooth, the central one is the best of the three
         use = smooth & (central_error < np.inf)
+        secant = largest(np.abs(values[:3] - at_0) / STEPS[:3, None, None], axis=(0, 1))
     return Slope(
         np.where(use, central, left),
         np.where(use, central, right),
         np.where(use, central_error, np.maximum(left_error, right_error)),
-        size,
+        np.maximum(UNSEEN * size, 1e-6 * secant),
     )
 
 

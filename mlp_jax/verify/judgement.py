@@ -9,13 +9,19 @@ import numpy as np
 from mlp_jax.verify import differences
 from mlp_jax.verify.comparison import Arrays, Comparison
 from mlp_jax.verify.precision import FLOAT32, float64, largest, limits
-from mlp_jax.verify.references import UNSEEN, as_numbers
+from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.tolerance import FACTOR
 
 AS_THE_REFERENCE = " (so is the reference)"
 # How far about the arguments their neighbours are, relative to each leaf.
 NEAR = 1e-6
+# Differences decide where their error is at most this part of the leaf's largest entry.
+DECIDED = 0.03
+# Where they do not decide, so many neighbours at which slopes along directions confirm the rule do.
+CONFIRMED = 12
+# Up to so many entries that vary about a kink are held to the space that their neighbours span.
+JOINTLY = 16
 # Where several kinks meet, how far beyond what a few neighbours show their slopes may add up, in widths of that.
 SEVERAL_KINKS = 10.0
 
@@ -62,11 +68,11 @@ class Judge:
         reference, error = truth.gradients[k], truth.error[k]
         allowed = FACTOR * self.c.formula_precision * (np.abs(reference) + self.c.conditioning[k])
         allowed = allowed + self.c.rounding[k] + error
-        if self.c.formula_precision > FLOAT32:  # something is rounded to half precision on the way
-            allowed = allowed + FACTOR * self._tiny
-        undecided = error > np.maximum(1e-3 * largest(reference), truth.unseen[k])
+        if self.c.own_precision[0] > FLOAT32:  # a constant that half precision rounds is none of the rule's errors
+            allowed = allowed + self.c.own_precision[0] * np.abs(reference) + FACTOR * self._tiny
+        undecided = error > np.maximum(DECIDED * largest(reference), truth.unseen[k])
         leaf = self._compare(k, yours, reference, truth.low[k], truth.high[k], allowed, NEAR)
-        if leaf.verdict is Verdict.OK and undecided.any():
+        if leaf.verdict is Verdict.OK and undecided.any() and len(self._neighbours(NEAR)) < CONFIRMED:
             return self._leaf(
                 k, Verdict.UNRESOLVED, reason=f"{int(undecided.sum())} entries on which {truth.source} cannot decide"
             )
@@ -202,7 +208,29 @@ class Judge:
         with np.errstate(all="ignore"):
             width = np.where(inside, SEVERAL_KINKS * (high - low), 0)
             between = (yours >= low - width - allowed) & (yours <= high + width + allowed)
-            return ~fits & agree & between & ((high - low > allowed) | no_reference)
+            varies = high - low > allowed
+        jointly = self._in_the_span(k, yours, neighbours, varies)
+        return ~fits & agree & between & ((varies & jointly) | no_reference)
+
+    @staticmethod
+    def _in_the_span(
+        k: int, yours: np.ndarray, neighbours: list[tuple[Arrays, Arrays]], varies: np.ndarray
+    ) -> np.ndarray:
+        """Whether all entries that vary, together, are a mixture of the gradients nearby: for each cotangent.
+
+        A maximum of two that tie may give its gradient to either or share it, but not give it to both.
+        """
+        within = np.ones_like(varies)
+        for j, which in enumerate(varies):
+            nearby = np.stack([reference[k][j][which] for _, reference in neighbours])
+            if not 1 < which.sum() <= min(JOINTLY, len(nearby) - 2) or not np.isfinite(nearby).all():
+                continue
+            middle = nearby.mean(axis=0)
+            off = yours[j][which] - middle
+            mixture = np.linalg.lstsq((nearby - middle).T, off, rcond=1e-6)[0]
+            residual = off - (nearby - middle).T @ mixture
+            within[j] = largest(residual) <= 1e-3 * largest(nearby - middle)
+        return within
 
     def _neighbours(self, near: float) -> list[tuple[Arrays, Arrays]]:
         if near not in self._found:
@@ -272,8 +300,7 @@ class Judge:
         for p in probes:
             y, terms, found = p.along(yours), _size_along(yours, p.direction), p.slope
             low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
-            seen = UNSEEN * found.size
-            allowed = FACTOR * precision * (terms + np.abs(found.middle)) + 4 * found.error + seen
+            allowed = FACTOR * precision * (terms + np.abs(found.middle)) + 4 * found.error + found.unseen
             size = np.maximum(np.abs(found.middle), np.abs(y))
             with np.errstate(all="ignore"):
                 off = np.maximum(np.maximum(low - y, y - high), 0)
@@ -283,7 +310,7 @@ class Judge:
                 verdict = Verdict.KINK if kink else Verdict.WRONG if yours.any() else Verdict.ZERO_EVERYWHERE
                 if not kink:
                     break
-            elif not ((found.error <= 1e-3 * size) | (found.error <= seen)).all():
+            elif not ((found.error <= DECIDED * size) | (found.error <= found.unseen)).all():
                 verdict = Verdict.UNRESOLVED
         if verdict in (Verdict.WRONG, Verdict.ZERO_EVERYWHERE, Verdict.UNRESOLVED) and self.c.program.stops:
             return self._leaf(
@@ -300,50 +327,51 @@ class Judge:
 
     def outputs(self) -> list[Leaf]:
         """A verdict for each output of the forward rule: it must be the function's own."""
-        leaves = []
-        yours = None if isinstance(self.c.yours, Exception) else self.c.yours[0]
-        own_eps, dtype = self.c.own_precision
-        for j, name in enumerate(self.c.case.output_names):
-            plain = as_numbers(self.c.case.values[j])
-            if not plain.size:
-                leaves.append(Leaf(name, plain.shape, dtype, Verdict.OK, reason="no entries"))
-                continue
-            change = self.c.value_conditioning[j] if self.c.values is not None else np.abs(plain)
-            own_error = 0.0  # a forward rule may be as far off as the function's own value is, on the better side of it
-            if self.c.values is not None and self.same_function_in_float64:
-                own_error = 4 * largest(plain - self.c.values[j])
-            pairs = [(self.own_outputs[j], plain, own_eps)]
-            if yours is not None and self.c.values is not None:
-                pairs.append((yours[j], self.c.values[j], self.c.formula_precision))
-            verdict = Verdict.OK
-            numbers: dict[str, Any] = {}
-            for mine, right, precision in pairs:
-                if mine.shape != right.shape:
-                    verdict, numbers = Verdict.PRIMAL, {}
-                    break
-                with np.errstate(all="ignore"):
-                    allowed = (
-                        4 * FACTOR * precision * (np.abs(right) + change + largest(right))
-                        + FACTOR * self._tiny
-                        + own_error
-                    )
-                    fits = (np.abs(mine - right) <= allowed) | (mine == right) | (np.isnan(mine) & np.isnan(right))
-                    fits |= ~np.isfinite(right)  # a stable forward rule may do better than the function
-                error, worst = _worst(mine, right, fits, allowed)
-                numbers = numbers or {"error": error}
-                if not fits.all():
-                    numbers = {
-                        "error": error,
-                        "index": worst,
-                        "yours": float(mine[worst]),
-                        "reference": float(right[worst]),
-                    }
-                    verdict = Verdict.PRIMAL
-            reason = "the forward rule's output is not the function's" if verdict is Verdict.PRIMAL else ""
-            leaves.append(
-                Leaf(name, plain.shape, str(np.asarray(self.c.case.values[j]).dtype), verdict, reason=reason, **numbers)
-            )
-        return leaves
+        return [self._output(j, name) for j, name in enumerate(self.c.case.output_names)]
+
+    def _output(self, j: int, name: str) -> Leaf:
+        plain = as_numbers(self.c.case.values[j])
+        dtype = str(np.asarray(self.c.case.values[j]).dtype)
+        if not plain.size:
+            return Leaf(name, plain.shape, dtype, Verdict.OK, reason="no entries")
+        pairs = [(self.own_outputs[j], plain, self.c.own_precision[0])]
+        change = np.abs(plain)
+        if self.c.values is not None:
+            change = self.c.value_conditioning[j]
+            if not isinstance(self.c.yours, Exception):
+                pairs.append((self.c.yours[0][j], self.c.values[j], self.c.formula_precision))
+        numbers: dict[str, Any] = {}
+        for yours, right, precision in pairs:
+            if yours.shape != right.shape:
+                reason = f"the forward rule's output has shape {yours.shape}, the function's {right.shape}"
+                return Leaf(name, plain.shape, dtype, Verdict.PRIMAL, reason=reason)
+            with np.errstate(all="ignore"):
+                allowed = 4 * FACTOR * precision * (np.abs(right) + change + largest(right)) + FACTOR * self._tiny
+                # where the function overflows, a stable forward rule may do better
+                fits = (np.abs(yours - right) <= allowed) | (yours == right) | ~np.isfinite(right)
+                if not fits.all() and right is plain:
+                    fits |= np.abs(yours - right) <= allowed + self._error_of_value(j)
+            error, worst = _worst(yours, right, fits, allowed)
+            if not fits.all():
+                numbers = {
+                    "error": error,
+                    "index": worst,
+                    "yours": yours[worst].item(),
+                    "reference": right[worst].item(),
+                }
+                reason = "the forward rule's output is not the function's"
+                return Leaf(name, plain.shape, dtype, Verdict.PRIMAL, reason=reason, **numbers)
+            numbers = numbers or {"error": error}
+        return Leaf(name, plain.shape, dtype, Verdict.OK, **numbers)
+
+    def _error_of_value(self, j: int) -> float:
+        """How far off the function's own value may be: as compiled from as it is, and both from that in float64."""
+        plain, compiled = as_numbers(self.c.case.values[j]), as_numbers(self.c.own_values_compiled[j])
+        error = np.abs(plain - compiled)
+        if self.c.values is not None and self.same_function_in_float64:
+            right = self.c.values[j]
+            error = np.maximum(error, np.maximum(np.abs(plain - right), np.abs(compiled - right)))
+        return 4 * float(largest(error))
 
     def _leaf(self, k: int, verdict: Verdict, numbers: Any = None, reason: str = "") -> Leaf:
         if isinstance(numbers, Leaf):

@@ -40,7 +40,7 @@ def eps(dtype: Any) -> float:
     return float(limits(dtype).eps)
 
 
-def largest(x: np.ndarray, axis: int | None = None) -> Any:
+def largest(x: np.ndarray, axis: int | tuple[int, ...] | None = None) -> Any:
     """The largest size of the entries that are finite, 0 if there are none."""
     return np.max(np.abs(np.where(np.isfinite(x), x, 0)), axis=axis, initial=0.0)
 

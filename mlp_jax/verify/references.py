@@ -18,8 +18,6 @@ from mlp_jax.verify.subject import Leaves, Rule
 ENTRY_BY_ENTRY = 1024
 DIRECTIONS = 4
 EAGER_SECONDS = 10.0
-# A slope of this part of the function's values, over its step, does not show in them.
-UNSEEN = 1e-9
 
 
 class Truth(NamedTuple):
@@ -59,7 +57,7 @@ class Probe(NamedTuple):
         expected, found = self.along(gradients), self.slope
         size = np.abs(found.middle) + np.abs(expected)
         certain = (found.error < 1e-4 * size) & ~found.kink
-        off = np.abs(expected - found.middle) > 10 * found.error + 1e-3 * size + UNSEEN * found.size
+        off = np.abs(expected - found.middle) > 10 * found.error + 1e-3 * size + found.unseen
         return bool((certain & off).any())
 
 
@@ -94,7 +92,7 @@ class Function:
             return self.size <= ENTRY_BY_ENTRY
         started = time.perf_counter()
         self.projections(self.leaves)
-        return (time.perf_counter() - started) * 21 * self.size < EAGER_SECONDS
+        return (time.perf_counter() - started) * 2 * 21 * self.size < EAGER_SECONDS
 
 
 def evaluate(rule: Rule, leaves: Leaves, cotangents: Sequence[Leaves]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -120,23 +118,26 @@ def entry_by_entry(f: Function, forward: bool) -> Truth:
     low = np.stack([np.minimum(s.left, s.right) for s in slopes], axis=-1)
     high = np.stack([np.maximum(s.left, s.right) for s in slopes], axis=-1)
     error = np.stack([s.error for s in slopes], axis=-1)
-    # what cannot be seen in the values of the function is no error of its slope
-    unseen = UNSEEN * np.stack([s.size for s in slopes], axis=-1)
+    unseen = np.stack([s.unseen for s in slopes], axis=-1)
     return Truth(source, *(_unraveled(entries, shapes) for entries in ((low + high) / 2, low, high, error, unseen)))
 
 
 def _slope_of_entry(f: Function, k: int, i: int, forward: bool) -> Slope:
-    """The slope along one entry, by steps in its own size, or in its leaf's if it is far smaller and that sees more."""
-    numbers = as_numbers(f.leaves[k]).ravel()
+    """The slope along one entry, by steps in its own size, in its leaf's, or in 1, whichever sees most."""
     if forward:
         return _along(f, _unit(f, k, i, 1.0), forward=True)
-    own, typical = abs(numbers[i]), scale_of(f.leaves[k])
-    steps = [own] if own >= 1e-3 * typical else [1e-3 * typical, own] if own else [1e-3 * typical]
-    slopes = []
-    for step in steps:
-        s = _along(f, _unit(f, k, i, step), forward=False)
-        slopes.append(Slope(*(part / step for part in s)))
-    return min(slopes, key=lambda s: float(np.max(s.error)))
+    own, typical = abs(as_numbers(f.leaves[k]).ravel()[i]), scale_of(f.leaves[k])
+    found = []
+    for step in (own, 1e-3 * typical, 1.0):
+        if 0 < step < np.inf:
+            found.append(Slope(*(part / step for part in _along(f, _unit(f, k, i, step), forward=False))))
+            slope, is_flat = found[-1], not (found[-1].left.any() or found[-1].right.any())
+            clear = slope.kink | (slope.error <= np.maximum(1e-6 * np.abs(slope.middle), slope.unseen))
+            if clear.all() and not is_flat:
+                return slope
+    # steps that do not reach the next number see a flat function: any others are believed before them
+    moving = [s for s in found if s.left.any() or s.right.any()]
+    return min(moving or found, key=lambda s: float(np.max(s.error)))
 
 
 def _unit(f: Function, k: int, i: int, step: float) -> list[np.ndarray]:
@@ -158,7 +159,7 @@ def along_directions(f: Function, forward: bool, rng: np.random.Generator, count
 def _along(f: Function, d: list[np.ndarray], forward: bool) -> Slope:
     if forward:
         value, tangent = f.push(f.leaves, [jnp.asarray(leaf) for leaf in d])
-        return Slope(np.asarray(tangent), np.asarray(tangent), np.zeros_like(value), np.abs(value))
+        return Slope(np.asarray(tangent), np.asarray(tangent), np.zeros_like(value), differences.UNSEEN * np.abs(value))
     return differences.slope(*f.ladder(f.leaves, d), f.eps)
 
 
