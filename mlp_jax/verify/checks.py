@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff import Operation
 from mlp_jax.verify import by_hand, diagnosis, subject, tolerance
 from mlp_jax.verify.comparison import RANDOM_COTANGENTS, Case, Comparison
+from mlp_jax.verify.inlining import has_rules
 from mlp_jax.verify.judgement import Judge
 from mlp_jax.verify.precision import largest
 from mlp_jax.verify.references import as_numbers
@@ -58,7 +60,11 @@ def check_vjp(
     (False, 'WRONG', 2.0)
     """
     started = time.perf_counter()
-    return _report(f"check_vjp({subject.name_of(f)})", case_of_vjp(f, args, reference, argnums, seed), started)
+    title = f"check_vjp({subject.name_of(f)})"
+    case = case_of_vjp(f, args, reference, argnums, seed)
+    if faults := _forward_faults(f, case.arguments):
+        return _failed(title, faults, started, seed)
+    return _report(title, case, started)
 
 
 def case_of_vjp(
@@ -183,14 +189,19 @@ def _truths(
         name = f"jax.vjp of the reference {subject.name_of(reference)}"
         return reference, ((name, subject.by_jax(reference, arguments)),)
     plain = subject.undecorated(f)
-    if plain is not None:
-        return plain, (("jax.vjp of the undecorated function", subject.by_jax(plain, arguments)),)
-    if subject.is_traceable(f, arguments):
+    if plain is None and subject.is_traceable(f, arguments):
         of = f.f if isinstance(f, Operation) else f
         return of, (("jax.vjp", subject.by_jax(of, arguments)),)
-    if always:
-        return None, (("jax.grad", subject.by_jax(f, arguments)),)
-    return None, ()
+    inner = plain or f
+    references = []
+    if has_rules(subject.outputs_of(inner, arguments), arguments):
+        name = "jax.vjp of the function without the rules inside it"
+        references.append((name, subject.by_jax_without_rules(inner, arguments)))
+    if plain is not None:
+        references.append(("jax.vjp of the undecorated function", subject.by_jax(plain, arguments)))
+    elif always and not references:
+        references.append(("jax.grad", subject.by_jax(f, arguments)))
+    return plain, tuple(references)
 
 
 def _report(title: str, case: Case, started: float) -> Report:
@@ -240,7 +251,7 @@ def _notes(comparison: Comparison, judge: Judge) -> list[str]:
     source = truth.source if truth else "slopes along random directions"
     witness = " and differences" if comparison.is_exact and comparison.witness else ""
     notes = [f"held to {source}{witness} in float64; tolerances: policy {tolerance.VERSION}"]
-    if not comparison.case.scalar:
+    if truth and not comparison.case.scalar:
         missed = (0.8 * 1e-2) ** RANDOM_COTANGENTS
         count = len(comparison.cotangents)
         notes.append(f"{count} cotangents: an error of 100 × its tolerance is missed with a chance of {missed:.0e}")
@@ -258,6 +269,33 @@ def _notes(comparison: Comparison, judge: Judge) -> list[str]:
                 f"the true gradient is 0 for {', '.join(idle)}: any factor of it would pass at these arguments"
             )
     return notes
+
+
+def _forward_faults(f: Callable[..., Any], arguments: Arguments) -> list[Leaf]:
+    """A leaf for each output of the forward rule that has another shape or, if it is of whole numbers, other values."""
+
+    def forward(leaves: Leaves) -> Any:
+        return jax.vjp(lambda xs: f(*arguments.rebuilt(xs)), leaves)[0]
+
+    leaves = _as_jax(arguments)
+    named, _ = jax.tree_util.tree_flatten_with_path(f(*arguments.rebuilt(leaves)))
+    try:
+        found = jax.tree.leaves(jax.eval_shape(forward, leaves))
+        if not all(subject.is_number(right) for _, right in named):
+            found = jax.tree.leaves(subject.compiled(forward)(leaves))
+    except Exception:  # the rule will say it, too
+        return []
+    faults = []
+    for yours, (path, right) in zip(found, named, strict=False):
+        if np.shape(yours) != np.shape(right):
+            reason = f"the forward rule's output has shape {np.shape(yours)}, the function's {np.shape(right)}"
+        elif not subject.is_number(right) and not np.array_equal(np.asarray(yours), np.asarray(right)):
+            reason = "the forward rule's output is not the function's"
+        else:
+            continue
+        name, dtype = f"primal{jax.tree_util.keystr(path)}", str(np.asarray(right).dtype)
+        faults.append(Leaf(name, np.shape(right), dtype, Verdict.PRIMAL, reason=reason))
+    return faults
 
 
 def _failed(title: str, leaves: Leaf | list[Leaf], started: float, seed: int) -> Report:

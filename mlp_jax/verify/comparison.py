@@ -186,16 +186,19 @@ class Comparison:
 
     @cached_property
     def reference(self) -> tuple[str, Rule] | None:
-        """The first reference that JAX can run in float64: its name, and itself compiled."""
+        """The first reference that JAX can run in float64, if possible with finite gradients: its name, and itself."""
+        found: tuple[str, Rule] | None = None
         for source, rule in self.case.references:
             fast = compiled(rule)
             try:
                 with float64():
-                    fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.case.values])
+                    _, grads = fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.case.values])
             except Exception:  # a loop that has no reverse mode, or a dtype of its own
                 continue
-            return source, fast
-        return None
+            if all(np.isfinite(as_numbers(x)).all() for x in grads):
+                return source, fast
+            found = found or (source, fast)
+        return found
 
     @cached_property
     def truth(self) -> Truth | None:
@@ -204,14 +207,21 @@ class Comparison:
             assert self.reference
             return Truth.exact(self.reference[0], self.pull(self.reference[1], self.leaves, self.cotangents))
         if self.values is None:
-            own = self.own_reference()
-            return (
-                None if own is None else Truth.exact("JAX's gradient in the arguments' dtype, as it does not run", own)
-            )
+            return self._truth_in_own_dtype()
         if not self.function.is_small:
             return None
         with float64():
             return references.entry_by_entry(self.function, forward=self._has_forward_mode)
+
+    def _truth_in_own_dtype(self) -> Truth | None:
+        """For a function that does not run in float64: JAX's gradient, or differences as they are."""
+        if (own := self.own_reference()) is not None:
+            return Truth.exact("JAX's gradient in the arguments' dtype, as it does not run", own)
+        function = replace(self.function, leaves=self.own_leaves, eps=self.own_precision[0])
+        try:
+            return references.entry_by_entry(function, forward=False) if function.is_small else None
+        except Exception:  # the user's function, at arguments that it may not take
+            return None
 
     @property
     def is_exact(self) -> bool:
@@ -311,6 +321,23 @@ class Comparison:
     def _on_device(self, cotangents: Sequence[Arrays]) -> list[Leaves]:
         return [[jnp.asarray(z) if self.case.on_jax else z for z in g] for g in cotangents]
 
+    @cached_property
+    def scaled(self) -> list[tuple[float, Arrays]]:
+        """Yours for the first cotangent, far longer and far shorter, over its length: the same for a linear rule."""
+        if self.case.scalar or self.case.named or isinstance(self.yours, Exception):
+            return []
+        reach = 6 if "float16" in map(str, self.dtypes) else 10
+        return [
+            (
+                factor,
+                [
+                    x / factor
+                    for x in self.pull(self.fast_rule, self.leaves, [[factor * z for z in self.cotangents[0]]])
+                ],
+            )
+            for factor in (2.0**reach, 2.0**-reach)
+        ]
+
     # --- what rounding may do -----------------------------------------------------------------------------
 
     @cached_property
@@ -349,7 +376,7 @@ class Comparison:
             with np.errstate(all="ignore"):
                 sizes += [float(np.sqrt(np.nansum(np.square(as_numbers(leaf) * g)))) for g in grads]
         finite = [size for size in sizes if np.isfinite(size)]
-        return [max(finite, default=0.0) / scale_of(leaf) for leaf in self.leaves]
+        return [max(finite, default=0.0) / max(scale_of(leaf), 2.0**-10) for leaf in self.leaves]
 
     def _terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
         values = self.values or []

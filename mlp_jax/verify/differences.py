@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.precision import FLOAT64, largest
+from mlp_jax.verify.precision import FLOAT64, largest, with_fresh_caches
 
 RATIO = 8.0
 # A slope of this part of the function's values does not show in them.
@@ -78,7 +78,7 @@ def ladder(f: Callable[[list[Any]], Any], on_jax: bool) -> Ladder:
 
     def run(x: list[Any], d: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         try:
-            values = np.asarray(at_once(x, d))
+            values = np.asarray(with_fresh_caches(lambda: at_once(x, d)))
         except jax.errors.JAXTypeError:  # its Python code needs the values
             return one_by_one(x, d)
         return values[0], values[1:].reshape(len(STEPS), 2, -1)

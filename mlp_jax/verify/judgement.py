@@ -11,7 +11,7 @@ from mlp_jax.verify.comparison import Arrays, Comparison
 from mlp_jax.verify.precision import FLOAT32, float64, largest, limits
 from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import Leaf, Verdict
-from mlp_jax.verify.tolerance import FACTOR
+from mlp_jax.verify.tolerance import FACTOR, FACTOR_IN_HALF
 
 AS_THE_REFERENCE = " (so is the reference)"
 # How far about the arguments their neighbours are, relative to each leaf.
@@ -24,6 +24,7 @@ CONFIRMED = 12
 JOINTLY = 16
 # Where several kinks meet, how far beyond what a few neighbours show their slopes may add up, in widths of that.
 SEVERAL_KINKS = 10.0
+FEW_KINKS = 0.5
 
 
 class Judge:
@@ -66,12 +67,20 @@ class Judge:
         truth = self.c.truth
         assert truth
         reference, error = truth.gradients[k], truth.error[k]
-        allowed = FACTOR * self.c.formula_precision * (np.abs(reference) + self.c.conditioning[k])
-        allowed = allowed + self.c.rounding[k] + error
+        precision = self.c.formula_precision
+        in_half = precision > FLOAT32 and not self.c.program.loops
+        factor = FACTOR_IN_HALF if in_half else FACTOR
+        allowed = factor * precision * (np.abs(reference) + self.c.conditioning[k]) + self.c.rounding[k] + error
+        if in_half and self._own_reference is not None and self.same_function_in_float64:
+            allowed = allowed + 4 * largest(self._own_reference[k] - reference)
         if self.c.own_precision[0] > FLOAT32:  # a constant that half precision rounds is none of the rule's errors
             allowed = allowed + self.c.own_precision[0] * np.abs(reference) + FACTOR * self._tiny
         undecided = error > np.maximum(DECIDED * largest(reference), truth.unseen[k])
         leaf = self._compare(k, yours, reference, truth.low[k], truth.high[k], allowed, NEAR)
+        if leaf.verdict is Verdict.OK and in_half and self._is_biased(k, yours, reference, precision):
+            return self._leaf(k, Verdict.WRONG, leaf)
+        if leaf.verdict.passes and (found := self._not_linear(k, yours, allowed)):
+            return found
         if leaf.verdict is Verdict.OK and undecided.any() and len(self._neighbours(NEAR)) < CONFIRMED:
             return self._leaf(
                 k, Verdict.UNRESOLVED, reason=f"{int(undecided.sum())} entries on which {truth.source} cannot decide"
@@ -104,11 +113,43 @@ class Judge:
                 allowed = allowed + 8 * largest(native[k] - reference)
         intervals = (truth.low[k], truth.high[k]) if twin else (reference, reference)
         leaf = self._compare(k, yours, reference, *intervals, allowed, max(NEAR, 4 * own_eps))
+        limit = max(0.01, 4 * own_eps)
+        if trusted and twin and leaf.verdict is Verdict.OK and self._is_biased(k, yours, reference, limit):
+            return self._leaf(k, Verdict.WRONG, leaf, f"right in float64, but not in {dtype}")
         if trusted and leaf.verdict is Verdict.WRONG:
             leaf = self._leaf(
                 k, leaf.verdict, leaf, f"right in float64, but {dtype} loses more than half of its digits here"
             )
         return leaf
+
+    def _is_biased(self, k: int, yours: np.ndarray, reference: np.ndarray, limit: float) -> bool:
+        """Whether yours is the reference times another factor than 1, where rounding would average out."""
+
+        def off(gradients: np.ndarray) -> float:
+            return abs(float(np.sum(gradients * reference) / np.sum(reference * reference)) - 1)
+
+        if reference[0].size < 8 or not (np.isfinite(yours).all() and np.isfinite(reference).all() and reference.any()):
+            return False
+        if (bias := off(yours)) <= limit:
+            return False
+        native = self._own_reference
+        return native is None or not np.isfinite(native[k]).all() or bias > limit + 2 * off(native[k])
+
+    def _not_linear(self, k: int, yours: np.ndarray, allowed: np.ndarray) -> Leaf | None:
+        """A leaf that says so, where the gradient does not grow and shrink with the one that arrives."""
+        for factor, scaled in self.c.scaled:
+            fits = (np.abs(scaled[k] - yours[:1]) <= allowed[:1]) | (scaled[k] == yours[:1])
+            if np.isfinite(yours[:1]).all() and not fits.all():
+                error, worst = _worst(scaled[k], yours[:1], fits, allowed[:1])
+                numbers = {
+                    "error": error,
+                    "index": worst[1:],
+                    "yours": scaled[k][worst].item(),
+                    "reference": yours[worst].item(),
+                }
+                what = f"not linear in the gradient that arrives: compared where that is {factor:g} times as long"
+                return self._leaf(k, Verdict.WRONG, numbers, what)
+        return None
 
     @cached_property
     def _own_reference(self) -> Arrays | None:
@@ -204,13 +245,22 @@ class Judge:
         no_reference = ~np.isfinite(self.c.truth.gradients[k]) if self.c.truth else ~fits
         if (no_reference & ~fits & np.isfinite(yours)).any():
             self._widen_by_differences(k, no_reference & ~fits, low, high)
-            agree = agree | no_reference
+        reach = self._reach(k, neighbours)
         with np.errstate(all="ignore"):
-            width = np.where(inside, SEVERAL_KINKS * (high - low), 0)
+            width = (high - low) * np.where(inside, reach, 0)
             between = (yours >= low - width - allowed) & (yours <= high + width + allowed)
             varies = high - low > allowed
         jointly = self._in_the_span(k, yours, neighbours, varies)
         return ~fits & agree & between & ((varies & jointly) | no_reference)
+
+    @staticmethod
+    def _reach(k: int, neighbours: list[tuple[Arrays, Arrays]]) -> np.ndarray:
+        """How far beyond what the neighbours show kinks may add up: by how many different gradients there are."""
+        nearby = np.sort(np.stack([reference[k] for _, reference in neighbours]), axis=0)
+        with np.errstate(all="ignore"):
+            steps = np.diff(nearby, axis=0) > 1e-3 * (nearby[-1] - nearby[0])
+        few = steps.sum(axis=0) + 1 <= 0.7 * len(neighbours)
+        return np.where(few, FEW_KINKS, SEVERAL_KINKS)
 
     @staticmethod
     def _in_the_span(
@@ -346,7 +396,7 @@ class Judge:
                 reason = f"the forward rule's output has shape {yours.shape}, the function's {right.shape}"
                 return Leaf(name, plain.shape, dtype, Verdict.PRIMAL, reason=reason)
             with np.errstate(all="ignore"):
-                allowed = 4 * FACTOR * precision * (np.abs(right) + change + largest(right)) + FACTOR * self._tiny
+                allowed = 4 * precision * (np.abs(right) + change + largest(right) / 4) + FACTOR * self._tiny
                 # where the function overflows, a stable forward rule may do better
                 fits = (np.abs(yours - right) <= allowed) | (yours == right) | ~np.isfinite(right)
                 if not fits.all() and right is plain:

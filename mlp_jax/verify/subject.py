@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.autodiff import Operation
 from mlp_jax.autodiff.tracing import input_names as input_names
-from mlp_jax.verify.precision import float64, is_float
+from mlp_jax.verify.precision import float64, is_float, with_fresh_caches
 from mlp_jax.verify.report import CannotCheck
 
 Leaves = list[Any]
@@ -228,13 +228,22 @@ def _is_custom(f: Any) -> bool:
 
 def by_jax(f: Callable[..., Any], arguments: Arguments) -> Rule:
     """The gradients that jax.vjp gives for f, by its own rule if it has one."""
-    outputs = outputs_of(f, arguments)
+    return _by_vjp(outputs_of(f, arguments))
 
+
+def _by_vjp(outputs: Callable[[Leaves], Leaves]) -> Rule:
     def rule(leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
         outs, pullback = jax.vjp(outputs, leaves)
         return outs, pullback(_like(outs, cotangents))[0]
 
     return rule
+
+
+def by_jax_without_rules(f: Callable[..., Any], arguments: Arguments) -> Rule:
+    """The gradients that JAX gives for what f computes, whatever rules of custom_vjp are inside it."""
+    from mlp_jax.verify.inlining import without_rules
+
+    return _by_vjp(without_rules(outputs_of(f, arguments)))
 
 
 def by_tracer(f: Callable[..., Any], arguments: Arguments) -> Rule:
@@ -276,8 +285,8 @@ def compiled(rule: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(*args: Any) -> Any:
         try:
-            return jitted(*args)
+            return with_fresh_caches(lambda: jitted(*args))
         except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-            return rule(*args)
+            return with_fresh_caches(lambda: rule(*args))
 
     return run

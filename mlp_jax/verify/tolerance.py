@@ -15,6 +15,10 @@ An entry g of a reference in float64 may be missed by
   saturated unit leaves of 1 − σ.
 - e, the error that differences estimate of themselves.
 
+Where the rule or the function rounds to half precision on the way, 16 becomes 4, and four times the error of JAX's own
+gradient in that dtype is added. A factor common to all entries, in which rounding averages out, may then differ from 1
+by one ε only.
+
 The second comparison is of the gradient as it was computed in the arguments' own dtype. Where the rule passed in
 float64, its formula is right, and only the loss of half of all digits (an error above √ε of the leaf's largest entry)
 counts as wrong: that is overflow, underflow or cancellation that JAX's own gradient has not. Where the rule does not
@@ -31,6 +35,7 @@ from mlp_jax.verify.precision import FLOAT32, FLOAT64, eps, largest
 
 VERSION = 1
 FACTOR = 16.0
+FACTOR_IN_HALF = 4.0
 CONDITIONING_STEP = 2.0**-10
 ROUNDING_STEP = 2.0**-45
 UNTIL_CONVERGED = 2.0**-13
@@ -75,7 +80,10 @@ def rounding(reference: Arrays, perturbed: Sequence[Arrays], resolution: Sequenc
         is_noise = (change >= 0.1 * np.abs(leaf)) | (largest(change) >= 0.1 * largest(leaf))
         small = 64.0 * noise
         seen = largest(leaf) > 100 * small
-        rounded.append(np.where(is_noise, 2.0**14 * noise, np.minimum(change, 2.0**14 * noise) + seen * small))
+        most = 2.0**14 * noise
+        if largest(change) < 0.1 * largest(leaf):  # beside entries that are right, noise is small
+            most = min(most, 1e-6 * float(largest(leaf)))
+        rounded.append(np.where(is_noise, most, np.minimum(change, most) + seen * min(small, most)))
     return rounded
 
 
