@@ -45,7 +45,8 @@ def _run(jaxpr: Any, consts: list[Any], inputs: list[Any]) -> list[Any]:
             results = _run(called.jaxpr, called.consts, values)
         else:
             parameters = {name: _inlined(value) for name, value in equation.params.items()}
-            functions, parameters = equation.primitive.get_bind_params(parameters)
+            bound = equation.primitive.get_bind_params(parameters)
+            functions, parameters = ((), bound) if isinstance(bound, dict) else bound  # by the version of JAX
             results = equation.primitive.bind(*functions, *values, **parameters)
             results = results if equation.primitive.multiple_results else [results]
         env.update(zip(equation.outvars, results, strict=True))

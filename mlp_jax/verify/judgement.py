@@ -198,6 +198,8 @@ class Judge:
             fits = (yours >= low - allowed) & (yours <= high + allowed)
             fits |= np.isinf(reference) & (yours == reference)
             kink = fits & (high - low > allowed) & ~(np.abs(yours - reference) <= allowed)
+        if kink.any(axis=0).sum() > 1 and (neighbours := self._neighbours(near)):
+            fits &= ~kink | self._in_the_span(k, yours, neighbours, kink)[(slice(None), *[None] * (kink.ndim - 1))]
         if not fits.all():
             at_kink = self._between_slopes(k, yours, fits, near, allowed)
             kink, fits = kink | at_kink, fits | at_kink
@@ -247,10 +249,10 @@ class Judge:
             self._widen_by_differences(k, no_reference & ~fits, low, high)
         reach = self._reach(k, neighbours)
         with np.errstate(all="ignore"):
-            width = (high - low) * np.where(inside, reach, 0)
+            width = np.where(inside & np.isfinite(high - low), reach * (high - low), 0)
             between = (yours >= low - width - allowed) & (yours <= high + width + allowed)
             varies = high - low > allowed
-        jointly = self._in_the_span(k, yours, neighbours, varies)
+        jointly = self._in_the_span(k, yours, neighbours, varies)[(slice(None), *[None] * (varies.ndim - 1))]
         return ~fits & agree & between & ((varies & jointly) | no_reference)
 
     @staticmethod
@@ -270,7 +272,7 @@ class Judge:
 
         A maximum of two that tie may give its gradient to either or share it, but not give it to both.
         """
-        within = np.ones_like(varies)
+        within = np.ones(len(varies), bool)
         for j, which in enumerate(varies):
             nearby = np.stack([reference[k][j][which] for _, reference in neighbours])
             if not 1 < which.sum() <= min(JOINTLY, len(nearby) - 2) or not np.isfinite(nearby).all():

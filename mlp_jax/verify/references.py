@@ -52,6 +52,15 @@ class Probe(NamedTuple):
         """The slopes that gradients (k, *shape) for the leaf have along the direction."""
         return np.sum((gradients * self.direction).reshape(len(gradients), -1), axis=1)
 
+    def confirms(self, gradients: np.ndarray) -> bool:
+        """Whether the slopes are surely those of the gradients."""
+        expected, found = self.along(gradients), self.slope
+        size = np.abs(found.middle) + np.abs(expected)
+        certain = found.error <= np.maximum(1e-2 * size, found.unseen)
+        return bool(
+            (certain & (np.abs(expected - found.middle) <= 10 * found.error + 1e-3 * size + found.unseen)).all()
+        )
+
     def contradicts(self, gradients: np.ndarray) -> bool:
         """Whether the slopes are surely others than those of the gradients; at a kink nothing is sure."""
         expected, found = self.along(gradients), self.slope
