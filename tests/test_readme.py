@@ -4,29 +4,38 @@ import re
 import shlex
 from pathlib import Path
 
-from mlp_jax import cli
+import jax
+import pytest
+
+from mlp_jax import cli, verify
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for its_language, text in fenced if its_language == language]
 
 
 def test_the_python_snippets_run_in_order():
     names = {}
     snippets = blocks("python")
-    assert len(snippets) == 2
-    for snippet in snippets:
-        exec(snippet, names)
+    assert len(snippets) == 3
+    with jax.numpy_rank_promotion("allow"):
+        for snippet in snippets:
+            exec(snippet, names)
+        with pytest.raises(verify.GradientError) as failure:
+            names["test_network"]()
+    (report,) = (block for block in blocks("") if block.startswith("check_vjp("))
+    assert report.splitlines()[1:] == str(failure.value).strip("\n").splitlines()[1:]
     assert names["J"].shape == ()
     assert names["per_example"][0].W.shape == (32, 64, 128)
 
 
 def test_the_commands_are_commands():
     commands = re.findall(r"^scripts/run mlp-jax ([^#\n]*)", "\n".join(blocks("")), re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
         cli._parser().parse_args(shlex.split(command))
     assert all((ROOT / path).exists() for path in re.findall(r"configs/\w+\.yaml", README))

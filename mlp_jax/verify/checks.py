@@ -264,6 +264,8 @@ def _notes(comparison: Comparison, judge: Judge) -> list[str]:
             for name, g in zip(comparison.case.arguments.names, truth.gradients, strict=True)
             if g.size and not g.any()
         ]
+        if judge.unseen:
+            notes.append(f"too small for differences to see: {', '.join(dict.fromkeys(judge.unseen))}")
         if idle:
             notes.append(
                 f"the true gradient is 0 for {', '.join(idle)}: any factor of it would pass at these arguments"

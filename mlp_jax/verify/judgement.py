@@ -24,7 +24,7 @@ CONFIRMED = 12
 JOINTLY = 16
 # Where several kinks meet, how far beyond what a few neighbours show their slopes may add up, in widths of that.
 SEVERAL_KINKS = 10.0
-FEW_KINKS = 0.5
+FEW_KINKS = 0.2
 
 
 class Judge:
@@ -35,7 +35,7 @@ class Judge:
         self.c = comparison
         self.own_outputs, self.own = own
         self.names = names
-        self.formula_is_right = not isinstance(comparison.yours, Exception)
+        self.unseen: list[str] = []  # leaves whose gradient is too small for differences
 
     # --- gradients ------------------------------------------------------------------------------------------
 
@@ -75,6 +75,8 @@ class Judge:
             allowed = allowed + 4 * largest(self._own_reference[k] - reference)
         if self.c.own_precision[0] > FLOAT32:  # a constant that half precision rounds is none of the rule's errors
             allowed = allowed + self.c.own_precision[0] * np.abs(reference) + FACTOR * self._tiny
+        if (error > DECIDED * largest(reference)).any():
+            self.unseen.append(self.names[k])
         undecided = error > np.maximum(DECIDED * largest(reference), truth.unseen[k])
         leaf = self._compare(k, yours, reference, truth.low[k], truth.high[k], allowed, NEAR)
         if leaf.verdict is Verdict.OK and in_half and self._is_biased(k, yours, reference, precision):
@@ -249,6 +251,7 @@ class Judge:
             self._widen_by_differences(k, no_reference & ~fits, low, high)
         reach = self._reach(k, neighbours)
         with np.errstate(all="ignore"):
+            reach = np.where(no_reference, FEW_KINKS, reach)
             width = np.where(inside & np.isfinite(high - low), reach * (high - low), 0)
             between = (yours >= low - width - allowed) & (yours <= high + width + allowed)
             varies = high - low > allowed
