@@ -65,18 +65,21 @@ def torch_gradcheck(dtype: str) -> Callable[[Planted], None]:
         with jax.enable_x64(dtype == "float64"):
             f, leaves = of_leaves(case)
             inputs = [jnp.asarray(x, dtype) for x in leaves]
+            forward = jax.jit(lambda xs: jax.vjp(f, xs)[0])
+            backward = jax.jit(lambda xs, g: jax.vjp(f, xs)[1](g)[0])
 
             class Function(torch.autograd.Function):  # type: ignore[misc]
                 @staticmethod
                 def forward(context: Any, *tensors: Any) -> Any:
-                    outs, context.pullback = jax.vjp(f, [jnp.asarray(t.detach().numpy()) for t in tensors])
+                    context.xs = [jnp.asarray(t.detach().numpy()) for t in tensors]
+                    outs = forward(context.xs)
                     context.dtypes = [z.dtype for z in outs]
                     return tuple(torch.tensor(np.asarray(z)) for z in outs)
 
                 @staticmethod
                 def backward(context: Any, *gs: Any) -> Any:
                     g = [jnp.asarray(t.numpy(), d) for t, d in zip(gs, context.dtypes, strict=True)]
-                    return tuple(torch.tensor(np.asarray(x)) for x in context.pullback(g)[0])
+                    return tuple(torch.tensor(np.asarray(x)) for x in backward(context.xs, g))
 
             tensors = [torch.tensor(np.asarray(x), requires_grad=True) for x in inputs]
             many = sum(x.size for x in inputs) > 1000

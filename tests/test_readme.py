@@ -18,6 +18,12 @@ def blocks(language):
     return [text for its_language, text in fenced if its_language == language]
 
 
+def verdicts_and_causes(report):
+    """The lines of a report without what differs between versions of JAX: times, and errors of rounding."""
+    lines = [re.sub(r"(ok +)\S+$", r"\1", line).rstrip() for line in report.splitlines()]
+    return [line for line in lines if line.startswith("  ")]
+
+
 def test_the_python_snippets_run_in_order():
     names = {}
     snippets = blocks("python")
@@ -28,7 +34,7 @@ def test_the_python_snippets_run_in_order():
         with pytest.raises(verify.GradientError) as failure:
             names["test_network"]()
     (report,) = (block for block in blocks("") if block.startswith("check_vjp("))
-    assert report.splitlines()[1:] == str(failure.value).strip("\n").splitlines()[1:]
+    assert verdicts_and_causes(report) == verdicts_and_causes(str(failure.value))
     assert names["J"].shape == ()
     assert names["per_example"][0].W.shape == (32, 64, 128)
 

@@ -325,7 +325,9 @@ def _nondeterministic(leaf: Leaf) -> Leaf:
 
 def _raised(error: Exception) -> Leaf:
     message = subject.first_lines(error)
-    structure = isinstance(error, by_hand.StructureError) or "Custom VJP bwd rule must produce" in message
+    structure = isinstance(error, by_hand.StructureError) or (
+        "Custom VJP bwd rule" in message and "must produce" in message
+    )
     verdict = Verdict.STRUCTURE if structure else Verdict.RAISED
     return Leaf("gradient", (), "", verdict, reason=message if structure else f"{type(error).__name__}: {message}")
 

@@ -24,7 +24,7 @@ CONFIRMED = 12
 JOINTLY = 16
 # Where several kinks meet, how far beyond what a few neighbours show their slopes may add up, in widths of that.
 SEVERAL_KINKS = 10.0
-FEW_KINKS = 0.2
+FEW_KINKS = 1.0
 
 
 class Judge:
@@ -49,13 +49,18 @@ class Judge:
             return self._leaf(k, Verdict.OK, reason="no entries")
         if self.c.truth is None:
             return self._with_witness(k, self._by_probes(k))
-        leaf = None
-        if not isinstance(self.c.yours, Exception) and (self.c.reference or self.c.values is not None):
-            leaf = self.in_float64(k, self.c.yours[1][k])
+        leaf = self._formulas[k] if self._formulas else None
         if leaf is None or leaf.verdict.passes:
             own = self._in_own_dtype(k, trusted=leaf is not None)
             leaf = own if leaf is None or not own.passed else self._shown(leaf, own)
         return self._with_witness(k, leaf)
+
+    @cached_property
+    def _formulas(self) -> list[Leaf]:
+        """The verdicts in float64, if the rule and a reference run there."""
+        if isinstance(self.c.yours, Exception) or self.c.values is None:
+            return []
+        return [self.in_float64(k, g) if g.size else self._leaf(k, Verdict.OK) for k, g in enumerate(self.c.yours[1])]
 
     @staticmethod
     def _shown(formula: Leaf, own: Leaf) -> Leaf:
@@ -116,7 +121,8 @@ class Judge:
         intervals = (truth.low[k], truth.high[k]) if twin else (reference, reference)
         leaf = self._compare(k, yours, reference, *intervals, allowed, max(NEAR, 4 * own_eps))
         limit = max(0.01, 4 * own_eps)
-        if trusted and twin and leaf.verdict is Verdict.OK and self._is_biased(k, yours, reference, limit):
+        smooth = all(formula.verdict is not Verdict.KINK for formula in self._formulas)
+        if trusted and twin and smooth and leaf.verdict is Verdict.OK and self._is_biased(k, yours, reference, limit):
             return self._leaf(k, Verdict.WRONG, leaf, f"right in float64, but not in {dtype}")
         if trusted and leaf.verdict is Verdict.WRONG:
             leaf = self._leaf(
@@ -264,8 +270,7 @@ class Judge:
         nearby = np.sort(np.stack([reference[k] for _, reference in neighbours]), axis=0)
         with np.errstate(all="ignore"):
             steps = np.diff(nearby, axis=0) > 1e-3 * (nearby[-1] - nearby[0])
-        few = steps.sum(axis=0) + 1 <= 0.7 * len(neighbours)
-        return np.where(few, FEW_KINKS, SEVERAL_KINKS)
+        return np.where(steps.sum(axis=0) + 1 <= 5, FEW_KINKS, SEVERAL_KINKS)
 
     @staticmethod
     def _in_the_span(
@@ -278,7 +283,7 @@ class Judge:
         within = np.ones(len(varies), bool)
         for j, which in enumerate(varies):
             nearby = np.stack([reference[k][j][which] for _, reference in neighbours])
-            if not 1 < which.sum() <= min(JOINTLY, len(nearby) - 2) or not np.isfinite(nearby).all():
+            if not 1 < which.sum() <= min(JOINTLY, len(nearby) - 8) or not np.isfinite(nearby).all():
                 continue
             middle = nearby.mean(axis=0)
             off = yours[j][which] - middle
