@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import references, tolerance
-from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, largest, same_program
+from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, same_program
 from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
 from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled, outputs_of
 
@@ -97,6 +97,13 @@ class Comparison:
             drawn.append([_representable(self._scale * rng.normal(size=np.shape(z)), z) for z in outputs])
         return drawn + [[self._scale * u for u in units] for units in _unit_vectors(outputs)]
 
+    @property
+    def g_of_scalar(self) -> np.ndarray | None:
+        """The cotangents of an output that is one number, the only one."""
+        if sum(int(np.size(z)) for z in self.case.values) != 1:
+            return None
+        return np.array([float(np.ravel(z[0])[0]) for z in self.cotangents])
+
     @cached_property
     def _scale(self) -> float:
         """A power of two that keeps gradients within the range of half precision, where 1 does not."""
@@ -171,7 +178,7 @@ class Comparison:
         )
 
     @cached_property
-    def _plain(self) -> Callable[[Leaves], Leaves]:
+    def plain(self) -> Callable[[Leaves], Leaves]:
         return compiled(self.case.plain) if self.case.on_jax else self.case.plain
 
     @cached_property
@@ -179,7 +186,7 @@ class Comparison:
         """The outputs of the function itself; None if it does not run in float64."""
         try:
             with float64():
-                values = [as_numbers(z) for z in self._plain(self.leaves)]
+                values = [as_numbers(z) for z in self.plain(self.leaves)]
         except Exception:
             return None
         return values if [z.shape for z in values] == [np.shape(z) for z in self.case.values] else None
@@ -212,7 +219,7 @@ class Comparison:
             return None
         try:
             with float64():
-                return references.entry_by_entry(self.function, forward=self._has_forward_mode)
+                return references.entry_by_entry(self.function, forward=self.has_forward_mode)
         except Exception:  # a callback with a dtype of its own, say
             return self._truth_in_own_dtype()
 
@@ -260,7 +267,7 @@ class Comparison:
         return {}
 
     @cached_property
-    def _has_forward_mode(self) -> bool:
+    def has_forward_mode(self) -> bool:
         """Whether JAX can push tangents forward through the function, by rules of its own alone."""
         if not self.case.on_jax or self.program.custom or self.is_contradicted:
             return False
@@ -278,7 +285,7 @@ class Comparison:
             return []
         rng = np.random.default_rng([self.case.seed, 7])
         with float64():
-            return references.along_directions(self.function, self._has_forward_mode, rng)
+            return references.along_directions(self.function, self.has_forward_mode, rng)
 
     @cached_property
     def yours(self) -> tuple[Arrays, Arrays] | Exception:
@@ -340,103 +347,6 @@ class Comparison:
             )
             for factor in (2.0**reach, 2.0**-reach)
         ]
-
-    # --- what rounding may do -----------------------------------------------------------------------------
-
-    @cached_property
-    def conditioning(self) -> Arrays:
-        """κ of each entry of the truth; for a truth without a reference in float64, the size of its leaf."""
-        assert self.truth
-        if not self.is_exact:
-            return [np.full_like(leaf, largest(leaf)) for leaf in self.truth.gradients]
-        step = tolerance.CONDITIONING_STEP
-        return tolerance.conditioning(self.truth.gradients, [self._perturbed(step, seed) for seed in (1, 2)])
-
-    @cached_property
-    def rounding(self) -> Arrays:
-        """ρ of each entry of the truth."""
-        assert self.truth
-        if not self.is_exact:
-            return [np.zeros_like(leaf) for leaf in self.truth.gradients]  # differences tell their own error
-        perturbed = [self._perturbed(tolerance.ROUNDING_STEP, seed) for seed in (3, 4, 5)]
-        return tolerance.rounding(self.truth.gradients, perturbed, self.resolution(self.truth))
-
-    @cached_property
-    def value_conditioning(self) -> Arrays:
-        """κ of each entry of the outputs."""
-        assert self.values is not None
-        step = tolerance.CONDITIONING_STEP
-        changed = []
-        for seed in (1, 2):
-            with float64():
-                changed.append([as_numbers(z) for z in self._plain(self._near(step, seed))])
-        return tolerance.conditioning(self.values, changed)
-
-    def resolution(self, truth: Truth) -> list[float]:
-        """For each leaf, the slope over the size of its entries that changes the projections by about themselves."""
-        sizes = [float(np.sqrt(np.nansum(np.square(g * z)))) for g, z in self._terms()]
-        for leaf, grads in zip(self.leaves, truth.gradients, strict=True):
-            with np.errstate(all="ignore"):
-                sizes += [float(np.sqrt(np.nansum(np.square(as_numbers(leaf) * g)))) for g in grads]
-        finite = [size for size in sizes if np.isfinite(size)]
-        return [max(finite, default=0.0) / max(scale_of(leaf), 2.0**-10) for leaf in self.leaves]
-
-    def _terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        values = self.values or []
-        return [(gi, z) for g in self.cotangents for gi, z in zip(g, values, strict=True)]
-
-    def _perturbed(self, step: float, seed: int) -> Arrays:
-        """The reference where every number in leaves and cotangents has changed by a random relative step."""
-        assert self.reference
-        rng = np.random.default_rng([seed, 1])
-        cotangents = [[z * (1 + step * rng.normal(size=z.shape)) for z in g] for g in self.cotangents]
-        return self.pull(self.reference[1], self._near(step, seed), cotangents)
-
-    def _near(self, step: float, seed: int) -> Leaves:
-        rng = np.random.default_rng([seed, 0])
-        moved = [as_numbers(x) * (1 + step * rng.normal(size=np.shape(x))) for x in self.leaves]
-        with float64():
-            return [jnp.asarray(x) for x in moved] if self.case.on_jax else moved
-
-    def neighbours(self, step: float) -> list[tuple[Arrays, Arrays]]:
-        """Yours and the reference at points about the arguments, where kinks that they sit at are left behind.
-
-        Each leaf moves by `step` of its size: all up, all down, each leaf alone up and down, and at random. Where there
-        is no reference, yours stands for it at those points where slopes along directions confirm it.
-        """
-        if isinstance(self.yours, Exception):
-            return []
-        found = []
-        for signs in _moves(self.leaves, np.random.default_rng([self.case.seed, 11]), few=not self.is_exact):
-            moved = [as_numbers(x) + step * scale_of(x) * s for x, s in zip(self.leaves, signs, strict=True)]
-            with float64():
-                leaves = [jnp.asarray(x) for x in moved] if self.case.on_jax else moved
-            yours = self.pull(self.fast_rule, leaves, self.cotangents)
-            if self.is_exact:
-                assert self.reference
-                found.append((yours, self.pull(self.reference[1], leaves, self.cotangents)))
-            elif self._is_confirmed(leaves, yours):
-                found.append((yours, yours))
-        return found
-
-    def _is_confirmed(self, leaves: Leaves, yours: Arrays) -> bool:
-        """Whether the slopes along a direction in each leaf are those of yours."""
-        function = replace(self.function, leaves=leaves)
-        with float64():
-            probes = references.along_directions(function, self._has_forward_mode, np.random.default_rng(0), count=1)
-        return all(p.confirms(yours[p.leaf]) for p in probes)
-
-
-def _moves(leaves: Leaves, rng: np.random.Generator, few: bool) -> list[Arrays]:
-    shapes = [np.shape(leaf) for leaf in leaves]
-    moves = [[rng.normal(size=shape) for shape in shapes] for _ in range(16 if few else 20)]
-    if few:
-        return moves
-    for sign in (1.0, -1.0):
-        moves.append([np.full(shape, sign) for shape in shapes])
-        if 1 < len(shapes) <= 8:
-            moves += [[np.full(s, sign * (j == k)) for j, s in enumerate(shapes)] for k in range(len(shapes))]
-    return moves
 
 
 def _representable(g: np.ndarray, z: Any) -> np.ndarray:

@@ -7,20 +7,18 @@ the simplest to the most special.
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify import layers
+from mlp_jax.verify import examples, layers
 from mlp_jax.verify.comparison import Arrays, Comparison
 from mlp_jax.verify.precision import float64
 from mlp_jax.verify.report import Leaf, Verdict
-from mlp_jax.verify.subject import Leaves, by_jax, compiled
 
 FIT = 1e-4
-EXAMPLES = 64  # so many examples at most are looked at one by one
 
 
 def causes(comparison: Comparison, leaves: Sequence[Leaf]) -> list[str]:
@@ -152,9 +150,9 @@ class _Diagnosis:
             return None
         if all(self._fits_beside(k, Y[j : j + 1], Y[:1]) for j in range(1, len(Y))):
             return "the same for every cotangent: the gradient that arrives is not used."
-        if sum(int(np.size(z)) for z in self.c.case.values) != 1:
+        if (scalars := self.c.g_of_scalar) is None:
             return None
-        g = np.array([float(np.ravel(z[0])[0]) for z in self.c.cotangents]).reshape(-1, *[1] * (Y.ndim - 1))
+        g = scalars.reshape(-1, *[1] * (Y.ndim - 1))
         if _fits(Y, g * R, R):
             return "the reference times the cotangent once more: its square is used."
         if _fits(Y, np.sign(g) * R, R):
@@ -232,17 +230,12 @@ class _Diagnosis:
                 continue
             if np.max(np.abs(fitted)) <= 1e-9 * np.max(np.abs(R)):
                 continue
-            rate = float(np.mean(c / self._g_of_scalar())) if self._g_of_scalar() is not None else float(c[0])
+            rate = float(np.mean(c / self.c.g_of_scalar)) if self.c.g_of_scalar is not None else float(c[0])
             term = f"{_number(abs(rate))} × {what}"
             factor = "" if scale == 1 else f"{_number(scale)} × reference, and "
             state = "lacks" if rate < 0 else "has too much of"
             return f"{factor}yours {state} the term {term}: the derivative of an {norm} penalty."
         return None
-
-    def _g_of_scalar(self) -> np.ndarray | None:
-        if sum(int(np.size(z)) for z in self.c.case.values) != 1:
-            return None
-        return np.array([float(np.ravel(g[0])[0]) for g in self.c.cotangents])
 
     def _elementwise(self, k: int, Y: np.ndarray, R: np.ndarray) -> str | None:
         """For y = f(x) of the input's shape: f' at the output, f' left out, f' twice."""
@@ -264,7 +257,7 @@ class _Diagnosis:
     # --- single examples ------------------------------------------------------------------------------------------
 
     def _single_examples(self, k: int, Y: np.ndarray, R: np.ndarray) -> str | None:
-        for i, shares in enumerate(self._shares()):
+        for i, shares in enumerate(self._shares):
             share = shares[k]
             if not share.any():
                 continue
@@ -288,61 +281,9 @@ class _Diagnosis:
         c = (D * x).reshape(len(D), -1).sum(axis=1) / np.sum(x * x)
         return _fits(D, c.reshape(-1, *[1] * x.ndim) * x, R)
 
+    @cached_property
     def _shares(self) -> list[Arrays]:
-        if not hasattr(self, "_found_shares"):
-            try:
-                self._found_shares = self._shares_by_cotangents() or self._shares_by_copies() or []
-            except Exception:  # arguments whose rows are no examples after all
-                self._found_shares = []
-        return self._found_shares
-
-    def _shares_by_cotangents(self) -> list[Arrays] | None:
-        """What each example gives to the gradients: those of its row of the outputs."""
-        shapes = {np.shape(z)[:1] for z in self.c.case.values}
-        if len(shapes) != 1 or not self.c.reference or not (shape := shapes.pop()) or not 1 < shape[0] <= EXAMPLES:
-            return None
-        (n,) = shape
-        shares = []
-        for i in range(n):
-            masked = [[z * (np.arange(n) == i).reshape(-1, *[1] * (z.ndim - 1)) for z in g] for g in self.c.cotangents]
-            shares.append(self.c.pull(self.c.reference[1], self.c.leaves, masked))
-        return shares
-
-    def _shares_by_copies(self) -> list[Arrays] | None:
-        """For a mean over examples: R − R(example i becomes example 0) = (t_i − t_0) / n, and t_0 by n copies of it."""
-        if not self.c.case.on_jax or not self.c.case.references or self._g_of_scalar() is None:
-            return None
-        arguments, f = self.c.case.arguments, self.c.case.function
-        args = jax.tree.unflatten(arguments.tree, arguments.everything)
-        arrays = [k for k, x in enumerate(args) if hasattr(x, "shape") and np.ndim(x) > 0]
-        if not arrays or not 1 < (n := np.shape(args[arrays[-1]])[0]) <= EXAMPLES:
-            return None
-        rows = [k for k in arrays if np.shape(args[k])[0] == n]
-
-        @compiled
-        def rule(leaves: Leaves, cotangents: Leaves, order: jax.Array) -> tuple[Leaves, Leaves]:
-            def reordered(*args: Any) -> Any:
-                return f(*(jnp.asarray(x)[order] if k in rows else x for k, x in enumerate(args)))
-
-            return by_jax(reordered, arguments)(leaves, cotangents)
-
-        def at(order: np.ndarray) -> Arrays:
-            return self.c.pull(lambda leaves, g: rule(leaves, g, order), self.c.leaves, self.c.cotangents)
-
-        first = at(np.zeros(n, int))
-        shares = []
-        for i in range(n):
-            order = np.arange(n)
-            order[i] = 0
-            replaced = at(order)
-            # rows of x itself are not compared: their place in the batch has changed
-            shares.append(
-                [
-                    R - other + copies / n if np.shape(copies)[1:2] != (n,) else np.zeros_like(R)
-                    for R, other, copies in zip(self.reference, replaced, first, strict=True)
-                ]
-            )
-        return shares
+        return examples.shares(self.c)
 
     # --- across leaves --------------------------------------------------------------------------------------------
 

@@ -6,25 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.verify import differences
 from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.precision import FLOAT32, float64, largest, limits
+from mlp_jax.verify.kinks import NEAR, Kinks
+from mlp_jax.verify.precision import FLOAT32, largest, limits
 from mlp_jax.verify.references import as_numbers
 from mlp_jax.verify.report import Leaf, Verdict
+from mlp_jax.verify.sensitivity import Sensitivity
 from mlp_jax.verify.tolerance import FACTOR, FACTOR_IN_HALF
 
 AS_THE_REFERENCE = " (so is the reference)"
-# How far about the arguments their neighbours are, relative to each leaf.
-NEAR = 1e-6
 # Differences decide where their error is at most this part of the leaf's largest entry.
 DECIDED = 0.03
 # Where they do not decide, so many neighbours at which slopes along directions confirm the rule do.
 CONFIRMED = 12
-# Up to so many entries that vary about a kink are held to the space that their neighbours span.
-JOINTLY = 16
-# Where several kinks meet, how far beyond what a few neighbours show their slopes may add up, in widths of that.
-SEVERAL_KINKS = 10.0
-FEW_KINKS = 1.0
 
 
 class Judge:
@@ -33,6 +27,8 @@ class Judge:
     def __init__(self, comparison: Comparison, own: tuple[Arrays, Arrays], names: Sequence[str]) -> None:
         """A judge of the rule's outputs and gradients, `own`, in the arguments' own dtype."""
         self.c = comparison
+        self.kinks = Kinks(comparison)
+        self.sensitivity = Sensitivity(comparison)
         self.own_outputs, self.own = own
         self.names = names
         self.unseen: list[str] = []  # leaves whose gradient is too small for differences
@@ -75,7 +71,11 @@ class Judge:
         precision = self.c.formula_precision
         in_half = precision > FLOAT32 and not self.c.program.loops
         factor = FACTOR_IN_HALF if in_half else FACTOR
-        allowed = factor * precision * (np.abs(reference) + self.c.conditioning[k]) + self.c.rounding[k] + error
+        allowed = (
+            factor * precision * (np.abs(reference) + self.sensitivity.conditioning[k])
+            + self.sensitivity.rounding[k]
+            + error
+        )
         if in_half and self._own_reference is not None and self.same_function_in_float64:
             allowed = allowed + 4 * largest(self._own_reference[k] - reference)
         if self.c.own_precision[0] > FLOAT32:  # a constant that half precision rounds is none of the rule's errors
@@ -88,7 +88,7 @@ class Judge:
             return self._leaf(k, Verdict.WRONG, leaf)
         if leaf.verdict.passes and (found := self._not_linear(k, yours, allowed)):
             return found
-        if leaf.verdict is Verdict.OK and undecided.any() and len(self._neighbours(NEAR)) < CONFIRMED:
+        if leaf.verdict is Verdict.OK and undecided.any() and len(self.kinks.neighbours(NEAR)) < CONFIRMED:
             return self._leaf(
                 k, Verdict.UNRESOLVED, reason=f"{int(undecided.sum())} entries on which {truth.source} cannot decide"
             )
@@ -109,10 +109,10 @@ class Judge:
                 )
             reference = native[k]
         size = float(largest(reference))
-        allowed = FACTOR * own_eps * (np.abs(reference) + (self.c.conditioning[k] if twin else size))
-        allowed = allowed + self.c.rounding[k] + truth.error[k] + FACTOR * self._tiny
+        allowed = FACTOR * own_eps * (np.abs(reference) + (self.sensitivity.conditioning[k] if twin else size))
+        allowed = allowed + self.sensitivity.rounding[k] + truth.error[k] + FACTOR * self._tiny
         if trusted:
-            allowed = allowed + np.sqrt(own_eps) * size + FACTOR * own_eps * self._resolution[k]
+            allowed = allowed + np.sqrt(own_eps) * size + FACTOR * own_eps * self.sensitivity.resolution[k]
         with np.errstate(all="ignore"):
             fits = (np.abs(yours - reference) <= allowed).all()
         if not fits and twin and (native := self._own_reference) is not None:
@@ -164,11 +164,6 @@ class Judge:
         return self.c.own_reference()
 
     @cached_property
-    def _resolution(self) -> list[float]:
-        assert self.c.truth
-        return self.c.resolution(self.c.truth)
-
-    @cached_property
     def _tiny(self) -> float:
         # below its normal numbers float16 goes on, less precisely; what runs in float32 is set to 0 there
         return max(
@@ -182,7 +177,9 @@ class Judge:
         if self.c.values is None:
             return False
         limit = np.sqrt(self.c.own_precision[0])
-        for own, value, change in zip(self.c.case.values, self.c.values, self.c.value_conditioning, strict=True):
+        for own, value, change in zip(
+            self.c.case.values, self.c.values, self.sensitivity.value_conditioning, strict=True
+        ):
             own = as_numbers(own)
             both = np.isfinite(own) & np.isfinite(value)
             size = largest(np.abs(value[both]) + limit * change[both])
@@ -206,10 +203,10 @@ class Judge:
             fits = (yours >= low - allowed) & (yours <= high + allowed)
             fits |= np.isinf(reference) & (yours == reference)
             kink = fits & (high - low > allowed) & ~(np.abs(yours - reference) <= allowed)
-        if kink.any(axis=0).sum() > 1 and (neighbours := self._neighbours(near)):
-            fits &= ~kink | self._in_the_span(k, yours, neighbours, kink)[(slice(None), *[None] * (kink.ndim - 1))]
+        if kink.any(axis=0).sum() > 1:
+            fits &= ~kink | self.kinks.in_the_span(k, yours, kink, near)
         if not fits.all():
-            at_kink = self._between_slopes(k, yours, fits, near, allowed)
+            at_kink = self.kinks.between_slopes(k, yours, fits, near, allowed)
             kink, fits = kink | at_kink, fits | at_kink
         error, worst = _worst(yours, reference, fits, allowed)
         numbers: dict[str, Any] = {
@@ -241,95 +238,6 @@ class Judge:
     def _why(self, allowed: float | None) -> str:
         dtype = self.c.own_precision[1]
         return f"up to {allowed:.1e} allowed: 16 ε of {dtype} and the conditioning of the entry" if allowed else ""
-
-    # --- kinks ------------------------------------------------------------------------------------------------
-
-    def _between_slopes(
-        self, k: int, yours: np.ndarray, fits: np.ndarray, near: float, allowed: np.ndarray
-    ) -> np.ndarray:
-        """Which of the entries that do not fit lie between the slopes about them, where the rule itself is right."""
-        neighbours = self._neighbours(near)
-        if not neighbours:
-            return np.zeros_like(fits)
-        low, high, inside, agree = self._surroundings(k, neighbours, allowed)
-        no_reference = ~np.isfinite(self.c.truth.gradients[k]) if self.c.truth else ~fits
-        if (no_reference & ~fits & np.isfinite(yours)).any():
-            self._widen_by_differences(k, no_reference & ~fits, low, high)
-        reach = self._reach(k, neighbours)
-        with np.errstate(all="ignore"):
-            reach = np.where(no_reference, FEW_KINKS, reach)
-            width = np.where(inside & np.isfinite(high - low), reach * (high - low), 0)
-            between = (yours >= low - width - allowed) & (yours <= high + width + allowed)
-            varies = high - low > allowed
-        jointly = self._in_the_span(k, yours, neighbours, varies)[(slice(None), *[None] * (varies.ndim - 1))]
-        return ~fits & agree & between & ((varies & jointly) | no_reference)
-
-    @staticmethod
-    def _reach(k: int, neighbours: list[tuple[Arrays, Arrays]]) -> np.ndarray:
-        """How far beyond what the neighbours show kinks may add up: by how many different gradients there are."""
-        nearby = np.sort(np.stack([reference[k] for _, reference in neighbours]), axis=0)
-        with np.errstate(all="ignore"):
-            steps = np.diff(nearby, axis=0) > 1e-3 * (nearby[-1] - nearby[0])
-        return np.where(steps.sum(axis=0) + 1 <= 5, FEW_KINKS, SEVERAL_KINKS)
-
-    @staticmethod
-    def _in_the_span(
-        k: int, yours: np.ndarray, neighbours: list[tuple[Arrays, Arrays]], varies: np.ndarray
-    ) -> np.ndarray:
-        """Whether all entries that vary, together, are a mixture of the gradients nearby: for each cotangent.
-
-        A maximum of two that tie may give its gradient to either or share it, but not give it to both.
-        """
-        within = np.ones(len(varies), bool)
-        for j, which in enumerate(varies):
-            nearby = np.stack([reference[k][j][which] for _, reference in neighbours])
-            if not 1 < which.sum() <= min(JOINTLY, len(nearby) - 8) or not np.isfinite(nearby).all():
-                continue
-            middle = nearby.mean(axis=0)
-            off = yours[j][which] - middle
-            mixture = np.linalg.lstsq((nearby - middle).T, off, rcond=1e-6)[0]
-            residual = off - (nearby - middle).T @ mixture
-            within[j] = largest(residual) <= 1e-3 * largest(nearby - middle)
-        return within
-
-    def _neighbours(self, near: float) -> list[tuple[Arrays, Arrays]]:
-        if near not in self._found:
-            self._found[near] = self.c.neighbours(near)
-        return self._found[near]
-
-    @cached_property
-    def _found(self) -> dict[float, list[tuple[Arrays, Arrays]]]:
-        return {}
-
-    def _surroundings(
-        self, k: int, neighbours: list[tuple[Arrays, Arrays]], allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The smallest and largest reference nearby, whether any lies well inside, whether the rule is right there."""
-        mine = np.stack([ours[k] for ours, _ in neighbours])
-        theirs = np.stack([reference[k] for _, reference in neighbours])
-        known = np.isfinite(theirs)
-        with np.errstate(all="ignore"):
-            low = np.min(np.where(known, theirs, np.inf), axis=0)
-            high = np.max(np.where(known, theirs, -np.inf), axis=0)
-            width = high - low
-            inside = ((theirs > low + 0.05 * width) & (theirs < high - 0.05 * width)).any(axis=0)
-            # allowed is not used here: at a kink it is large
-            right = np.abs(mine - theirs) <= 1e-5 * (np.abs(theirs) + largest(theirs))
-        agree = (right | ~known).sum(axis=0) > len(neighbours) / 2
-        return low, high, inside, agree
-
-    def _widen_by_differences(self, k: int, entries: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-        """Where the reference is not finite, the slopes of differences instead, of up to 64 entries."""
-        run = self.c.function.ladder
-        for index in np.argwhere(entries.any(axis=0))[:64]:
-            place = tuple(index)
-            d = [np.zeros(np.shape(leaf)) for leaf in self.c.leaves]
-            d[k][place] = 1.0
-            with float64():
-                at_0, values = run(self.c.leaves, d)
-            for j, (lowest, highest) in enumerate(zip(*differences.bounds(at_0, values), strict=True)):
-                at = (j, *place)
-                low[at], high[at] = min(low[at], lowest), max(high[at], highest)
 
     # --- a second witness, or the only one ----------------------------------------------------------------------
 
@@ -366,7 +274,7 @@ class Judge:
                 off = np.maximum(np.maximum(low - y, y - high), 0)
                 worst = max(worst, float(np.max(np.where(size > 0, off / size, 0))))
             if (off > allowed).any():
-                kink = found.kink.any() and bool(self._neighbours(NEAR))
+                kink = found.kink.any() and bool(self.kinks.neighbours(NEAR))
                 verdict = Verdict.KINK if kink else Verdict.WRONG if yours.any() else Verdict.ZERO_EVERYWHERE
                 if not kink:
                     break
@@ -397,7 +305,7 @@ class Judge:
         pairs = [(self.own_outputs[j], plain, self.c.own_precision[0])]
         change = np.abs(plain)
         if self.c.values is not None:
-            change = self.c.value_conditioning[j]
+            change = self.sensitivity.value_conditioning[j]
             if not isinstance(self.c.yours, Exception):
                 pairs.append((self.c.yours[0][j], self.c.values[j], self.c.formula_precision))
         numbers: dict[str, Any] = {}
