@@ -8,31 +8,62 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlp_jax import autodiff, verify
-    from mlp_jax.mlp.network import MLP, Layer, Tape, backward, forward, init, loss, loss_and_grad, predict
-    from mlp_jax.mlp.penalties import L1, L2
+    from mlp_jax.mlp import hidden_units, output_units
+    from mlp_jax.mlp.network import (
+        Tape,
+        backward,
+        forward,
+        log_density,
+        loss,
+        loss_and_grad,
+        parameters,
+        predict,
+        sample,
+    )
+    from mlp_jax.mlp.parameters import Layer, LayerWithTheta, init, stack, unstack
+    from mlp_jax.mlp.penalties import L1, L2, ElasticNet
+    from mlp_jax.mlp.structure import MLP
 
 __version__ = "0.1.0"
+
 __all__ = [
     "L1",
     "L2",
     "MLP",
+    "ElasticNet",
     "Layer",
+    "LayerWithTheta",
     "Tape",
     "autodiff",
     "backward",
     "forward",
+    "hidden_units",
     "init",
+    "log_density",
     "loss",
     "loss_and_grad",
+    "output_units",
+    "parameters",
     "predict",
+    "sample",
+    "stack",
+    "unstack",
     "verify",
 ]
+
+_MODULES = {
+    "autodiff": "autodiff", "verify": "verify", "hidden_units": "mlp.hidden_units", "output_units": "mlp.output_units"
+}  # fmt: skip
+_HOMES = {
+    "MLP": "structure",
+    **dict.fromkeys(("L1", "L2", "ElasticNet"), "penalties"),
+    **dict.fromkeys(("Layer", "LayerWithTheta", "init", "stack", "unstack"), "parameters"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlp_jax' has no attribute {name!r}")
-    if name in ("autodiff", "verify"):
-        return import_module(f"mlp_jax.{name}")
-    home = "penalties" if name in ("L1", "L2") else "network"
-    return getattr(import_module(f"mlp_jax.mlp.{home}"), name)
+    if name in _MODULES:
+        return import_module(f"mlp_jax.{_MODULES[name]}")
+    return getattr(import_module(f"mlp_jax.mlp.{_HOMES.get(name, 'network')}"), name)

@@ -274,6 +274,6 @@ def _set_up_jax(dtype: str) -> None:
 
 def _print_results(results: dict[str, dict[str, float]]) -> None:
     metrics = list(next(iter(results.values())))
-    print(f"{'':12}" + "".join(f"{metric:>12}" for metric in metrics))
+    print(f"{'':12}" + "".join(f"{metric:>{max(12, len(metric) + 2)}}" for metric in metrics))
     for part, values in results.items():
-        print(f"{part:12}" + "".join(f"{value:12.6g}" for value in values.values()))
+        print(f"{part:12}" + "".join(f"{value:{max(12, len(metric) + 2)}.6g}" for metric, value in values.items()))

@@ -10,6 +10,7 @@ from typing import get_args
 import optax
 import pytest
 
+from mlp_jax.mlp import hidden_units
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
@@ -68,12 +69,12 @@ training:
         f"  {path}:2: data.source: must be one of breast_cancer, diabetes, digits, iris, linnerud, wine, csv, npz, "
         "npy; got 'digts'; did you mean digits?",
         f"  {path}:4: network.widths.2: must be a valid integer; got 0.5",
-        f"  {path}:5: network.hidden: must be one of relu, sigmoid, tanh, softplus, linear; got 'rellu'; "
-        "did you mean relu?",
-        f"  {path}:7: network.cost: a linear output unit is Gaussian: its cost is squared_error, not cross_entropy",
+        f"  {path}:5: network.hidden: must be one of {', '.join(HIDDEN_UNITS)}; got 'rellu'; did you mean relu?",
+        f"  {path}:7: network.cost: a linear output unit has the cost squared_error or "
+        "absolute_error, not cross_entropy",
         f"  {path}:8: network.penalty.l2: must be greater than or equal to 0; got -1",
         f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden, output, cost, "
-        "penalty, bias, initializer, initial_bias, dtype)",
+        "penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
         "learning_rate, b1, b2, eps, eps_root, nesterov)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
@@ -98,7 +99,7 @@ training:
         ("network.hidden=[relu, tanh]", "must be one value, or a list of 1 for these widths; got 2"),
         ("network.widths=[64]", "must have at least 2 entries; got (64,)"),
         ("network.widths=64", "must be a valid tuple; got 64"),
-        ("network.penalty={l1: 1, l2: 1}", "give one of l2 and l1"),
+        ("network.penalty={on: [W]}", "give l2, l1 or both"),
         ("data.split={validation: 0.5, test: 0.5}", "validation + test must be below 1, got 0.5 + 0.5"),
         ("optimizer={name: sgd, learning_rate: 1, nesterov: true}", "nesterov: true needs a momentum"),
         ("optimizer.learning_rate={schedule: linear_schedule}", "init_value: this key is missing"),
@@ -145,8 +146,8 @@ def test_overrides_that_cannot_be_applied(overrides, message):
 def test_keys_that_exclude_each_other_across_sections():
     text = problems("data.standardize_targets=true")
     assert text.endswith(
-        f"  {DIGITS}:6: network: data.standardize_targets needs network.output: linear, got softmax, whose targets are "
-        "classes or probabilities"
+        f"  {DIGITS}:6: network: data.standardize_targets needs an output of quantities (linear, laplace, gaussian, "
+        "heteroscedastic, full_gaussian, mixture, quantiles), got softmax"
     )
 
 
@@ -239,10 +240,15 @@ def test_the_reference_has_every_key():
 
 
 def test_names_are_those_of_the_toolkit():
-    assert get_args(configuration.HiddenUnit) == tuple(HIDDEN_UNITS)
-    assert get_args(configuration.OutputUnit) == tuple(OUTPUT_UNITS)
+    assert get_args(configuration.HiddenName) == tuple(HIDDEN_UNITS)
+    assert get_args(configuration.OutputName) == tuple(OUTPUT_UNITS)
+    assert {name: tuple(unit().costs()) for name, unit in OUTPUT_UNITS.items()} == configuration.COSTS
+    for name, arguments in configuration.OUTPUT_ARGUMENTS.items():
+        assert arguments.keys() == inspect.signature(OUTPUT_UNITS[name]).parameters.keys()
+    for name, arguments in configuration.HIDDEN_ARGUMENTS.items():
+        assert arguments.keys() == inspect.signature(getattr(hidden_units, name)).parameters.keys()
     assert get_args(configuration.Initializer) == tuple(INITIALIZERS)
-    assert set(get_args(configuration.CostName)) == {cost for unit in OUTPUT_UNITS.values() for cost in unit.costs}
+    assert set(get_args(configuration.CostName)) == {cost for costs in configuration.COSTS.values() for cost in costs}
 
 
 @pytest.mark.parametrize(("name", "arguments"), configuration.OPTIMIZERS.items())

@@ -160,7 +160,12 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
             "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]",
         ),
         (Y[:, None], (2, 2), "linear", "have shape (3, 1); a network with 2 linear outputs needs (3, 2)"),
-        (Y[:, None], (2, 1), "sigmoid", "target 2.0 of example 2 (counted from 0) is not in [0, 1]"),
+        (
+            Y[:, None],
+            (2, 1),
+            "sigmoid",
+            "target 2.0 of example 2 (counted from 0) is not possible: a sigmoid output needs numbers in [0, 1]",
+        ),
         (
             Y + 0.5,
             (2, 3),
@@ -187,7 +192,12 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
             "the targets of example 0 (counted from 0) sum to 0.5; softmax outputs need",
         ),
         (Y[:, None] * 1e200, (2, 1), "linear", "target column 0 (counted from 0) has a value or a spread outside"),
-        (np.eye(3) * 2, (2, 3), "softmax", "target 2.0 of example 0 (counted from 0) is not in [0, 1]"),
+        (
+            np.eye(3) * 2,
+            (2, 3),
+            "softmax",
+            "target 2.0 of example 0 (counted from 0) is not possible: a softmax output needs",
+        ),
     ],
 )
 def test_data_that_do_not_fit_the_network(y, widths, output, message, tmp_path):

@@ -9,12 +9,12 @@ from operation_rows import ROWS, normal
 
 from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import Operation, ops
-from mlp_jax.autodiff.operations import costs, elementwise, products, reductions, shaping
+from mlp_jax.autodiff.operations import activations, costs, elementwise, products, reductions, shaping
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-MODULES = (elementwise, shaping, reductions, products, costs)
+MODULES = (activations, elementwise, shaping, reductions, products, costs)
 ALL = {value for module in MODULES for value in vars(module).values() if isinstance(value, Operation)}
 
 

@@ -86,7 +86,7 @@ def test_section_6_5_7_is_exactly_its_network():
     assert len(net.widths) == 3
     assert (net.hidden, net.output, net.cost) == (("relu",), "softmax", "cross_entropy")
     assert net.bias == (False, False)
-    assert isinstance(net.penalty, mlp_jax.L2)
+    assert net.penalty == mlp_jax.L2(1e-3)
 
 
 def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):

@@ -3,6 +3,7 @@
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff import scalar
 from mlp_jax.autodiff.backprop import gradient
+from mlp_jax.autodiff.composition import composed
 from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.operation import Operation, TracingError, zero
 from mlp_jax.autodiff.tracing import trace
@@ -14,6 +15,7 @@ __all__ = [
     "Operation",
     "TracingError",
     "Variable",
+    "composed",
     "grad",
     "gradient",
     "hessian",

@@ -1,31 +1,133 @@
 """Hidden units (section 6.3): the nonlinearity h = f(a) of a layer and the initializer that suits it.
 
-| unit     | f(a)            | f'(a)        | f' at a kink |
-|----------|-----------------|--------------|--------------|
-| relu     | max{0, a}       | 1 where a > 0 | 0 at a = 0  |
-| sigmoid  | 1 / (1 + e^−a)  | h (1 − h)    | smooth       |
-| tanh     | tanh a          | 1 − h²       | smooth       |
-| softplus | log(1 + e^a)    | σ(a)         | smooth       |
-| linear   | a               | 1            | smooth       |
+| unit            | f(a)                              | f'(a)               | f' at a kink            |
+|-----------------|-----------------------------------|---------------------|-------------------------|
+| relu            | max{0, a}                         | 1 where a > 0       | 0 at a = 0              |
+| absolute        | abs(a)                            | sign a              | 0 at a = 0              |
+| leaky_relu      | max{0, a} + s min{0, a}, s = 0.01 | 1 or s              | s at a = 0              |
+| parametric_relu | the same, s learned for each unit | 1 or s              | s at a = 0              |
+| maxout          | the largest of k pre-activations  | 1 for the largest   | an equal share at a tie |
+| sigmoid         | 1 / (1 + e^−a)                    | h (1 − h)           | smooth                  |
+| tanh            | tanh a                            | 1 − h²              | smooth                  |
+| hard_tanh       | max{−1, min{1, a}}                | 1 where abs(a) < 1  | 0 at a = ±1             |
+| softplus        | log(1 + e^a)                      | σ(a)                | smooth                  |
+| rbf             | exp(−mean (h − C)² e^b)           | of the exponent: h  | smooth                  |
+| softmax         | softmax(a) over the layer's units | h_i (δ_ij − h_j)    | smooth                  |
+| cosine          | cos a                             | −sin a              | smooth                  |
+| linear          | a                                 | 1                   | smooth                  |
+| elu             | a, or s (e^a − 1) where a < 0     | 1 or h + s, s = 1   | s at a = 0              |
+| gelu            | a Φ(a)                            | Φ(a) + a φ(a)       | smooth                  |
+| silu            | a σ(a)                            | σ(a) (1 + a σ(−a))  | smooth                  |
+
+A radial basis unit measures how far the inputs h are from a centre C, a column of the layer's W; b is the log of
+its precision, so that σ² of the book is n_in e^−b.
+
+Sources: the book, section 6.3; He et al. 2015 (parametric_relu); Goodfellow et al. 2013 (maxout); Clevert et al. 2016
+(elu); Hendrycks & Gimpel 2016 (gelu); Elfwing et al. 2018 (silu).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import jax.numpy as jnp
 
 from mlp_jax.autodiff import ops
 from mlp_jax.autodiff.operation import Operation
 
 
-class HiddenUnit(NamedTuple):
-    """An elementwise operation, and the name of the initializer for the layer that feeds it."""
+@dataclass(frozen=True)
+class HiddenUnit:
+    """A hidden unit: h = operation(a, *theta, **attributes), and what a layer of it needs.
 
+    Attributes:
+        name: what it is called in configurations.
+        operation: of the pre-activations (n, pieces · units) and the unit's own parameters, to (n, units).
+        initializer: the name of the one that suits the layer's weights.
+        pieces: pre-activations for each unit.
+        theta: the initial value of the parameter that each unit has of its own, or None if it has none.
+        attributes: of the operation, as pairs, so that a unit can be hashed.
+        radial: whether the pre-activation is a distance to centres, and not affine.
+    """
+
+    name: str
     operation: Operation
     initializer: str
+    pieces: int = 1
+    theta: float | None = None
+    attributes: tuple[tuple[str, Any], ...] = ()
+    radial: bool = False
+
+    def __call__(self, a: Any, *theta: Any) -> Any:
+        """The activations f(a), (n, pieces · units) -> (n, units)."""
+        return self.operation(a, *theta, **dict(self.attributes))
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether h is a function of a alone, entry by entry."""
+        return self.pieces == 1 and self.theta is None and not self.radial and self.operation is not ops.softmax
+
+    def gradients(self, g: Any, h: Any, a: Any, *theta: Any) -> list[Any]:
+        """∇_a J, and that of the unit's own parameters if it has them, for g = ∇_h J."""
+        return self.operation.gradients(tuple(range(1 + len(theta))), g, h, (a, *theta), dict(self.attributes))
+
+    def affine(self, h: Any, W: Any, b: Any) -> tuple[Operation, Sequence[Any]]:
+        """The operation that gives the pre-activations of a layer, and its inputs h, W and, if there is one, b."""
+        if self.radial:
+            return ops.radial, (h, W, jnp.zeros(W.shape[1], W.dtype) if b is None else b)
+        return (ops.matmul, (h, W)) if b is None else (ops.affine, (h, W, b))
+
+
+def leaky_relu(slope: float = 0.01) -> HiddenUnit:
+    """Max{0, a} + slope · min{0, a}.
+
+    >>> leaky_relu(0.5)(jnp.array([-2.0, 3.0])).tolist()
+    [-1.0, 3.0]
+    """
+    return HiddenUnit("leaky_relu", ops.leaky_relu, "he", attributes=(("negative_slope", _finite("slope", slope)),))
+
+
+def elu(slope: float = 1.0) -> HiddenUnit:
+    """The exponential linear unit: a, or slope · (e^a − 1) where a < 0."""
+    return HiddenUnit("elu", ops.elu, "he", attributes=(("alpha", _finite("slope", slope)),))
+
+
+def maxout(pieces: int = 2) -> HiddenUnit:
+    """The largest of `pieces` pre-activations: a layer of n units has n · pieces columns in W, a unit's side by side.
+
+    >>> maxout(2)(jnp.array([[1.0, 4.0, 3.0, 2.0]])).tolist()
+    [[4.0, 3.0]]
+    """
+    if not isinstance(pieces, Integral) or isinstance(pieces, bool) or pieces < 1:
+        raise ValueError(f"maxout needs a whole number of pieces, at least 1, got {pieces!r}")
+    return HiddenUnit("maxout", ops.maxout, "he", pieces=int(pieces), attributes=(("pieces", int(pieces)),))
+
+
+def _finite(what: str, value: Any) -> float:
+    if not isinstance(value, Real) or not abs(float(value)) < float("inf"):
+        raise ValueError(f"{what} must be a finite number, got {value!r}")
+    return float(value)
 
 
 HIDDEN_UNITS = {
-    "relu": HiddenUnit(ops.relu, initializer="he"),
-    "sigmoid": HiddenUnit(ops.sigmoid, initializer="glorot"),
-    "tanh": HiddenUnit(ops.tanh, initializer="glorot"),
-    "softplus": HiddenUnit(ops.softplus, initializer="he"),
-    "linear": HiddenUnit(ops.identity, initializer="glorot"),
+    unit.name: unit
+    for unit in (
+        HiddenUnit("relu", ops.relu, "he"),
+        HiddenUnit("absolute", ops.abs, "he"),
+        leaky_relu(),
+        HiddenUnit("parametric_relu", ops.parametric_relu, "he", theta=0.25),
+        maxout(),
+        HiddenUnit("sigmoid", ops.sigmoid, "glorot"),
+        HiddenUnit("tanh", ops.tanh, "glorot"),
+        HiddenUnit("hard_tanh", ops.hard_tanh, "glorot"),
+        HiddenUnit("softplus", ops.softplus, "he"),
+        HiddenUnit("rbf", ops.exp, "unit_normal", radial=True),
+        HiddenUnit("softmax", ops.softmax, "glorot"),
+        HiddenUnit("cosine", ops.cos, "glorot"),
+        HiddenUnit("linear", ops.identity, "glorot"),
+        elu(),
+        HiddenUnit("gelu", ops.gelu, "he", attributes=(("approximate", False),)),
+        HiddenUnit("silu", ops.silu, "he"),
+    )
 }

@@ -1,36 +1,69 @@
 """Parameter norm penalties: the term λΩ(θ) of the total cost (sections 6.2.1.1 and 6.5.7)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, ClassVar
+from numbers import Integral, Real
+from typing import Any
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operation import Operation
+
+LEAVES = ("W", "b", "theta")
 
 
 @dataclass(frozen=True)
-class _Penalty:
-    coefficient: float
-    norm: ClassVar[Operation]
+class Penalty:
+    """λ₂ Σ θ² + λ₁ Σ |θ| over chosen parameters; the derivative of |θ| at 0 is 0.
+
+    Attributes:
+        l2: λ₂ of the squares, without a factor ½, as in section 6.5.7.
+        l1: λ₁ of the magnitudes.
+        on: which parameters of a layer: "W", "b", "theta" (those that units have of their own).
+        layers: of which layers, counted from 0; None is all.
+    """
+
+    l2: float = 0.0
+    l1: float = 0.0
+    on: tuple[str, ...] = ("W",)
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        name, given = type(self).__name__, self.coefficient
-        if not isinstance(given, Real) or not (math.isfinite(given) and given >= 0):
-            raise ValueError(f"the coefficient λ of {name} must be a finite number of at least 0, got {given!r}")
-        # a numpy scalar has a dtype of its own, which would become that of the gradient
-        object.__setattr__(self, "coefficient", float(given))
+        for name in ("l2", "l1"):
+            given = getattr(self, name)
+            if not isinstance(given, Real) or not 0 <= float(given) < math.inf:
+                raise ValueError(
+                    f"the coefficient λ of {name.upper()} must be a finite number of at least 0, got {given!r}"
+                )
+            # a numpy scalar has a dtype of its own, which would become that of the gradient
+            object.__setattr__(self, name, float(given))
+        on = (self.on,) if isinstance(self.on, str) else tuple(self.on)
+        if not on or not set(on) <= set(LEAVES):
+            raise ValueError(f"a penalty is on some of {', '.join(LEAVES)}, got {self.on!r}")
+        object.__setattr__(self, "on", on)
+        if self.layers is not None:
+            layers = tuple(self.layers)
+            if not all(isinstance(k, Integral) and k >= 0 for k in layers):
+                raise ValueError(f"layers of a penalty must be whole numbers of at least 0, got {self.layers!r}")
+            object.__setattr__(self, "layers", tuple(map(int, layers)))
 
-    def __call__(self, W: Any) -> Any:
-        """λΩ(W), a scalar."""
-        return self.coefficient * self.norm(W)
+    def __call__(self, theta: Any) -> Any:
+        """λΩ of one array, a scalar."""
+        l2 = self.l2 * ops.sum_of_squares(theta) if self.l2 else None
+        l1 = self.l1 * ops.sum_of_magnitudes(theta) if self.l1 else None
+        return l1 if l2 is None else l2 if l1 is None else l2 + l1
 
-    def gradient(self, W: Any) -> Any:
-        """λ∇Ω(W), in the shape of W."""
-        return self.norm.gradient(0, self.coefficient, None, W)
+    def gradient(self, theta: Any) -> Any:
+        """λ∇Ω of one array, in its shape."""
+        l2 = ops.sum_of_squares.gradient(0, self.l2, None, theta) if self.l2 else None
+        l1 = ops.sum_of_magnitudes.gradient(0, self.l1, None, theta) if self.l1 else None
+        return l1 if l2 is None else l2 if l1 is None else l2 + l1
+
+    def touches(self, layer: int, leaf: str) -> bool:
+        """Whether the parameter `leaf` of a layer, counted from 0, is penalised."""
+        return leaf in self.on and (self.layers is None or layer in self.layers)
 
 
-class L2(_Penalty):
+def L2(coefficient: float, on: str | Sequence[str] = "W", layers: Sequence[int] | None = None) -> Penalty:
     """Weight decay: λ Σ W², over the weights and not the biases, as in section 6.5.7 (no factor ½).
 
     >>> import jax.numpy as jnp
@@ -38,11 +71,10 @@ class L2(_Penalty):
     >>> float(L2(0.1)(W)), L2(0.1).gradient(W).tolist()
     (0.5, [[0.20000000298023224, -0.4000000059604645]])
     """
+    return Penalty(l2=coefficient, on=on, layers=layers)  # type: ignore[arg-type]
 
-    norm = ops.sum_of_squares
 
-
-class L1(_Penalty):
+def L1(coefficient: float, on: str | Sequence[str] = "W", layers: Sequence[int] | None = None) -> Penalty:
     """λ Σ |W|, over the weights and not the biases; its derivative at W = 0 is 0.
 
     >>> import jax.numpy as jnp
@@ -50,8 +82,14 @@ class L1(_Penalty):
     >>> float(L1(0.5)(W)), L1(0.5).gradient(W).tolist()
     (1.5, [[0.5, 0.0, -0.5]])
     """
+    return Penalty(l1=coefficient, on=on, layers=layers)  # type: ignore[arg-type]
 
-    norm = ops.sum_of_magnitudes
 
+def ElasticNet(l1: float, l2: float, on: str | Sequence[str] = "W", layers: Sequence[int] | None = None) -> Penalty:
+    """λ₁ Σ |W| + λ₂ Σ W².
 
-Penalty = L1 | L2
+    >>> import jax.numpy as jnp
+    >>> float(ElasticNet(0.5, 0.1)(jnp.array([1.0, -2.0])))
+    2.0
+    """
+    return Penalty(l1=l1, l2=l2, on=on, layers=layers)  # type: ignore[arg-type]

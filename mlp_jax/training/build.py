@@ -4,22 +4,60 @@ from typing import Any
 
 import optax
 
-from mlp_jax.mlp.network import MLP
-from mlp_jax.mlp.penalties import L1, L2, Penalty
+from mlp_jax.mlp import hidden_units
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.penalties import Penalty
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.training import config
 from mlp_jax.training.errors import InputError
 
 
-def build_network(network: config.Network) -> MLP:
-    """The `mlp_jax.MLP` of a `network` section."""
-    return MLP(
-        widths=network.widths,
-        hidden=network.hidden,
-        output=network.output,
-        cost=network.cost,
-        penalty=_penalty(network.penalty),
-        bias=network.bias,
-    )
+def build_network(network: config.Network, class_counts: Any = None) -> MLP:
+    """The `mlp_jax.MLP` of a `network` section.
+
+    Args:
+        network: the section.
+        class_counts: how many training examples each class has, for balanced class weights; without them, all are 1.
+
+    Raises:
+        InputError: a combination that no network can have.
+    """
+    weights: Any = network.class_weights
+    if weights == "balanced":
+        weights = None if class_counts is None else balanced(class_counts)
+    hidden = network.hidden if isinstance(network.hidden, tuple) else (network.hidden,) * (len(network.widths) - 2)
+    try:
+        return MLP(
+            widths=network.widths,
+            hidden=[_unit(unit, hidden_units) for unit in hidden],
+            output=_unit(network.output, OUTPUT_UNITS),
+            cost=network.cost,
+            penalty=_penalty(network.penalty),
+            bias=network.bias,
+            skip=network.skip,
+            label_smoothing=network.label_smoothing,
+            class_weights=weights,
+        )
+    except ValueError as error:
+        raise InputError(f"network: {error}") from None
+
+
+def balanced(class_counts: Any) -> list[float]:
+    """The weights n / (classes · examples of the class), as in scikit-learn; 0 for a class without examples.
+
+    >>> balanced([30, 10])
+    [0.6666666666666666, 2.0]
+    """
+    n, classes = sum(class_counts), len(class_counts)
+    return [n / (classes * count) if count else 0.0 for count in class_counts]
+
+
+def _unit(unit: Any, makers: Any) -> Any:
+    """A name, or the unit that a section with arguments describes."""
+    if isinstance(unit, str):
+        return unit
+    make = makers[unit.name] if isinstance(makers, dict) else getattr(makers, unit.name)
+    return make(**_given(unit, without="name"))
 
 
 def build_optimizer(optimizer: Any) -> optax.GradientTransformation:
@@ -43,7 +81,7 @@ def build_optimizer(optimizer: Any) -> optax.GradientTransformation:
 def _penalty(penalty: config.Penalty | None) -> Penalty | None:
     if penalty is None:
         return None
-    return L1(penalty.l1) if penalty.l2 is None else L2(penalty.l2)  # type: ignore[arg-type]
+    return Penalty(penalty.l2 or 0.0, penalty.l1 or 0.0, penalty.on, penalty.layers)
 
 
 def _given(section: config.Section, without: str) -> dict[str, Any]:

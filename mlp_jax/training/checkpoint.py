@@ -9,7 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mlp_jax.mlp.network import MLP, Layer, Params, require_fit
+from mlp_jax.mlp.parameters import Params, require_fit, structure, unstack
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.data import Prepared, Scaling
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.files import write_atomically
@@ -27,11 +28,11 @@ class Model(NamedTuple):
     data: str  # fingerprint of the examples that it was trained on
 
 
-def save_weights(path: Path, params: Params, prepared: Prepared) -> None:
+def save_weights(path: Path, net: MLP, params: Params, prepared: Prepared) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, and mean and scale of `inputs` and `targets`."""
     tensors = {
         f"layers.{k}.{name}": value
-        for k, layer in enumerate(params)
+        for k, layer in enumerate(unstack(net, params))
         for name, value in layer._asdict().items()
         if value is not None
     }
@@ -55,8 +56,10 @@ def load_weights(path: Path, net: MLP) -> Model:
     tensors, notes = _read(path)
     try:
         params = tuple(
-            Layer(tensors[f"layers.{k}.W"], tensors[f"layers.{k}.b"] if bias else None)
-            for k, bias in enumerate(net.bias)
+            layer._replace(
+                **{name: tensors[f"layers.{k}.{name}"] for name, v in layer._asdict().items() if v is not None}
+            )
+            for k, layer in enumerate(structure(net))
         )
         require_fit(net, params)
         inputs, targets = (Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets"))

@@ -32,10 +32,18 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Index = Annotated[int, Field(ge=0)]
 
-HiddenUnit = Literal["relu", "sigmoid", "tanh", "softplus", "linear"]
-OutputUnit = Literal["linear", "sigmoid", "softmax"]
-CostName = Literal["cross_entropy", "squared_error"]
-Initializer = Literal["normal", "glorot", "he", "lecun", "orthogonal"]
+HiddenName = Literal[
+    "relu", "absolute", "leaky_relu", "parametric_relu", "maxout", "sigmoid", "tanh", "hard_tanh", "softplus", "rbf",
+    "softmax", "cosine", "linear", "elu", "gelu", "silu",
+]  # fmt: skip
+OutputName = Literal[
+    "linear", "laplace", "gaussian", "heteroscedastic", "full_gaussian", "mixture", "quantiles", "sigmoid", "softmax",
+    "poisson", "hinge",
+]  # fmt: skip
+CostName = Literal[
+    "squared_error", "absolute_error", "nll", "quantile_error", "cross_entropy", "poisson_error", "hinge"
+]
+Initializer = Literal["normal", "unit_normal", "glorot", "he", "lecun", "orthogonal"]
 SklearnSet = Literal["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
 
 
@@ -51,6 +59,20 @@ class Section(BaseModel):
     """Immutable; an unknown key or a value of another type is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _variants(tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any) -> Any:
+    """A union of sections told apart by the key `tag`; arguments without a default are required."""
+    sections: list[type[Section]] = []
+    for name, arguments in table.items():
+        fields: dict[str, Any] = {tag: (Literal[name], ...), **shared}
+        for key, kind in arguments.items():
+            fields[key] = kind if isinstance(kind, tuple) else (kind | None, None)
+        sections.append(create_model(name, __base__=base, **fields))
+    union: Any = sections[0]
+    for section in sections[1:]:
+        union |= section
+    return Annotated[union, Field(discriminator=tag)]
 
 
 class Split(Section):
@@ -115,16 +137,58 @@ class NPYData(_Data):
 Data = Annotated[SklearnData | CSVData | NPZData | NPYData, Field(discriminator="source")]
 
 
+# The costs that output units can have, the one by maximum likelihood first.
+COSTS: dict[str, tuple[str, ...]] = {
+    "linear": ("squared_error", "absolute_error"),
+    "laplace": ("absolute_error",),
+    **dict.fromkeys(("gaussian", "heteroscedastic", "full_gaussian", "mixture"), ("nll",)),
+    "quantiles": ("quantile_error",),
+    **dict.fromkeys(("sigmoid", "softmax"), ("cross_entropy", "squared_error")),
+    "poisson": ("poisson_error",),
+    "hinge": ("hinge",),
+}
+# Output units whose targets are quantities, which may be standardised.
+QUANTITIES = ("linear", "laplace", "gaussian", "heteroscedastic", "full_gaussian", "mixture", "quantiles")
+
+# Units that have arguments.
+HIDDEN_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "leaky_relu": {"slope": float},
+    "elu": {"slope": float},
+    "maxout": {"pieces": Count},
+}
+OUTPUT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "gaussian": {"floor": NotNegative},
+    "heteroscedastic": {"floor": NotNegative},
+    "full_gaussian": {"floor": NotNegative},
+    "mixture": {"components": Count, "floor": NotNegative},
+    "quantiles": {"levels": tuple[Annotated[float, Field(gt=0, lt=1)], ...]},
+}
+
+
+def _name_or_section(names: Any, arguments: dict[str, dict[str, Any]]) -> Any:
+    """A name, or a section with `name` and the arguments of what it names."""
+    return Annotated[
+        Annotated[names, Tag("a name")] | Annotated[_variants("name", arguments), Tag("a section")],
+        Discriminator(lambda value: "a section" if isinstance(value, dict | Section) else "a name"),
+    ]
+
+
+HiddenUnit: Any = _name_or_section(HiddenName, HIDDEN_ARGUMENTS)
+OutputUnit: Any = _name_or_section(OutputName, OUTPUT_ARGUMENTS)
+
+
 class Penalty(Section):
-    """λ of one penalty on the weights: l2: λΣW² or l1: λΣ|W|."""
+    """λ of penalties: l2: λΣW², l1: λΣ|W| or both; on the weights of all layers, or on what is listed."""
 
     l2: NotNegative | None = None
     l1: NotNegative | None = None
+    on: tuple[Literal["W", "b", "theta"], ...] = ("W",)
+    layers: tuple[Index, ...] | None = None  # counted from 0
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.l2 is None) == (self.l1 is None):
-            raise ValueError("give one of l2 and l1")
+    def _at_least_one(self) -> Self:
+        if self.l2 is None and self.l1 is None:
+            raise ValueError("give l2, l1 or both")
         return self
 
 
@@ -137,6 +201,9 @@ class Network(Section):
     cost: CostName | None = None
     penalty: Penalty | None = None
     bias: _one_or_each(bool) = True  # type: ignore[valid-type]
+    skip: _one_or_each(bool) = False  # type: ignore[valid-type]
+    label_smoothing: Fraction = 0.0
+    class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
     initializer: Initializer | None = None
     initial_bias: float = 0.0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
@@ -144,31 +211,19 @@ class Network(Section):
     @field_validator("cost")
     @classmethod
     def _cost_fits_output(cls, cost: str | None, info: ValidationInfo) -> str | None:
-        if cost == "cross_entropy" and info.data.get("output") == "linear":
-            raise ValueError("a linear output unit is Gaussian: its cost is squared_error, not cross_entropy")
+        if cost is not None and "output" in info.data:
+            output = name_of(info.data["output"])
+            if cost not in COSTS[output]:
+                raise ValueError(f"a {output} output unit has the cost {' or '.join(COSTS[output])}, not {cost}")
         return cost
 
-    @field_validator("hidden", "bias")
+    @field_validator("hidden", "bias", "skip")
     @classmethod
     def _one_for_each_layer(cls, value: Any, info: ValidationInfo) -> Any:
-        layers = len(info.data.get("widths", ())) - (2 if info.field_name == "hidden" else 1)
+        layers = len(info.data.get("widths", ())) - (1 if info.field_name == "bias" else 2)
         if isinstance(value, tuple) and "widths" in info.data and len(value) != layers:
             raise ValueError(f"must be one value, or a list of {layers} for these widths; got {len(value)}")
         return value
-
-
-def _variants(tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any) -> Any:
-    """A union of sections told apart by the key `tag`; arguments without a default are required."""
-    sections: list[type[Section]] = []
-    for name, arguments in table.items():
-        fields: dict[str, Any] = {tag: (Literal[name], ...), **shared}
-        for key, kind in arguments.items():
-            fields[key] = kind if isinstance(kind, tuple) else (kind | None, None)
-        sections.append(create_model(name, __base__=base, **fields))
-    union: Any = sections[0]
-    for section in sections[1:]:
-        union |= section
-    return Annotated[union, Field(discriminator=tag)]
 
 
 _Steps = (Count, ...)
@@ -276,12 +331,18 @@ class Config(Section):
     @field_validator("network")
     @classmethod
     def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
-        if "data" in info.data and info.data["data"].standardize_targets and network.output != "linear":
+        if "data" in info.data and info.data["data"].standardize_targets and name_of(network.output) not in QUANTITIES:
             raise ValueError(
-                f"data.standardize_targets needs network.output: linear, got {network.output}, "
-                "whose targets are classes or probabilities"
+                f"data.standardize_targets needs an output of quantities ({', '.join(QUANTITIES)}), "
+                f"got {name_of(network.output)}"
             )
         return network
+
+
+def name_of(unit: Any) -> str:
+    """The name of a unit that is given by its name or as a section."""
+    name: str = unit if isinstance(unit, str) else unit.name
+    return name
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config, Network, Split
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.reading import Table, first_true, read
@@ -83,25 +84,33 @@ def fit_to_network(table: Table, network: Network) -> Table:
             f"let it start with {table.x.shape[1]}"
         )
     y = table.y
-    if network.output == "softmax" and (y.ndim == 1 or y.shape == (n, 1)):
+    unit = build_network(network).output_unit
+    if unit.kind == "classes" and (y.ndim == 1 or y.shape == (n, 1)):
         return table._replace(y=_class_numbers(y.reshape(n), k, table.name))
     if y.shape != (n, k):
         fix = "; save y[:, None]" if y.ndim == 1 and k == 1 else ""
         raise InputError(
-            f"the targets of {table.name} have shape {y.shape}; a network with {k} {network.output} "
+            f"the targets of {table.name} have shape {y.shape}; a network with {k} {unit.name} "
             f"output{'s' * (k != 1)} needs ({n}, {k}){fix}"
         )
-    if network.output != "linear" and (bad := first_true((y < 0) | (y > 1))):
+    if bad := first_true(unit.outside(np.asarray(y, np.float64))):
         raise InputError(
-            f"{table.name}: target {y[bad]} of example {bad[0]} (counted from 0) is not in [0, 1], "
-            f"as a {network.output} output needs"
+            f"{table.name}: target {y[bad]} of example {bad[0]} (counted from 0) is not possible: a {unit.name} output "
+            f"needs {unit.support}"
         )
-    if network.output == "softmax" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
+    if unit.kind == "classes" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
         raise InputError(
             f"{table.name}: the targets of example {bad[0]} (counted from 0) sum to {y[bad].sum():g}; softmax "
             "outputs need probabilities that sum to 1; for classes that do not exclude each other use sigmoid"
         )
     return table
+
+
+def class_counts(y: Array, k: int) -> Array:
+    """How many examples each class has: of class numbers (n,), of probabilities (n, k), or of one target in {0, 1}."""
+    if y.ndim == 1:
+        return np.bincount(y, minlength=k)
+    return y.sum(axis=0) if k > 1 else np.array([len(y) - y.sum(), y.sum()])
 
 
 def split(table: Table, fractions: Split) -> dict[str, Examples]:

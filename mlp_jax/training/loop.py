@@ -118,7 +118,7 @@ class Run:
         """Write the checkpoint and the weights."""
         with self.directory.writing():
             checkpoint.save_checkpoint(self.directory.checkpoint, self.state, self.done, self.prepared)
-            checkpoint.save_weights(self.directory.weights, self.state.params, self.prepared)
+            checkpoint.save_weights(self.directory.weights, self.trainer.net, self.state.params, self.prepared)
         self.kept = time.perf_counter()
 
     def finish(self, status: str) -> dict[str, Any]:

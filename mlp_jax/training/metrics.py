@@ -7,12 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.network import MLP, Params, Tape
+from mlp_jax.mlp.network import Tape
+from mlp_jax.mlp.output_units import Quantiles
+from mlp_jax.mlp.parameters import Params
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.data import Examples
 
-# accuracy: the fraction of right classes (a probability of at least ½ for sigmoid). rmse: the root mean squared
-# error in the original units; r2: the coefficient of determination; both averaged over the outputs.
-METRICS = {"linear": ("rmse", "r2"), "sigmoid": ("accuracy",), "softmax": ("accuracy",)}
+# By the kind of the output unit. accuracy: the fraction of right classes (a probability of at least ½, a margin above
+# 0). rmse: the root mean squared error in the original units; r2: the coefficient of determination; both averaged over
+# the targets. coverage_error: how far the fraction of targets below a quantile is from its level, on average.
+METRICS = {
+    "quantities": ("rmse", "r2"),
+    "quantiles": ("coverage_error",),
+    "classes": ("accuracy",),
+    "probabilities": ("accuracy",),
+    "margins": ("accuracy",),
+}
 
 _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 
@@ -28,7 +38,7 @@ def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) ->
         target_scale: (k,), by which the targets were divided.
 
     Returns:
-        The total cost J, then the metrics `METRICS[net.output]`, scalars.
+        The total cost J, then the metrics `METRICS[net.output_unit.kind]`, scalars.
     """
     tape = last_layer(net, params, examples.x)
     J = network.total_cost(net, params, tape, examples.y)
@@ -47,13 +57,18 @@ def last_layer(net: MLP, params: Params, x: Any) -> Tape:
 
 
 def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> tuple[jax.Array, ...]:
-    if net.output == "softmax":
+    kind = net.output_unit.kind
+    if kind == "classes":
         classes = y if y.ndim == 1 else y.argmax(axis=1)
         return (jnp.mean(y_hat.argmax(axis=1) == classes),)
-    if net.output == "sigmoid":
-        return (jnp.mean((y_hat >= 0.5) == (y >= 0.5)),)
+    if kind in ("probabilities", "margins"):
+        return (jnp.mean((y_hat >= (0.5 if kind == "probabilities" else 0)) == (y >= 0.5)),)
     if y_hat.dtype.itemsize < 4:  # a mean of squares wants more digits than bfloat16 has
         y_hat, y = y_hat.astype(jnp.float32), y.astype(jnp.float32)
+    if isinstance(net.output_unit, Quantiles):
+        levels = jnp.asarray(net.output_unit.levels, y_hat.dtype)
+        below = jnp.mean(y[:, :, None] <= y_hat.reshape(*y.shape, -1), axis=0)
+        return (jnp.mean(jnp.abs(below - levels[None])),)
     squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
     rmse = jnp.mean(jnp.sqrt(squared_error) * target_scale)
     r2 = jnp.mean(1 - squared_error / jnp.var(y, axis=0))

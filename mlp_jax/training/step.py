@@ -10,7 +10,8 @@ import optax
 from numpy.typing import NDArray
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.network import MLP, Params
+from mlp_jax.mlp.parameters import Params, init
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.data import Examples
 from mlp_jax.training.metrics import evaluate
 
@@ -22,7 +23,7 @@ class State(NamedTuple):
     optimizer: optax.OptState
 
 
-@partial(jax.jit, static_argnames=("net", "optimizer", "initializer", "bias", "dtype"))
+@partial(jax.jit, static_argnames=("net", "optimizer", "initializer", "bias", "dtype", "stacked"))
 def initial_state(
     net: MLP,
     optimizer: optax.GradientTransformation,
@@ -31,9 +32,10 @@ def initial_state(
     initializer: str | None,
     bias: float,
     dtype: str,
+    stacked: bool,
 ) -> State:
-    """The state before the first step, a function of the seed."""
-    params = network.init(net, jax.random.key(seed), initializer=initializer, bias=bias, dtype=dtype)
+    """The state before the first step, a function of the seed; arguments as for `init`."""
+    params = init(net, jax.random.key(seed), initializer=initializer, bias=bias, dtype=dtype, stacked=stacked)
     return State(params, optimizer.init(params))
 
 

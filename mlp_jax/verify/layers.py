@@ -23,6 +23,7 @@ from mlp_jax.verify.references import as_numbers, evaluate
 from mlp_jax.verify.subject import by_jax, first_rows
 
 CLOSE = 1e-4
+ELEMENTWISE = [unit for unit in HIDDEN_UNITS.values() if unit.is_elementwise]
 
 
 class Chain(NamedTuple):
@@ -105,7 +106,7 @@ def _forward(
         if k + 1 == len(chain.W):
             break
         arriving = right[chain.b[k + 1]] @ numbers[chain.W[k + 1]].T
-        unit = next(name for name in HIDDEN_UNITS if _close(arriving * _slope(name, a), right[b]))
+        unit = next(unit.name for unit in ELEMENTWISE if _close(arriving * _slope(unit.name, a), right[b]))
         units.append(unit)
         h = _value(unit, a)
     return units, steps
@@ -158,13 +159,13 @@ def _activation(
 
 def _value(unit: str, a: np.ndarray) -> np.ndarray:
     with float64():
-        return as_numbers(HIDDEN_UNITS[unit].operation(jnp.asarray(a)))
+        return as_numbers(HIDDEN_UNITS[unit](jnp.asarray(a)))
 
 
 def _slope(unit: str, a: np.ndarray) -> np.ndarray:
     with float64():
         x = jnp.asarray(a)
-        return as_numbers(jax.vjp(HIDDEN_UNITS[unit].operation, x)[1](jnp.ones_like(x))[0])
+        return as_numbers(jax.vjp(HIDDEN_UNITS[unit], x)[1](jnp.ones_like(x))[0])
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:

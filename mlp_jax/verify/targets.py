@@ -95,11 +95,12 @@ def verify_config(config: Any) -> list[Report]:
     """
     from mlp_jax import autodiff
     from mlp_jax.mlp import network
+    from mlp_jax.mlp.parameters import init
     from mlp_jax.training import build, data
 
     examples = data.prepare(config).parts["train"]
     net = build.build_network(config.network)
-    params = network.init(
+    params = init(
         net,
         jax.random.key(config.seed),
         initializer=config.network.initializer,

@@ -19,7 +19,20 @@ variables of a graph in, variables out. What a derivative is at a kink says a ta
 Source: Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 6.2.2, 6.3 and 6.5.
 """
 
+from mlp_jax.autodiff.operations.activations import (
+    elu,
+    gelu,
+    hard_tanh,
+    leaky_relu,
+    maxout,
+    parametric_relu,
+    radial,
+    silu,
+)
 from mlp_jax.autodiff.operations.costs import (
+    absolute_error,
+    hinge,
+    poisson_error,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     squared_error,
@@ -41,6 +54,7 @@ from mlp_jax.autodiff.operations.elementwise import (
     divide,
     equal,
     erf,
+    erfc,
     exp,
     expm1,
     greater,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.operations.elementwise import abs, sigmoid, sign, where
+from mlp_jax.autodiff.operations.elementwise import abs, exp, sigmoid, sign, where
 from mlp_jax.autodiff.operations.reductions import log_softmax, softmax, sum
 from mlp_jax.autodiff.operations.shaping import expand_dims
 
@@ -17,6 +17,30 @@ squared_error = Operation(
     (
         lambda g, out, y_hat, y: expand_dims(g, -1) * (y_hat - y),
         lambda g, out, y_hat, y: expand_dims(g, -1) * (y - y_hat),
+    ),
+)
+# −log of a Laplace density of scale 1 without its constant: Σ |ŷ − y|; its derivative where they are equal is 0.
+absolute_error = Operation(
+    "absolute_error",
+    lambda y_hat, y: jnp.sum(jnp.abs(y_hat - y), axis=-1),
+    (
+        lambda g, out, y_hat, y: expand_dims(g, -1) * sign(y_hat - y),
+        lambda g, out, y_hat, y: expand_dims(g, -1) * sign(y - y_hat),
+    ),
+)
+# −log P(y | z) of Poisson counts of rate exp(z) without its constant log y!: Σ exp(z) − y z.
+poisson_error = Operation(
+    "poisson_error",
+    lambda z, y: jnp.sum(jnp.exp(z) - y * z, axis=-1),
+    (lambda g, out, z, y: expand_dims(g, -1) * (exp(z) - y), lambda g, out, z, y: -expand_dims(g, -1) * z),
+)
+# Σ max{0, 1 − t z} with t = 2y − 1 for y in {0, 1}: the linear SVM; its derivative at t z = 1 is 0.
+hinge = Operation(
+    "hinge",
+    lambda z, y: jnp.sum(jax.nn.relu(1 - (2 * y - 1) * z), axis=-1),
+    (
+        lambda g, out, z, y: expand_dims(g, -1) * where((2 * y - 1) * z < 1, 1 - 2 * y, 0),
+        lambda g, out, z, y: expand_dims(g, -1) * where((2 * y - 1) * z < 1, -2 * z, 0),
     ),
 )
 # −log P(y | z) of independent Bernoulli units, from logits: the log undoes the exp of the sigmoid.

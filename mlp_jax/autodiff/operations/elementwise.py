@@ -56,6 +56,7 @@ sigmoid = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * (1 
 # ζ(x) = log(1 + exp x), whose derivative is σ(x).
 softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
 erf = Operation("erf", jax.scipy.special.erf, (lambda g, out, x: g * (2 / math.sqrt(math.pi) * exp(-(x * x))),))
+erfc = Operation("erfc", jax.scipy.special.erfc, (lambda g, out, x: g * (-2 / math.sqrt(math.pi) * exp(-(x * x))),))
 identity = Operation("identity", lambda x: x, (lambda g, out, x: g,))
 stop_gradient = Operation("stop_gradient", jax.lax.stop_gradient, (zero,))
 zeros_like = Operation("zeros_like", jnp.zeros_like, (zero,))

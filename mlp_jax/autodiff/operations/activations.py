@@ -1,0 +1,107 @@
+"""Hidden units (section 6.3) that are more than one elementwise function; names and meanings as in jax.nn.
+
+| operation        | kink                  | derivative there                                        |
+|------------------|-----------------------|---------------------------------------------------------|
+| leaky_relu       | x = 0                 | the slope of the negative side                          |
+| parametric_relu  | x = 0                 | the slope of the negative side; 0 for the slope itself  |
+| hard_tanh        | x = −1 and x = 1      | 0                                                       |
+| elu              | x = 0 (if alpha ≠ 1)  | alpha                                                   |
+| maxout           | pieces that tie       | an equal share for each                                 |
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operations.elementwise import abs, erfc, exp, sigmoid, sign, tanh, where
+from mlp_jax.autodiff.operations.reductions import max
+from mlp_jax.autodiff.operations.shaping import expand_dims, reshape
+
+
+def _leaky_relu(x: Any, negative_slope: float = 0.01) -> jax.Array:
+    return jax.nn.leaky_relu(x, negative_slope)
+
+
+def _elu(x: Any, alpha: float = 1.0) -> jax.Array:
+    return jax.nn.elu(x, alpha)
+
+
+def _gelu(x: Any, approximate: bool = True) -> jax.Array:
+    return jax.nn.gelu(x, approximate)
+
+
+def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
+    """For x Φ(x): Φ(x) + x φ(x); the approximation is x σ(2u) with u = √(2/π) (x + 0.044715 x³)."""
+    if approximate:
+        c = math.sqrt(2 / math.pi)
+        near = where(abs(x) < 20, x, 0)  # beyond, t is ±1, and the second term is 0 that may meet an infinite square
+        t = where(abs(x) < 20, tanh(c * (near + 0.044715 * near**3)), sign(x))
+        return g * (0.5 * (1 + t) + near * (0.5 * (1 - t) * (1 + t)) * (c * (1 + 0.134145 * near * near)))
+    return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
+
+
+def _silu_rule(g: Any, out: Any, x: Any) -> Any:
+    s = sigmoid(x)
+    return g * (s + out * sigmoid(-x))
+
+
+leaky_relu = Operation(
+    "leaky_relu",
+    _leaky_relu,
+    (lambda g, out, x, negative_slope=0.01: where(x > 0, g, negative_slope * g),),
+)
+
+
+def _beside(slope: Any, x: Any) -> Any:
+    """The slopes of units, (units,), with leading axes of length 1, as many as x has."""
+    return reshape(slope, (*[1] * (x.ndim - slope.ndim), *slope.shape))
+
+
+# Its slope is learned, one for each unit: max{0, x} + s min{0, x}.
+parametric_relu = Operation(
+    "parametric_relu",
+    lambda x, slope: jnp.where(x > 0, x, _beside(slope, x) * x),
+    (
+        lambda g, out, x, slope: where(x > 0, g, _beside(slope, x) * g),
+        lambda g, out, x, slope: where(x > 0, 0, g * x),
+    ),
+)
+hard_tanh = Operation("hard_tanh", lambda x: jnp.clip(x, -1, 1), (lambda g, out, x: where(abs(x) < 1, g, 0),))
+elu = Operation("elu", _elu, (lambda g, out, x, alpha=1.0: where(x > 0, g, g * (where(x > 0, 0, out) + alpha)),))
+gelu = Operation("gelu", _gelu, (_gelu_rule,))
+silu = Operation("silu", jax.nn.silu, (_silu_rule,))
+
+
+def _pieces(x: Any, pieces: int) -> Any:
+    return reshape(x, (*x.shape[:-1], -1, pieces))
+
+
+def _maxout_rule(g: Any, out: Any, x: Any, pieces: int) -> Any:
+    return reshape(max.gradient(0, g, out, _pieces(x, pieces), axis=-1), x.shape)
+
+
+# The largest of each group of neighbouring entries: (…, units · pieces) -> (…, units).
+maxout = Operation("maxout", lambda x, pieces: jnp.max(_pieces(jnp.asarray(x), pieces), axis=-1), (_maxout_rule,))
+# −exp(s_j) times the mean over inputs i of (h_i − C_ij)²: the exponent of a radial basis unit with centre C_j.
+# h (n, inputs), C (inputs, units), s (units,).
+radial = Operation(
+    "radial",
+    lambda h, C, s: -jnp.exp(s)[None] * jnp.mean(jnp.square(_from_centres(h, C)), axis=1),
+    (
+        lambda g, out, h, C, s: _radial_gradient(g, h, C, s).sum(axis=2),
+        lambda g, out, h, C, s: -_radial_gradient(g, h, C, s),
+        lambda g, out, h, C, s: g * out,
+    ),
+)
+
+
+def _from_centres(h: Any, C: Any) -> Any:
+    return expand_dims(h, 2) - expand_dims(C, 0)
+
+
+def _radial_gradient(g: Any, h: Any, C: Any, s: Any) -> Any:
+    """For h − C, (n, inputs, units)."""
+    return expand_dims(g * ((-2 / C.shape[0]) * expand_dims(exp(s), 0)), 1) * _from_centres(h, C)

@@ -1,0 +1,193 @@
+"""The structure of a multilayer perceptron: what is fixed before there are parameters (section 6.4)."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
+from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
+from mlp_jax.mlp.penalties import Penalty
+
+
+@dataclass(frozen=True, init=False)
+class MLP:
+    """The structure of a multilayer perceptron: hashable, without parameters, static under jit.
+
+    Args:
+        widths: numbers of inputs, of units of each hidden layer, and of targets (of classes, for a softmax unit).
+        hidden: the hidden unit of all hidden layers, or one for each: a name in `hidden_units`, or a unit such as
+            `hidden_units.maxout(3)`.
+        output: the output unit: a name in `output_units`, or a unit such as `output_units.Mixture(components=3)`.
+        cost: squared_error, cross_entropy, …; None takes the unit's cost by maximum likelihood.
+        penalty: L1, L2 or ElasticNet on parameters, or None.
+        bias: whether layers have biases, for all layers or one for each.
+        skip: whether h^(k) = f(a^(k)) + h^(k−1): for every hidden layer but the first, or one for each hidden layer.
+            Such a layer has as many units as the one before.
+        label_smoothing: ε of soft labels (1 − ε) y + ε u, u uniform over the classes; for sigmoid and softmax units.
+        class_weights: a weight for each class, which multiplies those of its examples; two for a single
+            sigmoid or hinge unit.
+
+    Raises:
+        ValueError: an unknown name, a width below 1, a wrong number of entries, or a cost, skip connection, label
+            smoothing or class weight that the network cannot have.
+
+    >>> net = MLP(widths=(2, 3, 3, 1), hidden="tanh", output="sigmoid")
+    >>> net.hidden, net.cost
+    (('tanh', 'tanh'), 'cross_entropy')
+    """
+
+    widths: tuple[int, ...]
+    hidden: tuple[str | HiddenUnit, ...]
+    output: str | OutputUnit
+    cost: str
+    penalty: Penalty | None
+    bias: tuple[bool, ...]
+    skip: tuple[bool, ...]
+    label_smoothing: float
+    class_weights: tuple[float, ...] | None
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        hidden: str | HiddenUnit | Sequence[str | HiddenUnit] = "relu",
+        output: str | OutputUnit = "linear",
+        cost: str | None = None,
+        penalty: Penalty | None = None,
+        bias: bool | Sequence[bool] = True,
+        skip: bool | Sequence[bool] = False,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        """Check the arguments and give every layer an entry of its own."""
+        widths = _as_widths(widths)
+        layers = len(widths) - 2
+        hidden = _one_each("hidden", hidden, str | HiddenUnit, layers, "name or unit")
+        for unit in hidden:
+            require_known("hidden unit", unit, HIDDEN_UNITS, HiddenUnit)
+        require_known("output unit", output, OUTPUT_UNITS, OutputUnit)
+        unit = _output_unit(output)
+        cost = cost or next(iter(unit.costs()))
+        require_known(f"cost of a {unit.name} output unit", cost, unit.costs())
+        if not isinstance(penalty, Penalty | None):
+            raise ValueError(f"penalty must be mlp_jax.L2(λ), L1(λ), ElasticNet(λ₁, λ₂) or None, got {penalty!r}")
+        fields = {
+            "widths": widths,
+            "hidden": hidden,
+            "output": output,
+            "cost": cost,
+            "penalty": penalty if penalty and (penalty.l1 or penalty.l2) else None,  # λ = 0 costs nothing
+            "bias": _one_each("bias", bias, bool, layers + 1, "bool"),
+            "skip": _skips(skip, widths),
+            "label_smoothing": _smoothing(label_smoothing, unit),
+            "class_weights": _class_weights(class_weights, unit, widths[-1]),
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # past the guard of a frozen record
+
+    @property
+    def hidden_units(self) -> tuple[HiddenUnit, ...]:
+        """The hidden units, as records."""
+        return tuple(HIDDEN_UNITS[unit] if isinstance(unit, str) else unit for unit in self.hidden)
+
+    @property
+    def output_unit(self) -> OutputUnit:
+        """The output unit, as a record."""
+        return _output_unit(self.output)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shape of W of each layer.
+
+        >>> MLP(widths=(2, 3, 1), output="heteroscedastic").shapes
+        ((2, 3), (3, 2))
+        """
+        columns = [unit.pieces * n for unit, n in zip(self.hidden_units, self.widths[1:-1], strict=True)]
+        return tuple(zip(self.widths[:-1], (*columns, self.output_unit.logits(self.widths[-1])), strict=True))
+
+    def runs(self) -> list[range]:
+        """The layers, counted from 0, in runs of equal neighbours, which may compute as one loop."""
+        runs: list[range] = []
+        keys = [self._kind(k) for k in range(len(self.shapes))]
+        for k, key in enumerate(keys):
+            if runs and key is not None and key == keys[k - 1]:
+                runs[-1] = range(runs[-1].start, k + 1)
+            else:
+                runs.append(range(k, k + 1))
+        return runs
+
+    def _kind(self, k: int) -> Any:
+        """What layers of one run have in common; None for one that is alone."""
+        n_in, n_out = self.widths[k : k + 2]
+        if k == len(self.hidden) or n_in != n_out:
+            return None
+        penalised = self.penalty and tuple(self.penalty.touches(k, leaf) for leaf in ("W", "b", "theta"))
+        return n_in, self.hidden[k], self.bias[k], self.skip[k], penalised
+
+
+def require_known(what: str, name: Any, known: Iterable[str], record: type | None = None) -> None:
+    """Raise a ValueError with the nearest known name, unless `name` is one, or a record of the given type."""
+    if record is not None and isinstance(name, record):
+        return
+    if not isinstance(name, str) or name not in known:
+        nearest = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")
+
+
+def _output_unit(output: str | OutputUnit) -> OutputUnit:
+    return OUTPUT_UNITS[output]() if isinstance(output, str) else output
+
+
+def _as_widths(widths: Any) -> tuple[int, ...]:
+    entries = tuple(widths) if isinstance(widths, Iterable) else ()
+    whole = all(isinstance(width, Integral) and not isinstance(width, bool) and int(width) >= 1 for width in entries)
+    if len(entries) < 2 or not whole:
+        raise ValueError(f"widths must be at least two whole numbers of at least 1, got {widths}")
+    return tuple(int(width) for width in entries)
+
+
+def _one_each(field: str, value: Any, kind: Any, count: int, what: str) -> tuple[Any, ...]:
+    entries = tuple(value) if isinstance(value, Iterable) else ()
+    values = (value,) * count if isinstance(value, kind) else entries
+    if len(values) != count or not all(isinstance(entry, kind) for entry in values):
+        raise ValueError(f"{field} must be one {what}, or one for each of {count} layers, got {value!r}")
+    return values
+
+
+def _skips(skip: Any, widths: tuple[int, ...]) -> tuple[bool, ...]:
+    hidden = len(widths) - 2
+    skips = tuple(k > 0 for k in range(hidden)) if skip is True else _one_each("skip", skip, bool, hidden, "bool")
+    for k, (skips_here, before, after) in enumerate(zip(skips, widths, widths[1:], strict=False)):
+        if skips_here and before != after:
+            raise ValueError(
+                f"a skip connection adds h^({k}) to h^({k + 1}): both need the same number of units, got {before} and "
+                f"{after}; make them equal, or set skip to False for hidden layer {k + 1}"
+            )
+    return skips
+
+
+def _smoothing(epsilon: Any, unit: OutputUnit) -> float:
+    if not isinstance(epsilon, Real) or isinstance(epsilon, bool) or not 0 <= float(epsilon) < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and below 1, got {epsilon!r}")
+    if epsilon and unit.kind not in ("classes", "probabilities"):
+        raise ValueError(f"label_smoothing needs a sigmoid or softmax output unit, got {unit.name}")
+    return float(epsilon)
+
+
+def _class_weights(weights: Any, unit: OutputUnit, k: int) -> tuple[float, ...] | None:
+    if weights is None:
+        return None
+    classes = k if unit.kind == "classes" else 2 if unit.kind in ("probabilities", "margins") and k == 1 else 0
+    if not classes:
+        raise ValueError(
+            f"class_weights need a softmax output unit, or one sigmoid or hinge unit, got {k} {unit.name} "
+            f"output{'s' * (k != 1)}"
+        )
+    given = tuple(weights) if isinstance(weights, Iterable) else ()
+    if len(given) != classes or not all(isinstance(w, Real) and 0 <= float(w) < float("inf") for w in given):
+        raise ValueError(
+            f"class_weights must be {classes} finite numbers of at least 0, one per class, got {weights!r}"
+        )
+    return tuple(map(float, given))
