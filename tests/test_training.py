@@ -68,7 +68,7 @@ def test_configs_are_found():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_learns(path, tmp_path):
-    assert f"scripts/run mlp-jax train configs/{path.name}" in path.read_text()
+    assert f"scripts/run mlp-jax train {path.relative_to(CONFIGS[0].parent.parent)}" in path.read_text()
     train(configuration.load(path, ["training.epochs=3"]), tmp_path / "run")
     losses = [record["loss"] for record in read_metrics(tmp_path / "run")]
     assert len(losses) == 3

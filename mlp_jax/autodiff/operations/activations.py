@@ -44,8 +44,7 @@ def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
 
 
 def _silu_rule(g: Any, out: Any, x: Any) -> Any:
-    s = sigmoid(x)
-    return g * (s + out * sigmoid(-x))
+    return g * (sigmoid(x) * (1 + x * sigmoid(-x)))
 
 
 leaky_relu = Operation(
@@ -70,7 +69,8 @@ parametric_relu = Operation(
     ),
 )
 hard_tanh = Operation("hard_tanh", lambda x: jnp.clip(x, -1, 1), (lambda g, out, x: where(abs(x) < 1, g, 0),))
-elu = Operation("elu", _elu, (lambda g, out, x, alpha=1.0: where(x > 0, g, g * (where(x > 0, 0, out) + alpha)),))
+# e^x, and not h + alpha, which cancels far below 0.
+elu = Operation("elu", _elu, (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),))
 gelu = Operation("gelu", _gelu, (_gelu_rule,))
 silu = Operation("silu", jax.nn.silu, (_silu_rule,))
 

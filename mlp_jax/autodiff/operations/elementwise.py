@@ -52,7 +52,8 @@ sin: Operation = Operation("sin", jnp.sin, (lambda g, out, x: g * cos(x),))
 cos: Operation = Operation("cos", jnp.cos, (lambda g, out, x: -g * sin(x),))
 # (1 − out²) as a product, which does not cancel where the unit saturates.
 tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: (g + g * out) * (1 - out),))
-sigmoid = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * (1 - out)),))
+# σ(−x), and not 1 − out, which cancels where the unit saturates at 1.
+sigmoid: Operation = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * sigmoid(-x)),))
 # ζ(x) = log(1 + exp x), whose derivative is σ(x).
 softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
 erf = Operation("erf", jax.scipy.special.erf, (lambda g, out, x: g * (2 / math.sqrt(math.pi) * exp(-(x * x))),))

@@ -1,0 +1,100 @@
+"""Training for the claims: one compiled loop over optax steps, and the data that several claims share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sklearn import datasets
+from sklearn.preprocessing import StandardScaler
+
+import mlp_jax
+
+Params = Any
+Optimizer = Callable[[Any], optax.GradientTransformation]  # of a learning rate
+Measure = Callable[[mlp_jax.MLP, Params, Any, Any], Any]
+
+
+def cost(net: mlp_jax.MLP, params: Params, x: Any, y: Any) -> Any:
+    """The total cost: what `fit` measures if not told otherwise."""
+    return mlp_jax.loss(net, params, x, y)
+
+
+def accuracy(net: mlp_jax.MLP, params: Params, x: Any, y: Any) -> Any:
+    """The fraction of the examples whose class is the likeliest."""
+    likeliest = mlp_jax.predict(net, params, x)
+    classes = (likeliest[:, 0] > 0.5) if net.output == "sigmoid" else likeliest.argmax(axis=1)
+    return jnp.mean(classes == jnp.reshape(y, classes.shape))
+
+
+@partial(jax.jit, static_argnames=("net", "optimizer", "steps", "batch", "every", "measure"))
+def fit(
+    net: mlp_jax.MLP,
+    params: Params,
+    x: Any,
+    y: Any,
+    rate: Any,
+    *,
+    steps: int,
+    optimizer: Optimizer = optax.adam,
+    batch: int | None = None,
+    every: int = 1,
+    measure: Measure = cost,
+    seed: int = 0,
+) -> tuple[Params, Any]:
+    """Train, and measure on all examples before the first step and after each `every` steps.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        x: the inputs.
+        y: the targets.
+        rate: the learning rate.
+        steps: how many.
+        optimizer: of optax, as a function of the learning rate.
+        batch: examples a step, drawn with replacement; None takes all.
+        every: steps between two measures.
+        measure: of the network, the parameters and all examples.
+        seed: of the draws.
+    """
+    chain = optimizer(rate)
+
+    def step(state: tuple[Params, Any], key: Any) -> tuple[tuple[Params, Any], None]:
+        params, memory = state
+        rows = slice(None) if batch is None else jax.random.randint(key, (batch,), 0, len(x))
+        _, grads = mlp_jax.loss_and_grad(net, params, x[rows], y[rows])
+        updates, memory = chain.update(grads, memory, params)
+        return (optax.apply_updates(params, updates), memory), None
+
+    def round_of_steps(state: tuple[Params, Any], keys: Any) -> tuple[tuple[Params, Any], Any]:
+        state, _ = jax.lax.scan(step, state, keys)
+        return state, measure(net, state[0], x, y)
+
+    keys = jax.random.split(jax.random.key(seed), (steps // every, every))
+    start = measure(net, params, x, y)
+    (params, _), measures = jax.lax.scan(round_of_steps, (params, chain.init(params)), keys)
+    return params, jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, measures)
+
+
+def decaying(optimizer: Optimizer, steps: int) -> Optimizer:
+    """An optimizer whose rate falls to 0 over all steps along a cosine."""
+    return lambda rate: optimizer(lambda step: rate * (1 + jnp.cos(jnp.pi * step / steps)) / 2)
+
+
+def standardized(source: Callable[..., Any]) -> tuple[Any, Any]:
+    """Inputs of mean 0 and variance 1, and targets, of one of scikit-learn's data sets."""
+    x, y = source(return_X_y=True)
+    return StandardScaler().fit_transform(x).astype(np.float32), y
+
+
+def digits() -> tuple[Any, Any]:
+    """Handwritten digits: 1,797 images of 8 × 8 pixels, and their classes."""
+    return standardized(datasets.load_digits)
+
+
+def norm(tree: Any) -> Any:
+    """The Euclidean norm of all leaves together."""
+    return optax.tree.norm(tree)
