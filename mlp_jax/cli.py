@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | evaluate | predict | verify | draw`. JAX is imported once the input is right."""
+"""The command line: `mlp-jax train | inspect | evaluate | predict | verify | draw`. JAX waits for a right input."""
 
 import argparse
 import csv
@@ -91,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     existing.add_argument("--overwrite", action="store_true", help="replace the run in that directory")
     train.set_defaults(run=_train)
 
+    inspect = commands.add_parser(
+        "inspect",
+        help="data, network, flops and memory of a configuration, without training",
+        usage="mlp-jax inspect CONFIG [--set KEY=VALUE ...]",
+    )
+    _add_config(inspect)
+    inspect.set_defaults(run=_inspect)
+
     evaluate = commands.add_parser("evaluate", help="cost and metrics of a trained network on its data")
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     evaluate.set_defaults(run=_evaluate)
@@ -171,6 +179,17 @@ def _train(options: argparse.Namespace) -> None:
     _print_results(summary["results"])
     print(f"\n{summary['parameters']:,} parameters, {summary['epochs']} epochs, {summary['device']}")
     print(f"run: {run_dir}")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from mlp_jax.training import config as configuration
+
+    config = configuration.load(options.config, options.set)
+    _set_up_jax(config.network.dtype)
+    from mlp_jax.training.inspection import inspect
+
+    for subject, finding in inspect(config):
+        print(f"{subject:12}{finding}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

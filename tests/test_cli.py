@@ -281,3 +281,19 @@ def test_the_set_up_script_refuses_an_unusable_python(tmp_path):
     usage = subprocess.run([script], env=environment, capture_output=True, text=True)
     assert usage.returncode == 2
     assert "scripts/run pytest" in usage.stdout
+
+
+def test_inspect_tells_what_a_run_would_do(tmp_path):
+    done = run("inspect", CONFIGS / "digits.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    for line in (
+        "data        digits: 1,797 examples (train 1,257, validation 270, test 270)",
+        "constant    3 inputs have one value only: pixel_0_0, pixel_4_0, pixel_4_7",
+        "parameters  2,410 of float32",
+        "steps       40 an epoch, 2,400 in all, of 32 examples",
+    ):
+        assert line in done.stdout.splitlines()
+    done = run("inspect", CONFIGS / "diabetes.yaml", "--set", "network.output=mixture", cwd=tmp_path)
+    assert "targets     1, from 31 to 346" in done.stdout
+    message = fails("inspect", CONFIGS / "diabetes.yaml", "--set", "network.widths=[9, 1]", cwd=tmp_path)
+    assert "network.widths starts with 9, but diabetes has 10 inputs" in message
