@@ -60,8 +60,8 @@ def _unit(unit: Any, makers: Any) -> Any:
     return make(**_given(unit, without="name"))
 
 
-def build_optimizer(optimizer: Any) -> optax.GradientTransformation:
-    """The optax optimizer of an `optimizer` section, with its schedule.
+def build_optimizer(optimizer: Any, clip_norm: float | None = None) -> optax.GradientTransformation:
+    """The optax optimizer of an `optimizer` section, with its schedule; before it, if asked for, clipping by norm.
 
     Raises:
         InputError: optax refuses the combination of arguments.
@@ -75,7 +75,9 @@ def build_optimizer(optimizer: Any) -> optax.GradientTransformation:
         transformation: optax.GradientTransformation = getattr(optax, optimizer.name)(**arguments)
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"optimizer: optax refuses these arguments together: {error}") from None
-    return transformation
+    if clip_norm is None:
+        return transformation
+    return optax.chain(optax.clip_by_global_norm(clip_norm), transformation)
 
 
 def _penalty(penalty: config.Penalty | None) -> Penalty | None:

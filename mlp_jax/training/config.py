@@ -312,11 +312,20 @@ class _Optimizer(Section):
 Optimizer: Any = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
 
 
+class EarlyStopping(Section):
+    """Stop after `patience` epochs in which no validation cost was lower by more than min_delta; keep the best."""
+
+    patience: Count
+    min_delta: NotNegative = 0.0
+
+
 class Training(Section):
     """How long, and how many examples a step."""
 
     epochs: Count
     batch_size: Count
+    early_stopping: EarlyStopping | None = None
+    clip_norm: Positive | None = None  # of the whole gradient
 
 
 class Config(Section):
@@ -337,6 +346,13 @@ class Config(Section):
                 f"got {name_of(network.output)}"
             )
         return network
+
+    @field_validator("training")
+    @classmethod
+    def _early_stopping_has_validation(cls, training: Training, info: ValidationInfo) -> Training:
+        if training.early_stopping and "data" in info.data and not info.data["data"].split.validation:
+            raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
+        return training
 
 
 def name_of(unit: Any) -> str:

@@ -72,7 +72,7 @@ def _about_network(net: MLP, config: Config) -> list[tuple[str, str]]:
 def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str, str]]:
     dtype, batch = config.network.dtype, config.training.batch_size
     params = structure(net, dtype)
-    state = jax.eval_shape(build_optimizer(config.optimizer).init, params)
+    state = jax.eval_shape(build_optimizer(config.optimizer, config.training.clip_norm).init, params)
     x = jax.ShapeDtypeStruct((batch, net.widths[0]), dtype)
     y = np.asarray(prepared.parts["train"].y)
     targets = jax.ShapeDtypeStruct((batch, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)

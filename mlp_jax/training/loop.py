@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from mlp_jax.mlp.parameters import Params
 from mlp_jax.training import checkpoint, data
 from mlp_jax.training.config import Config, as_values
 from mlp_jax.training.data import Prepared
@@ -102,7 +103,7 @@ class Run:
             self.directory.open_metrics(self.done) as metrics,
             _interrupts_noted() as interrupted,
         ):
-            while self.done < epochs:
+            while self.done < epochs and not trainer.has_stopped(self.state):
                 latest, step, records = trainer.advance(latest, step)
                 for record in records:
                     self.directory.log(metrics, record)
@@ -114,11 +115,16 @@ class Run:
                 if time.perf_counter() - self.kept > _SECONDS_BETWEEN_CHECKPOINTS:
                     self.keep()
 
+    @property
+    def chosen(self) -> Params:
+        """The parameters that a run gives: with early stopping the best, else the last."""
+        return self.state.best.params if self.state.best and self.done else self.state.params
+
     def keep(self) -> None:
         """Write the checkpoint and the weights."""
         with self.directory.writing():
             checkpoint.save_checkpoint(self.directory.checkpoint, self.state, self.done, self.prepared)
-            checkpoint.save_weights(self.directory.weights, self.trainer.net, self.state.params, self.prepared)
+            checkpoint.save_weights(self.directory.weights, self.trainer.net, self.chosen, self.prepared)
         self.kept = time.perf_counter()
 
     def finish(self, status: str) -> dict[str, Any]:
@@ -131,9 +137,11 @@ class Run:
         }
         self.keep()
         summary = _summary(self.trainer, self.state, self.done, status, seconds)
+        if self.state.best:
+            summary["best_epoch"] = self.done - int(self.state.best.since)
         if status != "interrupted":  # which is to stop at once
             parts = self.trainer.parts
-            summary["results"] = {part: self.trainer.evaluate(self.state.params, part) for part in parts}
+            summary["results"] = {part: self.trainer.evaluate(self.chosen, part) for part in parts}
         self.directory.save_summary(summary)
         return summary
 

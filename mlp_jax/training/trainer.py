@@ -15,7 +15,7 @@ from mlp_jax.training.config import Config
 from mlp_jax.training.data import Examples, Prepared, class_counts
 from mlp_jax.training.errors import TrainingDiverged
 from mlp_jax.training.metrics import METRICS, evaluate
-from mlp_jax.training.step import Outcome, State, initial_state, run_steps, shuffled_batches
+from mlp_jax.training.step import Outcome, Patience, State, initial_state, run_steps, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 _MOST_EPOCHS_PER_CALL = 128
@@ -41,7 +41,7 @@ class Trainer:
         if config.network.class_weights == "balanced":
             counts = class_counts(prepared.parts["train"].y, config.network.widths[-1])
         self.net = build_network(config.network, counts)
-        self.optimizer = build_optimizer(config.optimizer)
+        self.optimizer = build_optimizer(config.optimizer, config.training.clip_norm)
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
         self.steps = -(-self.size // config.training.batch_size)
@@ -54,6 +54,8 @@ class Trainer:
         self._table = np.zeros((self._epochs_per_call, self.steps, config.training.batch_size), np.int32)
         self._table_of: tuple[int, int] | None = None
         self._steps_per_call = 1
+        stopping = config.training.early_stopping
+        self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
         self._costs = np.zeros(self.steps)  # of the epoch that is under way
 
     def initial_state(self) -> State:
@@ -67,6 +69,7 @@ class Trainer:
             bias=network.initial_bias,
             dtype=network.dtype,
             stacked=self._as_one_loop(),
+            keep_best=self._patience is not None,
         )
         return jax.block_until_ready(state)  # if there is not memory enough, fail here
 
@@ -107,7 +110,13 @@ class Trainer:
                 self._fail(outcome, epoch, bad)
             stop = good  # keep the epochs before it; the next call will fail
             after, outcome = self._run_steps(state, epoch, first, stop)
+        if not outcome.ran.all():
+            stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
         return after, step + stop - first, self._records(outcome, epoch, first, stop)
+
+    def has_stopped(self, state: State) -> bool:
+        """Whether early stopping has run out of patience."""
+        return self._patience is not None and state.best is not None and int(state.best.since) >= self._patience.epochs
 
     def evaluate(self, params: Params, part: str) -> dict[str, float]:
         """Cost and metrics on one part of the data."""
@@ -128,6 +137,7 @@ class Trainer:
             self._batches(epoch, -(-stop // self.steps)),
             first,
             stop,
+            self._patience,
         )
         return after, jax.device_get(outcome)
 
