@@ -98,7 +98,7 @@ training:
         ("network.bias=off", "must be a valid boolean; got 'off'"),
         ("network.hidden=[relu, tanh]", "must be one value, or a list of 1 for these widths; got 2"),
         ("network.widths=[64]", "must have at least 2 entries; got (64,)"),
-        ("network.widths=64", "must be a valid tuple; got 64"),
+        ("network.widths=64", "must be a list; got 64"),
         ("network.penalty={on: [W]}", "give l2, l1 or both"),
         ("data.split={validation: 0.5, test: 0.5}", "validation + test must be below 1, got 0.5 + 0.5"),
         ("optimizer={name: sgd, learning_rate: 1, nesterov: true}", "nesterov: true needs a momentum"),

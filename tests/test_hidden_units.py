@@ -10,7 +10,7 @@ import scipy.special
 from numpy.testing import assert_allclose
 
 import mlp_jax
-from mlp_jax import MLP, ElasticNet, LayerWithTheta, hidden_units
+from mlp_jax import L2, MLP, ElasticNet, LayerWithTheta, hidden_units
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 
 ELEMENTWISE = {name: unit for name, unit in HIDDEN_UNITS.items() if unit.is_elementwise}
@@ -53,6 +53,12 @@ def test_values_are_those_of_numpy_and_scipy(name):
 def test_derivatives_at_kinks_are_the_stated_ones(name):
     for a, stated in AT_KINKS[name].items():
         assert float(slope(ELEMENTWISE[name], jnp.float32(a))) == np.float32(stated)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_jaxs_derivative_of_a_unit_is_ours_at_every_point(name):
+    a = jnp.linspace(-2, 2, 17)  # kinks included
+    assert_allclose(jax.vmap(jax.grad(ELEMENTWISE[name]))(a), slope(ELEMENTWISE[name], a), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -105,6 +111,12 @@ def test_a_radial_unit_is_1_at_its_centre_and_falls_off_with_the_distance():
         (lambda: MLP((2, 3, 1), skip=[True]), "h^(0) to h^(1)"),
         (lambda: ElasticNet(0.1, 0.1, on="bias"), "a penalty is on some of W, b, theta, got 'bias'"),
         (lambda: ElasticNet(0.1, 0.1, layers=[-1]), "layers of a penalty must be whole numbers of at least 0"),
+        (lambda: ElasticNet(0.1, 0.1, on=None), "a penalty is on some of W, b, theta, got None"),
+        (lambda: MLP((2, 3, 1), penalty=L2(0.1, layers=2)), "a penalty is on layer 2, but there are 2, counted from 0"),
+        (lambda: MLP((2, 3, 1), penalty=L2(0.1, on="theta")), "a penalty is on theta, but none of its layers has one"),
+        (lambda: MLP((2, 3, 1), penalty=L2(0.1, on="b"), bias=False), "a penalty is on b, but none"),
+        (lambda: MLP((2, 3, 1), hidden_units.maxout), "maxout makes one; call it, as in maxout()"),
+        (lambda: MLP((2, 1), "rellu"), "did you mean 'relu'?"),
     ],
 )
 def test_impossible_units_and_connections_are_refused(make, message):
@@ -141,6 +153,13 @@ def test_a_stack_computes_what_its_layers_compute(hidden, skip):
     drawn = mlp_jax.init(net, jax.random.key(0), dtype=jnp.float64, bias=0.1, stacked=True)
     for a, b in zip(*map(jax.tree.leaves, (drawn, stacked)), strict=True):
         assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "gelu", "tanh"])
+def test_skip_connections_start_in_range_at_any_depth(hidden):
+    net = MLP((3, *(64,) * 300, 1), hidden, skip=True)
+    predicted = mlp_jax.predict(net, mlp_jax.init(net, jax.random.key(0), stacked=True), jnp.ones((2, 3)))
+    assert (jnp.abs(predicted) < 100).all()
 
 
 def test_what_is_compiled_for_a_stack_does_not_grow_with_depth():

@@ -236,6 +236,10 @@ def test_cost_and_both_derivatives_are_finite_at_extreme_logits(name, dtype):
     [
         (lambda: output_units.Mixture(components=0), "whole number of components, at least 1, got 0"),
         (lambda: output_units.Mixture(floor=-1), "floor of a standard deviation must be a finite number"),
+        (lambda: output_units.Gaussian(floor=True), "floor of a standard deviation must be a finite number"),
+        (lambda: MLP((2, 1), output=output_units.Mixture), "Mixture makes one; call it, as in Mixture()"),
+        (lambda: MLP((2, 3), output="softmax", class_weights=[0, 0, 0]), "must not all be 0"),
+        (lambda: MLP((2, 1), cost=""), "unknown cost of a linear output unit ''"),
         (lambda: output_units.Quantiles(()), "must be in (0, 1) and increasing, got ()"),
         (lambda: output_units.Quantiles((0.5, 0.5)), "must be in (0, 1) and increasing, got (0.5, 0.5)"),
         (lambda: output_units.Quantiles((0.0, 0.5)), "must be in (0, 1) and increasing"),
@@ -262,6 +266,17 @@ def test_targets_outside_the_support_are_found(name, bad):
     assert not unit.outside(y).any()
     y[3, 1] = bad
     assert np.argwhere(unit.outside(y)).tolist() == [[3, 1]]
+
+
+def test_units_take_their_arguments_by_position():
+    assert output_units.Mixture(3).components == 3
+    assert output_units.Quantiles(np.array([0.1, 0.5])).levels == (0.1, 0.5)
+
+
+def test_parameters_that_are_no_arrays_of_floats_are_refused():
+    for W, kind in ((jnp.ones((2, 1), int), "int32"), ([[1.0], [1.0]], "list")):
+        with pytest.raises(ValueError, match=f"must be an array of floating-point numbers, got {kind}"):
+            mlp_jax.predict(MLP((2, 1)), (Layer(W, jnp.zeros(1)),), [[0.9, 0.9]])
 
 
 def test_a_network_needs_the_outputs_that_its_unit_needs():

@@ -20,16 +20,22 @@ saturates, its gradient vanishes.
 
 **Variances.** A standard deviation is σ = floor + ζ(s), of a logit s, so it is positive, and above the floor. Without
 one (floor 0), a network that meets a target exactly, as on examples that repeat, sends its cost to −∞ along σ → 0
-(section 6.2.1.1); with one, −log p is at least log floor + ½ log 2π for each target. The default, 1e-3, is meant for
-targets of about unit size, as `data.standardize_targets` makes them. The covariance of `full_gaussian` is
-T⁻¹ D² T⁻ᵀ, with T lower triangular of unit diagonal and D the σ: always positive definite, and its cost needs no
-matrix to be factored or inverted (the modified Cholesky factor of the precision; Pourahmadi 1999).
+(section 6.2.1.1), until σ underflows and it is NaN; with one, −log p is at least log floor + ½ log 2π for each
+target. The default, 1e-3, is meant for targets of about unit size, as `data.standardize_targets` makes them. The
+covariance of `full_gaussian` is T⁻¹ D² T⁻ᵀ, with T lower triangular of unit diagonal and D the σ: always positive
+definite, and its cost needs no matrix to be factored or inverted (the modified Cholesky factor of the precision;
+Pourahmadi 1999).
+
+**Limits.** Costs do not check their targets, which may be tracers: `mlp-jax train` does, by `outside`. The density and
+parameters of a unit are those of its first cost: for a linear unit with the absolute error choose laplace. Squares of
+(y − mean) / σ leave the range of float16 early; with learned variances use bfloat16 or float32. Counts are drawn as
+int32, so a rate above 2e9 cannot be.
 
 Sources: the book, section 6.2.2; Bishop 1994 (mixture); Koenker & Bassett 1978 (quantiles).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -136,18 +142,13 @@ class Laplace(OutputUnit):
         return z + jax.random.laplace(key, z.shape, z.dtype)
 
 
-@dataclass(frozen=True)
 class _WithFloor(OutputUnit):
-    """A unit with standard deviations σ = floor + ζ(s).
+    """A unit with standard deviations σ = floor + ζ(s)."""
 
-    Attributes:
-        floor: the smallest σ, at least 0.
-    """
-
-    floor: float = 1e-3
+    floor: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.floor, Real) or not (0 <= self.floor < math.inf):
+        if isinstance(self.floor, bool) or not isinstance(self.floor, Real) or not 0 <= float(self.floor) < math.inf:
             raise ValueError(
                 f"the floor of a standard deviation must be a finite number of at least 0, got {self.floor!r}"
             )
@@ -171,13 +172,14 @@ class Gaussian(_WithFloor):
     """Gaussian with a learned variance for each target, the same for all inputs: a parameter theta of the unit."""
 
     name = "gaussian"
+    floor: float = 1e-3
 
     def of_example(self, z: Array, s: Array, y: Array) -> Array:
         """−log p for logits (n, k) and s (k,)."""
         return _gaussian_nll(z, ops.expand_dims(self._sd(s), 0), y)
 
     def theta(self, k: int) -> np.ndarray | None:
-        return np.full(k, math.log(math.e - 1))  # σ = 1
+        return np.full(k, math.log(math.e - 1))  # σ = 1 + floor
 
     def parameters(self, z: jax.Array, *theta: jax.Array) -> dict[str, jax.Array]:
         return {"mean": z, "sd": jnp.broadcast_to(jnp.expand_dims(self._sd(theta[0]), 0), z.shape)}
@@ -191,6 +193,7 @@ class Heteroscedastic(_WithFloor):
     """Gaussian whose mean and standard deviation are functions of x: logits (mean, s), k each."""
 
     name = "heteroscedastic"
+    floor: float = 1e-3
     initializer = "normal"  # so that all examples start with about the same σ, and none with a tiny one
 
     def of_example(self, z: Array, y: Array) -> Array:
@@ -217,6 +220,7 @@ class FullGaussian(_WithFloor):
     """Gaussian with a full covariance T⁻¹ D² T⁻ᵀ: logits are the mean, s, and T below its diagonal, by rows."""
 
     name = "full_gaussian"
+    floor: float = 1e-3
     initializer = "normal"
 
     def logits(self, k: int) -> int:
@@ -270,8 +274,8 @@ class Mixture(_WithFloor):
     """
 
     name = "mixture"
-    floor: float = 1e-3
     components: int = 5
+    floor: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -323,7 +327,7 @@ class Quantiles(OutputUnit):
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
-        levels = tuple(self.levels) if isinstance(self.levels, Sequence) else (self.levels,)
+        levels = tuple(self.levels) if isinstance(self.levels, Iterable) else (self.levels,)
         increasing = all(isinstance(q, Real) and p < q < 1 for p, q in zip((0, *levels), levels, strict=False))
         if not levels or not increasing:
             raise ValueError(f"levels of quantiles must be in (0, 1) and increasing, got {self.levels!r}")

@@ -41,7 +41,9 @@ def init(
     Args:
         net: the network.
         key: a JAX random key; layer k draws from `jax.random.fold_in(key, k)`.
-        initializer: a name in `initializers` for all layers; None takes the one that suits each layer's unit.
+        initializer: a name in `initializers` for all layers; None takes the one that suits each layer's unit, and
+            divides the weights of n layers with skip connections by n, so that what they add up to does not grow
+            with depth: a unit such as relu, whose mean is not 0, would make it grow exponentially.
         bias: the initial value of all biases, 0 or small and positive.
         dtype: of all parameters, hence of the computation: float32, float64 (with x64 on) or bfloat16.
         stacked: whether each run of equal layers is one entry, as `stack` makes it.
@@ -68,6 +70,8 @@ def init(
     def layer(k: int, number: Any) -> Any:
         """Layer k, drawn as layer `number`, which may be a tracer."""
         W = _draw(jax.random.fold_in(key, number), initializer or suitable[k], net.shapes[k], dtype)
+        if initializer is None and k < len(net.hidden) and net.skip[k]:
+            W = W / sum(net.skip)
         theta = _initial_theta(net, k, dtype)
         b = jnp.full(W.shape[1], bias, dtype) if net.bias[k] else None
         return Layer(W, b) if theta is None else LayerWithTheta(W, b, theta)
@@ -86,7 +90,7 @@ def stack(net: MLP, params: Params) -> Params:
     """The same parameters with each run of equal layers as one entry, W (m, n, n), b (m, n), that computes as one loop.
 
     It pays for deep networks: what JAX traces and XLA compiles does not grow with their depth. All functions of a
-    network take either form, and gradients come in that of the parameters.
+    network take either form, and gradients come in that of the parameters; only the tracer, `autodiff`, needs layers.
 
     >>> net = MLP(widths=(4, 8, 8, 8, 1))
     >>> [layer.W.shape for layer in stack(net, init(net, jax.random.key(0)))]
@@ -116,6 +120,11 @@ def stacked_layers(layer: Any) -> int | None:
     return None if jnp.ndim(layer.W) == 2 else jnp.shape(layer.W)[0]
 
 
+def pays_as_one_loop(net: MLP) -> bool:
+    """Whether equal layers are so many that a stack compiles sooner than they do one by one: 64, by measurement."""
+    return max(map(len, net.runs())) >= 64
+
+
 def structure(net: MLP, dtype: Any = jnp.float32) -> Params:
     """The parameters as shapes and dtypes."""
     params: Params = jax.eval_shape(lambda: init(net, jax.random.key(0), dtype=dtype))
@@ -128,13 +137,17 @@ def require_fit(net: MLP, params: Params) -> None:
     for entry, layer in enumerate(params):
         if not isinstance(layer, Layer | LayerWithTheta):
             raise ValueError(f"params[{entry}] must be a mlp_jax.Layer(W, b), got {type(layer).__name__}")
+        if not (hasattr(layer.W, "dtype") and jnp.issubdtype(layer.W.dtype, jnp.floating)):
+            kind = getattr(layer.W, "dtype", type(layer.W).__name__)
+            raise ValueError(f"params[{entry}].W must be an array of floating-point numbers, got {kind}")
         m = stacked_layers(layer) if jnp.ndim(layer.W) == 3 else None
         if k >= len(net.shapes) or (m is not None and m != runs.get(k)):
             break
         _require_shapes(net, k, entry, layer, () if m is None else (m,))
         k += m or 1
-    if k != len(net.shapes) or k < sum(stacked_layers(layer) or 1 for layer in params):
-        raise ValueError(f"widths {_short(net.widths)} need {len(net.shapes)} layers of parameters, got {len(params)}")
+    given = sum(stacked_layers(layer) or 1 for layer in params)
+    if k != len(net.shapes) or k < given:
+        raise ValueError(f"widths {_short(net.widths)} need {len(net.shapes)} layers of parameters, got {given}")
 
 
 def _require_shapes(net: MLP, k: int, entry: int, layer: Any, stacked: tuple[int, ...]) -> None:

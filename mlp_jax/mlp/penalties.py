@@ -30,18 +30,18 @@ class Penalty:
     def __post_init__(self) -> None:
         for name in ("l2", "l1"):
             given = getattr(self, name)
-            if not isinstance(given, Real) or not 0 <= float(given) < math.inf:
+            if isinstance(given, bool) or not isinstance(given, Real) or not 0 <= float(given) < math.inf:
                 raise ValueError(
                     f"the coefficient λ of {name.upper()} must be a finite number of at least 0, got {given!r}"
                 )
             # a numpy scalar has a dtype of its own, which would become that of the gradient
             object.__setattr__(self, name, float(given))
-        on = (self.on,) if isinstance(self.on, str) else tuple(self.on)
+        on = tuple(self.on) if isinstance(self.on, tuple | list) else (self.on,)
         if not on or not set(on) <= set(LEAVES):
             raise ValueError(f"a penalty is on some of {', '.join(LEAVES)}, got {self.on!r}")
         object.__setattr__(self, "on", on)
         if self.layers is not None:
-            layers = tuple(self.layers)
+            layers = (self.layers,) if isinstance(self.layers, Integral) else tuple(self.layers)
             if not all(isinstance(k, Integral) and k >= 0 for k in layers):
                 raise ValueError(f"layers of a penalty must be whole numbers of at least 0, got {self.layers!r}")
             object.__setattr__(self, "layers", tuple(map(int, layers)))

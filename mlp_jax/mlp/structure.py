@@ -63,12 +63,13 @@ class MLP:
         """Check the arguments and give every layer an entry of its own."""
         widths = _as_widths(widths)
         layers = len(widths) - 2
+        hidden_given = hidden
         hidden = _one_each("hidden", hidden, str | HiddenUnit, layers, "name or unit")
-        for unit in hidden:
+        for unit in hidden or ((hidden_given,) if isinstance(hidden_given, str) else ()):
             require_known("hidden unit", unit, HIDDEN_UNITS, HiddenUnit)
         require_known("output unit", output, OUTPUT_UNITS, OutputUnit)
         unit = _output_unit(output)
-        cost = cost or next(iter(unit.costs()))
+        cost = next(iter(unit.costs())) if cost is None else cost
         require_known(f"cost of a {unit.name} output unit", cost, unit.costs())
         if not isinstance(penalty, Penalty | None):
             raise ValueError(f"penalty must be mlp_jax.L2(λ), L1(λ), ElasticNet(λ₁, λ₂) or None, got {penalty!r}")
@@ -83,6 +84,7 @@ class MLP:
             "label_smoothing": _smoothing(label_smoothing, unit),
             "class_weights": _class_weights(class_weights, unit, widths[-1]),
         }
+        _require_penalised(fields["penalty"], fields["bias"], hidden, unit)
         for field, value in fields.items():
             object.__setattr__(self, field, value)  # past the guard of a frozen record
 
@@ -126,14 +128,39 @@ class MLP:
         return n_in, self.hidden[k], self.bias[k], self.skip[k], penalised
 
 
+def _require_penalised(penalty: Any, bias: Any, hidden: Any, output: OutputUnit) -> None:
+    """Raise a ValueError for a part of a penalty that no parameter has."""
+    if penalty is None:
+        return
+    layers = len(bias)
+    if beyond := [k for k in penalty.layers or () if k >= layers]:
+        raise ValueError(f"a penalty is on layer {beyond[0]}, but there are {layers}, counted from 0")
+    chosen = range(layers) if penalty.layers is None else penalty.layers
+    units = [HIDDEN_UNITS[unit] if isinstance(unit, str) else unit for unit in hidden]
+    has = {
+        "W": True,
+        "b": any(bias[k] for k in chosen),
+        "theta": any((output.theta(1) if k == len(units) else units[k].theta) is not None for k in chosen),
+    }
+    if not any(has[leaf] for leaf in penalty.on):
+        raise ValueError(f"a penalty is on {', '.join(penalty.on)}, but none of its layers has one")
+
+
 def require_known(what: str, name: Any, known: Iterable[str], record: type | None = None) -> None:
     """Raise a ValueError with the nearest known name, unless `name` is one, or a record of the given type."""
     if record is not None and isinstance(name, record):
         return
+    _require_called(what, name)
     if not isinstance(name, str) or name not in known:
         nearest = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")
+
+
+def _require_called(what: str, name: Any) -> None:
+    if callable(name) and not isinstance(name, HiddenUnit):
+        made_by = getattr(name, "__name__", name)
+        raise ValueError(f"{what}: {made_by} makes one; call it, as in {made_by}()")
 
 
 def _output_unit(output: str | OutputUnit) -> OutputUnit:
@@ -149,6 +176,7 @@ def _as_widths(widths: Any) -> tuple[int, ...]:
 
 
 def _one_each(field: str, value: Any, kind: Any, count: int, what: str) -> tuple[Any, ...]:
+    _require_called(field, value)
     entries = tuple(value) if isinstance(value, Iterable) else ()
     values = (value,) * count if isinstance(value, kind) else entries
     if len(values) != count or not all(isinstance(entry, kind) for entry in values):
@@ -190,4 +218,6 @@ def _class_weights(weights: Any, unit: OutputUnit, k: int) -> tuple[float, ...] 
         raise ValueError(
             f"class_weights must be {classes} finite numbers of at least 0, one per class, got {weights!r}"
         )
+    if not any(given):
+        raise ValueError(f"class_weights must not all be 0, got {weights!r}: no example would count")
     return tuple(map(float, given))

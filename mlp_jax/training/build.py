@@ -17,14 +17,15 @@ def build_network(network: config.Network, class_counts: Any = None) -> MLP:
 
     Args:
         network: the section.
-        class_counts: how many training examples each class has, for balanced class weights; without them, all are 1.
+        class_counts: how many training examples each class has, for balanced class weights; None: all the same.
 
     Raises:
         InputError: a combination that no network can have.
     """
     weights: Any = network.class_weights
     if weights == "balanced":
-        weights = None if class_counts is None else balanced(class_counts)
+        classes = max(2, network.widths[-1])
+        weights = balanced([1] * classes if class_counts is None else class_counts)
     hidden = network.hidden if isinstance(network.hidden, tuple) else (network.hidden,) * (len(network.widths) - 2)
     try:
         return MLP(
@@ -56,6 +57,8 @@ def _unit(unit: Any, makers: Any) -> Any:
     """A name, or the unit that a section with arguments describes."""
     if isinstance(unit, str):
         return unit
+    if not _given(unit, without="name"):
+        return unit.name
     make = makers[unit.name] if isinstance(makers, dict) else getattr(makers, unit.name)
     return make(**_given(unit, without="name"))
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mlp_jax.mlp.parameters import Params, require_fit, structure, unstack
+from mlp_jax.mlp.parameters import Params, pays_as_one_loop, require_fit, stack, structure, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.data import Prepared, Scaling
 from mlp_jax.training.errors import InputError
@@ -64,6 +64,8 @@ def load_weights(path: Path, net: MLP) -> Model:
         require_fit(net, params)
         inputs, targets = (Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets"))
         names = tuple(notes["input_names"]), tuple(notes["target_names"])
+        if pays_as_one_loop(net):
+            params = stack(net, params)
         return Model(params, inputs, targets, *names, notes["data"])
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it belongs to another network") from None

@@ -7,7 +7,7 @@ coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infi
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -166,7 +166,8 @@ OUTPUT_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def _name_or_section(names: Any, arguments: dict[str, dict[str, Any]]) -> Any:
-    """A name, or a section with `name` and the arguments of what it names."""
+    """A name, or a section with `name` and the arguments of what it names, if it has any."""
+    arguments = {name: arguments.get(name, {}) for name in get_args(names)}
     return Annotated[
         Annotated[names, Tag("a name")] | Annotated[_variants("name", arguments), Tag("a section")],
         Discriminator(lambda value: "a section" if isinstance(value, dict | Section) else "a name"),

@@ -69,7 +69,7 @@ def _message(detail: Any, root: Record) -> str:
         return f"must have at least {context['min_length']} entries; got {got!r}"
     if kind in ("model_type", "model_attributes_type"):
         return f"must be a section with keys of its own; got {got!r}"
-    return f"{detail['msg'].replace('Input should be', 'must be')}; got {got!r}"
+    return f"{detail['msg'].replace('Input should be', 'must be').replace('a valid tuple', 'a list')}; got {got!r}"
 
 
 def _did_you_mean(word: Any, known: Iterable[str]) -> str:

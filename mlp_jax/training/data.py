@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config, Network, Split
 from mlp_jax.training.errors import InputError
@@ -104,6 +105,17 @@ def fit_to_network(table: Table, network: Network) -> Table:
             "outputs need probabilities that sum to 1; for classes that do not exclude each other use sigmoid"
         )
     return table
+
+
+def network_for(network: Network, prepared: Prepared) -> MLP:
+    """The network of a section; balanced class weights are those of the training examples.
+
+    Raises:
+        InputError: a combination that no network can have.
+    """
+    if network.class_weights != "balanced":
+        return build_network(network)
+    return build_network(network, class_counts(prepared.parts["train"].y, network.widths[-1]))
 
 
 def class_counts(y: Array, k: int) -> Array:

@@ -10,7 +10,7 @@ from mlp_jax.mlp import network
 from mlp_jax.mlp.parameters import structure
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.training import data
-from mlp_jax.training.build import build_network, build_optimizer
+from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.config import Config
 from mlp_jax.training.data import Examples, Prepared
 
@@ -24,7 +24,7 @@ def inspect(config: Config) -> list[tuple[str, str]]:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
     prepared = data.prepare(config)
-    net = build_network(config.network)
+    net = data.network_for(config.network, prepared)
     return [*_about_data(prepared, net), *_about_network(net, config), *_about_step(net, config, prepared)]
 
 

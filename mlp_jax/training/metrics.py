@@ -62,7 +62,8 @@ def _metrics(net: MLP, y_hat: jax.Array, y: jax.Array, target_scale: Any) -> tup
         classes = y if y.ndim == 1 else y.argmax(axis=1)
         return (jnp.mean(y_hat.argmax(axis=1) == classes),)
     if kind in ("probabilities", "margins"):
-        return (jnp.mean((y_hat >= (0.5 if kind == "probabilities" else 0)) == (y >= 0.5)),)
+        chosen = y_hat >= 0.5 if kind == "probabilities" else y_hat > 0
+        return (jnp.mean(chosen == (y >= 0.5)),)
     if y_hat.dtype.itemsize < 4:  # a mean of squares wants more digits than bfloat16 has
         y_hat, y = y_hat.astype(jnp.float32), y.astype(jnp.float32)
     if isinstance(net.output_unit, Quantiles):

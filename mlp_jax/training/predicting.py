@@ -33,14 +33,17 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
         raise InputError(f"an input is outside the range of {x.dtype} once it is standardised")
     tape = jax.jit(last_layer, static_argnums=0)(net, model.params, x)
     y_hat = np.asarray(tape.h[-1], np.float64)
+    if not np.isfinite(y_hat).all():
+        raise InputError("the network's predictions are not finite: its weights are, or lead, out of range")
     names, unit = _target_names(net, model.target_names), net.output_unit
     match unit.kind:
         case "quantities":
-            sd = unit.parameters(tape.a[-1], *model.params[-1][2:]).get("sd")
-            if sd is None or sd.shape != y_hat.shape:
-                return names, model.targets.undo(y_hat).tolist()
-            both = np.concatenate([model.targets.undo(y_hat), np.asarray(sd, np.float64) * model.targets.scale], axis=1)
-            return [*names, *(f"sd({name})" for name in names)], both.tolist()
+            found = unit.parameters(tape.a[-1], *model.params[-1][2:])
+            columns, values = list(names), [model.targets.undo(y_hat)]
+            if "sd" in found:
+                more, numbers = _spread(names, {key: np.asarray(v, np.float64) for key, v in found.items()}, model)
+                columns, values = columns + more, values + numbers
+            return columns, np.concatenate(values, axis=1).tolist()
         case "quantiles":
             assert isinstance(unit, Quantiles)
             q = y_hat.reshape(len(x), len(names), -1)
@@ -54,6 +57,17 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
     if unit.kind == "probabilities":
         return probabilities, y_hat.tolist()
     return ["class", *probabilities], ([int(p.argmax()), *p.tolist()] for p in y_hat)
+
+
+def _spread(names: list[str], found: dict[str, Any], model: Model) -> tuple[list[str], list[Any]]:
+    """Columns for the standard deviations; of a mixture, for weight, means and standard deviations of each part."""
+    if "weights" not in found:
+        return [f"sd({name})" for name in names], [found["sd"] * model.targets.scale]
+    columns, values = [], []
+    for j, weight in enumerate(found["weights"].T):
+        columns += [f"weight {j}", *(f"{what} {j}({name})" for what in ("mean", "sd") for name in names)]
+        values += [weight[:, None], model.targets.undo(found["mean"][:, j]), found["sd"][:, j] * model.targets.scale]
+    return columns, values
 
 
 def _target_names(net: MLP, names: tuple[str, ...]) -> list[str]:

@@ -9,17 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.mlp.parameters import Params
-from mlp_jax.training.build import build_network, build_optimizer
+from mlp_jax.mlp.parameters import Params, pays_as_one_loop
+from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.config import Config
-from mlp_jax.training.data import Examples, Prepared, class_counts
+from mlp_jax.training.data import Examples, Prepared, network_for
 from mlp_jax.training.errors import TrainingDiverged
 from mlp_jax.training.metrics import METRICS, evaluate
 from mlp_jax.training.step import Outcome, Patience, State, initial_state, run_steps, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 _MOST_EPOCHS_PER_CALL = 128
-_STACKED_FROM = 64  # equal layers, by measurement: fewer compile in half a second either way
 _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
 _MOST_ROWS_PER_CALL = 65536
 
@@ -37,10 +36,7 @@ class Trainer:
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         self.config = config
-        counts = None
-        if config.network.class_weights == "balanced":
-            counts = class_counts(prepared.parts["train"].y, config.network.widths[-1])
-        self.net = build_network(config.network, counts)
+        self.net = network_for(config.network, prepared)
         self.optimizer = build_optimizer(config.optimizer, config.training.clip_norm)
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
@@ -75,8 +71,7 @@ class Trainer:
 
     def _as_one_loop(self) -> bool:
         """Whether runs of equal layers are stacked: for deep ones, where no optimizer treats each layer by its norm."""
-        longest = max(len(run) for run in self.net.runs())
-        return longest >= _STACKED_FROM and self.config.optimizer.name not in _BY_LAYER
+        return pays_as_one_loop(self.net) and self.config.optimizer.name not in _BY_LAYER
 
     def compile(self, state: State) -> None:
         """Compile the training program, by taking no step."""
@@ -170,9 +165,11 @@ class Trainer:
     def _fail(self, outcome: Outcome, epoch: int, step: int) -> None:
         J = outcome.costs[0, step]
         what = "a parameter became NaN or infinite" if np.isfinite(J) else f"the cost became {J}"
+        at_start = epoch == step == 0 and not np.isfinite(J)
+        remedy = "network.initializer: normal" if at_start else "a smaller optimizer.learning_rate"
         raise TrainingDiverged(
-            f"{what} in epoch {epoch + 1}, step {step + 1} of {self.steps}; "
-            "a smaller optimizer.learning_rate is the usual remedy"
+            f"{what} in epoch {epoch + 1}, step {step + 1} of {self.steps}{', at the initial weights' * at_start}; "
+            f"{remedy} is the usual remedy"
         )
 
     def _records(self, outcome: Outcome, epoch: int, first: int, stop: int) -> list[dict[str, Any]]:

@@ -96,10 +96,11 @@ def verify_config(config: Any) -> list[Report]:
     from mlp_jax import autodiff
     from mlp_jax.mlp import network
     from mlp_jax.mlp.parameters import init
-    from mlp_jax.training import build, data
+    from mlp_jax.training import data
 
-    examples = data.prepare(config).parts["train"]
-    net = build.build_network(config.network)
+    prepared = data.prepare(config)
+    examples = prepared.parts["train"]
+    net = data.network_for(config.network, prepared)
     params = init(
         net,
         jax.random.key(config.seed),

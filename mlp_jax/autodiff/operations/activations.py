@@ -22,7 +22,7 @@ from mlp_jax.autodiff.operations.shaping import expand_dims, reshape
 
 
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> jax.Array:
-    return jax.nn.leaky_relu(x, negative_slope)
+    return jnp.where(x > 0, x, negative_slope * x)
 
 
 def _elu(x: Any, alpha: float = 1.0) -> jax.Array:
@@ -68,7 +68,10 @@ parametric_relu = Operation(
         lambda g, out, x, slope: where(x > 0, 0, g * x),
     ),
 )
-hard_tanh = Operation("hard_tanh", lambda x: jnp.clip(x, -1, 1), (lambda g, out, x: where(abs(x) < 1, g, 0),))
+# not jnp.clip, whose JAX derivative at ±1 is ½
+hard_tanh = Operation(
+    "hard_tanh", lambda x: jnp.where(jnp.abs(x) < 1, x, jnp.sign(x)), (lambda g, out, x: where(abs(x) < 1, g, 0),)
+)
 # e^x, and not h + alpha, which cancels far below 0.
 elu = Operation("elu", _elu, (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),))
 gelu = Operation("gelu", _gelu, (_gelu_rule,))

@@ -22,7 +22,7 @@ squared_error = Operation(
 # −log of a Laplace density of scale 1 without its constant: Σ |ŷ − y|; its derivative where they are equal is 0.
 absolute_error = Operation(
     "absolute_error",
-    lambda y_hat, y: jnp.sum(jnp.abs(y_hat - y), axis=-1),
+    lambda y_hat, y: jnp.sum(abs(y_hat - y), axis=-1),
     (
         lambda g, out, y_hat, y: expand_dims(g, -1) * sign(y_hat - y),
         lambda g, out, y_hat, y: expand_dims(g, -1) * sign(y - y_hat),
