@@ -9,7 +9,7 @@ is not the checker's own verdict (a TypeError on whole numbers, say) finds no fa
 - jax.test_util.check_grads(f, args, order=1, modes=["rev"]), whose default modes refuse every custom_vjp.
 - chex.assert_numerical_grads(f, (vector,), order=1, modes=("rev",)), of one vector, for it takes no trees.
 - torch.autograd.gradcheck in float32 and float64 (the extra `benchmark`), of a torch.autograd.Function that calls JAX
-  with the same numbers; fast_mode above 1,000 entries, where the full one takes hours.
+  with the same numbers; fast_mode above 64 entries, where the full one takes hours.
 - mlp_jax.verify.check_vjp.
 """
 
@@ -82,7 +82,7 @@ def torch_gradcheck(dtype: str) -> Callable[[Planted], None]:
                     return tuple(torch.tensor(np.asarray(x)) for x in backward(context.xs, g))
 
             tensors = [torch.tensor(np.asarray(x), requires_grad=True) for x in inputs]
-            many = sum(x.size for x in inputs) > 1000
+            many = sum(x.size for x in inputs) > 64
             if not torch.autograd.gradcheck(Function.apply, tensors, fast_mode=many, raise_exception=False):
                 raise AssertionError("gradcheck is false")
 
