@@ -81,7 +81,10 @@ def test_gradients_in_float32_are_within_a_few_ulp_of_float64(hidden, output, co
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("output", "cost"), OUTPUT_AND_COST)
+@pytest.mark.parametrize(
+    ("output", "cost"),
+    [("linear", "squared_error"), ("sigmoid", "squared_error"), ("softmax", "cross_entropy"), ("gaussian", "nll")],
+)
 def test_under_jit_vmap_and_per_example(output, cost):
     net = MLP((4, 5, 3), "tanh", output, cost, L2(0.01))
     x, y, _ = examples(output, jnp.float64)
