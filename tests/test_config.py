@@ -243,6 +243,8 @@ def test_names_are_those_of_the_toolkit():
     assert get_args(configuration.HiddenName) == tuple(HIDDEN_UNITS)
     assert get_args(configuration.OutputName) == tuple(OUTPUT_UNITS)
     assert {name: tuple(unit().costs()) for name, unit in OUTPUT_UNITS.items()} == configuration.COSTS
+    standardisable = [name for name, unit in OUTPUT_UNITS.items() if unit.kind in ("quantities", "quantiles")]
+    assert [name for name in standardisable if name != "poisson"] == list(configuration.QUANTITIES)
     for name, arguments in configuration.OUTPUT_ARGUMENTS.items():
         assert arguments.keys() == inspect.signature(OUTPUT_UNITS[name]).parameters.keys()
     for name, arguments in configuration.HIDDEN_ARGUMENTS.items():

@@ -1,4 +1,4 @@
-"""Hidden units against torch and closed forms, at their kinks and far out; skip connections and stacks of layers."""
+"""Hidden units against numpy and scipy, at their kinks and far out; skip connections and stacks of layers."""
 
 import re
 

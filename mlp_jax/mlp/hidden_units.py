@@ -7,7 +7,7 @@
 | leaky_relu      | max{0, a} + s min{0, a}, s = 0.01 | 1 or s              | s at a = 0              |
 | parametric_relu | the same, s learned for each unit | 1 or s              | s at a = 0              |
 | maxout          | the largest of k pre-activations  | 1 for the largest   | an equal share at a tie |
-| sigmoid         | 1 / (1 + e^−a)                    | h (1 − h)           | smooth                  |
+| sigmoid         | 1 / (1 + e^−a)                    | h σ(−a)             | smooth                  |
 | tanh            | tanh a                            | 1 − h²              | smooth                  |
 | hard_tanh       | max{−1, min{1, a}}                | 1 where abs(a) < 1  | 0 at a = ±1             |
 | softplus        | log(1 + e^a)                      | σ(a)                | smooth                  |
@@ -15,7 +15,7 @@
 | softmax         | softmax(a) over the layer's units | h_i (δ_ij − h_j)    | smooth                  |
 | cosine          | cos a                             | −sin a              | smooth                  |
 | linear          | a                                 | 1                   | smooth                  |
-| elu             | a, or s (e^a − 1) where a < 0     | 1 or h + s, s = 1   | s at a = 0              |
+| elu             | a, or s (e^a − 1) where a < 0     | 1 or s e^a, s = 1   | s at a = 0              |
 | gelu            | a Φ(a)                            | Φ(a) + a φ(a)       | smooth                  |
 | silu            | a σ(a)                            | σ(a) (1 + a σ(−a))  | smooth                  |
 
@@ -72,7 +72,7 @@ class HiddenUnit:
         """∇_a J, and that of the unit's own parameters if it has them, for g = ∇_h J."""
         return self.operation.gradients(tuple(range(1 + len(theta))), g, h, (a, *theta), dict(self.attributes))
 
-    def affine(self, h: Any, W: Any, b: Any) -> tuple[Operation, Sequence[Any]]:
+    def pre_activation(self, h: Any, W: Any, b: Any) -> tuple[Operation, Sequence[Any]]:
         """The operation that gives the pre-activations of a layer, and its inputs h, W and, if there is one, b."""
         if self.radial:
             return ops.radial, (h, W, jnp.zeros(W.shape[1], W.dtype) if b is None else b)

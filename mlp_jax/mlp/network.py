@@ -102,7 +102,7 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     g = ops.weighted_mean.gradient(0, 1, ops.weighted_mean(L, w), L, w)
     theta = params[-1][2:]
     g, *g_theta = _cost(net).gradients(tuple(range(1 + len(theta))), g, L, (tape.a[-1], *theta, targets), {})
-    operation, inputs = _affine(net, len(net.hidden), params[-1], _last(tape.h[-2], params[:-1]))
+    operation, inputs = _pre_activation(net, len(net.hidden), params[-1], _last(tape.h[-2], params[:-1]))
     grads = [_layer_gradient(net, len(net.hidden), params[-1], operation, inputs, g, tape.a[-1], g_theta)]
     g = operation.gradient(0, g, tape.a[-1], *inputs) if net.hidden else None
 
@@ -269,7 +269,7 @@ def _entries(params: Params) -> Iterator[tuple[int, Any, int | None]]:
 
 def _layer_forward(net: MLP, k: int, layer: Any, h: Any) -> tuple[Any, Any]:
     """a^(k+1) and h^(k+1), of h^(k)."""
-    operation, inputs = _affine(net, k, layer, h)
+    operation, inputs = _pre_activation(net, k, layer, h)
     a = named(operation(*inputs), f"a{k + 1}")
     if k == len(net.hidden):
         return a, named(net.output_unit.predict(a), f"h{k + 1}")
@@ -289,7 +289,7 @@ def _layer_backward(
     unit, theta = net.hidden_units[k], layer[2:]
     f = unit(a, *theta) if net.skip[k] else h
     g_a, *g_theta = unit.gradients(g, f, a, *theta)
-    operation, inputs = _affine(net, k, layer, before)
+    operation, inputs = _pre_activation(net, k, layer, before)
     grad = _layer_gradient(net, k, layer, operation, inputs, g_a, a, g_theta)
     if not to_inputs:
         return None, grad
@@ -320,9 +320,9 @@ def _penalised(net: MLP, k: int, layer: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in leaves if value is not None and net.penalty.touches(k, name)]
 
 
-def _affine(net: MLP, k: int, layer: Any, h: Any) -> tuple[Operation, Any]:
+def _pre_activation(net: MLP, k: int, layer: Any, h: Any) -> tuple[Operation, Any]:
     unit = net.hidden_units[k] if k < len(net.hidden) else HIDDEN_UNITS["linear"]
-    return unit.affine(h, layer.W, layer.b)
+    return unit.pre_activation(h, layer.W, layer.b)
 
 
 def _last(h: Any, params: Params) -> Any:

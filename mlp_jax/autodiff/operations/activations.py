@@ -1,4 +1,4 @@
-"""Hidden units (section 6.3) that are more than one elementwise function; names and meanings as in jax.nn.
+"""Hidden units (section 6.3) beyond relu, sigmoid, tanh and softplus; names as in jax.nn, where it has them.
 
 | operation        | kink                  | derivative there                                        |
 |------------------|-----------------------|---------------------------------------------------------|
