@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | inspect | evaluate | predict | verify | draw`. JAX waits for a right input."""
+"""The command line: `mlp-jax train | report | evaluate | predict | verify | …`. JAX waits for a right input."""
 
 import argparse
 import csv
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingDiverged as error:
         return _fail(error, 1)
     except TrainingInterrupted as error:
-        return _fail(f"{error}. To go on: {_command_to_resume(options)}", 130)
+        return _fail(f"{error}. To go on: {_command_to_resume(options)}", 128 + error.signal)
     except OSError as error:
         if error.filename is not None:
             return _fail(f"cannot use {error.filename}: {error.strerror}", 2)
@@ -98,6 +98,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_config(inspect)
     inspect.set_defaults(run=_inspect)
+
+    for name, task, help in (
+        ("report", _report, "a run on one HTML page: curves, confusion or residuals, health of the layers"),
+        ("reproduce", _reproduce, "train a run anew, and say how far it comes out the same"),
+        ("replay", _replay, "take the step again that made a run diverge, and say what happens"),
+    ):
+        command = commands.add_parser(name, help=help)
+        command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+        if task is _report:
+            command.add_argument("--output", type=Path, metavar="FILE", help="by default report.html in RUN_DIR")
+        command.set_defaults(run=task)
 
     evaluate = commands.add_parser("evaluate", help="cost and metrics of a trained network on its data")
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -170,14 +181,15 @@ def _train(options: argparse.Namespace) -> None:
     if options.config.resolve() == (run_dir / "config.yaml").resolve() and not options.resume:
         raise InputError(f"the run would replace its own configuration, {options.config}; name another --run-dir")
     _set_up_jax(config.network.dtype)
-    from mlp_jax.training.loop import train
+    from mlp_jax.training.fitting import fit
     from mlp_jax.training.progress import reporter_for_terminal
 
-    summary = train(
-        config, run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
+    run = fit(
+        config, run_dir=run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
     )
-    _print_results(summary["results"])
-    print(f"\n{summary['parameters']:,} parameters, {summary['epochs']} epochs, {summary['device']}")
+    _print_results(run.results)
+    seeds = f"{len(run.seeds)} seeds, " if run.seeds else ""
+    print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
     print(f"run: {run_dir}")
 
 
@@ -193,27 +205,61 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    model, config = _load(options.run_dir)
+    run = _load(options.run_dir)
     from mlp_jax.training import data
     from mlp_jax.training.checkpoint import require_same_data
+    from mlp_jax.training.fitting import over_seeds
     from mlp_jax.training.trainer import Trainer
 
-    prepared = data.prepare(config)
-    require_same_data(model.data, prepared)
-    trainer = Trainer(config, prepared)
-    _print_results({part: trainer.evaluate(model.params, part) for part in trainer.parts})
+    prepared = data.prepare(run.config)
+    trainer = Trainer(run.config, prepared)
+    results = []
+    for one in run.seeds or (run,):
+        require_same_data(one.model.data, prepared)
+        results.append({part: trainer.evaluate(one.params, part) for part in trainer.parts})
+    _print_results(over_seeds(results) if run.seeds else results[0])
 
 
-def _predict(options: argparse.Namespace) -> None:
-    model, config = _load(options.run_dir)
-    from mlp_jax.training.predicting import predictions
+def _predict(options: argparse.Namespace) -> int:
+    run = _load(options.run_dir)
     from mlp_jax.training.reading import read_inputs
 
-    x = read_inputs(options.file, model.input_names, config.network.widths[0])
-    header, rows = predictions(config, model, x)
+    if run.seeds:
+        folders = options.run_dir / f"seed-{run.seeds[0].config.seed}"
+        return _fail(f"{options.run_dir} holds {len(run.seeds)} seeds, each a run of its own; name one, as {folders}", 2)
+    x = read_inputs(options.file, run.model.input_names, run.net.widths[0])
+    header, rows = run.predict(x)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> None:
+    _load(options.run_dir)
+    from mlp_jax.training.report import write_report
+
+    path = options.output or options.run_dir / "report.html"
+    write_report(options.run_dir, path)
+    print(path)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    _load(options.run_dir)
+    from mlp_jax.training.progress import reporter_for_terminal
+    from mlp_jax.training.reproduction import reproduce
+
+    same, finding = reproduce(options.run_dir, reporter_for_terminal())
+    print(finding)
+    return 0 if same else 1
+
+
+def _replay(options: argparse.Namespace) -> int:
+    _set_up_jax(_config_of(options.run_dir).network.dtype)
+    from mlp_jax.training.fitting import replay
+
+    print(replay(options.run_dir))
+    return 1
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -253,7 +299,7 @@ def _draw(options: argparse.Namespace) -> None:
     from mlp_jax.training.build import build_network
     from mlp_jax.training.files import write_atomically
 
-    graph = cost_graph(build_network(config.network), config.training.batch_size)
+    graph = cost_graph(build_network(config.network), config.training.batch_size if config.training.batch_size != "all" else 1)
     if options.gradient:
         graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y
     drawing = getattr(graph, formats[suffix])()
@@ -264,17 +310,18 @@ def _draw(options: argparse.Namespace) -> None:
         print(drawing)
 
 
-def _load(run_dir: Path) -> Any:
-    """The model and the configuration of a run."""
+def _config_of(run_dir: Path) -> Any:
     from mlp_jax.training.run_directory import RunDirectory
 
-    directory = RunDirectory(run_dir)
-    config = directory.load_config()
-    _set_up_jax(config.network.dtype)
-    from mlp_jax.training.build import build_network
-    from mlp_jax.training.checkpoint import load_weights
+    return RunDirectory(run_dir).load_config()
 
-    return load_weights(directory.weights, build_network(config.network)), config
+
+def _load(run_dir: Path) -> Any:
+    """The run that a directory holds."""
+    _set_up_jax(_config_of(run_dir).network.dtype)
+    from mlp_jax.training.fitting import load
+
+    return load(run_dir)
 
 
 def _set_up_jax(dtype: str) -> None:
@@ -291,8 +338,14 @@ def _set_up_jax(dtype: str) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _print_results(results: dict[str, dict[str, float]]) -> None:
-    metrics = list(next(iter(results.values())))
-    print(f"{'':12}" + "".join(f"{metric:>{max(12, len(metric) + 2)}}" for metric in metrics))
-    for part, values in results.items():
-        print(f"{part:12}" + "".join(f"{value:{max(12, len(metric) + 2)}.6g}" for metric, value in values.items()))
+def _print_results(results: dict[str, dict[str, Any]]) -> None:
+    rows = [[part, *map(_number, values.values())] for part, values in results.items()]
+    rows.insert(0, ["", *next(iter(results.values()))])
+    widths = [max(12, *(len(row[k]) + 2 for row in rows)) for k in range(len(rows[0]))]
+    for name, *cells in rows:
+        print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
+
+
+def _number(value: Any) -> str:
+    """A number; of several seeds, mean ± standard deviation."""
+    return f"{value['mean']:.6g} ± {value['sd']:.2g}" if isinstance(value, dict) else f"{value:.6g}"

@@ -7,12 +7,11 @@ import numpy as np
 import optax
 import pytest
 from safetensors.numpy import load_file
-from test_training import CONFIGS, read_metrics
+from test_training import CONFIGS, read_metrics, train
 
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
-from mlp_jax.training.loop import train
 
 
 # optax needs JAX's usual promotion, see test_training

@@ -14,6 +14,7 @@ from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import as_targets
 from mlp_jax.mlp.parameters import Params, require_fit, stacked_layers, structure
+from mlp_jax.mlp.products import PRODUCTS
 from mlp_jax.mlp.structure import MLP
 
 
@@ -322,7 +323,8 @@ def _penalised(net: MLP, k: int, layer: Any) -> list[tuple[str, Any]]:
 
 def _pre_activation(net: MLP, k: int, layer: Any, h: Any) -> tuple[Operation, Any]:
     unit = net.hidden_units[k] if k < len(net.hidden) else HIDDEN_UNITS["linear"]
-    return unit.pre_activation(h, layer.W, layer.b)
+    operation, inputs = unit.pre_activation(h, layer.W, layer.b)
+    return (PRODUCTS[net.products].get(operation, operation) if net.products else operation), inputs
 
 
 def _last(h: Any, params: Params) -> Any:
@@ -339,10 +341,20 @@ def _losses(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple
         uniform = 1 / k if net.output_unit.kind == "classes" else 0.5
         targets = (1 - net.label_smoothing) * targets + net.label_smoothing * uniform
     L = _cost(net)(z, *params[-1][2:], targets)
-    w = ops.ones_like(L) if weights is None else ops.asarray(weights, L.dtype)
-    if w.shape != L.shape:
-        raise ValueError(f"weights must have shape {L.shape}, one per example, got {w.shape}")
-    return L, targets, w if by_class is None else w * by_class
+    return L, targets, _example_weights(L, weights, by_class)
+
+
+def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:
+    """The weights w_i of `loss`, (n,): those given, times those of the examples' classes."""
+    like = jnp.zeros((jnp.shape(y)[0], 1))
+    return _example_weights(like[:, 0], weights, _class_weight(net, as_targets(net.output_unit, y, like, net.widths[-1])))
+
+
+def _example_weights(like: Any, weights: Any, by_class: Any) -> Any:
+    w = ops.ones_like(like) if weights is None else ops.asarray(weights, like.dtype)
+    if w.shape != like.shape:
+        raise ValueError(f"weights must have shape {like.shape}, one per example, got {w.shape}")
+    return w if by_class is None else w * by_class
 
 
 def _class_weight(net: MLP, targets: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
 from mlp_jax.mlp.penalties import Penalty
+from mlp_jax.mlp.products import PRODUCTS
 
 
 @dataclass(frozen=True, init=False)
@@ -28,6 +29,8 @@ class MLP:
         label_smoothing: ε of soft labels (1 − ε) y + ε u, u uniform over the classes; for sigmoid and softmax units.
         class_weights: a weight for each class, which multiplies those of its examples; two for a single
             sigmoid or hinge unit.
+        products: "bfloat16" to round the factors of each layer's matrix products, forwards and backwards, to
+            bfloat16; sums and all else stay in the parameters' dtype. None rounds nothing.
 
     Raises:
         ValueError: an unknown name, a width below 1, a wrong number of entries, or a cost, skip connection, label
@@ -47,6 +50,7 @@ class MLP:
     skip: tuple[bool, ...]
     label_smoothing: float
     class_weights: tuple[float, ...] | None
+    products: str | None
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class MLP:
         skip: bool | Sequence[bool] = False,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        products: str | None = None,
     ) -> None:
         """Check the arguments and give every layer an entry of its own."""
         widths = _as_widths(widths)
@@ -83,7 +88,10 @@ class MLP:
             "skip": _skips(skip, widths),
             "label_smoothing": _smoothing(label_smoothing, unit),
             "class_weights": _class_weights(class_weights, unit, widths[-1]),
+            "products": products,
         }
+        if products is not None:
+            require_known("kind of products", products, PRODUCTS)
         _require_penalised(fields["penalty"], fields["bias"], hidden, unit)
         for field, value in fields.items():
             object.__setattr__(self, field, value)  # past the guard of a frozen record

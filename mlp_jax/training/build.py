@@ -1,5 +1,6 @@
 """From a configuration's records to the network and the optimizer that they describe."""
 
+from functools import cache
 from typing import Any
 
 import optax
@@ -10,6 +11,7 @@ from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.training import config
 from mlp_jax.training.errors import InputError
+from mlp_jax.training.program import Program
 
 
 def build_network(network: config.Network, class_counts: Any = None) -> MLP:
@@ -38,6 +40,7 @@ def build_network(network: config.Network, class_counts: Any = None) -> MLP:
             skip=network.skip,
             label_smoothing=network.label_smoothing,
             class_weights=weights,
+            products=network.products,
         )
     except ValueError as error:
         raise InputError(f"network: {error}") from None
@@ -63,14 +66,37 @@ def _unit(unit: Any, makers: Any) -> Any:
     return make(**_given(unit, without="name"))
 
 
-def build_optimizer(optimizer: Any, clip_norm: float | None = None) -> optax.GradientTransformation:
+def build_program(configuration: config.Config, net: MLP) -> Program:
+    """The training program of a configuration for its network.
+
+    Raises:
+        InputError: a frozen layer that the network lacks, or arguments that optax refuses.
+    """
+    training = configuration.training
+    layers = len(net.shapes)
+    if beyond := [k for k in training.frozen if k >= layers]:
+        raise InputError(f"training.frozen names layer {beyond[0]}; the network has {layers}, counted from 0")
+    if len(training.frozen) == layers:
+        raise InputError("training.frozen names all layers: nothing would be trained")
+    return Program(
+        net,
+        build_optimizer(configuration.optimizer, training.clip_norm),
+        training.frozen,
+        training.microbatches,
+        training.ema,
+        training.watch,
+    )
+
+
+@cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again
+def build_optimizer(optimizer: Any, clip_norm: float | None = None) -> optax.GradientTransformationExtraArgs:
     """The optax optimizer of an `optimizer` section, with its schedule; before it, if asked for, clipping by norm.
 
     Raises:
         InputError: optax refuses the combination of arguments.
     """
     arguments = _given(optimizer, without="name")
-    rate = optimizer.learning_rate
+    rate = getattr(optimizer, "learning_rate", None)
     try:
         if isinstance(rate, config.Section):
             schedule = getattr(optax, rate.schedule)  # type: ignore[attr-defined]
@@ -78,9 +104,9 @@ def build_optimizer(optimizer: Any, clip_norm: float | None = None) -> optax.Gra
         transformation: optax.GradientTransformation = getattr(optax, optimizer.name)(**arguments)
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"optimizer: optax refuses these arguments together: {error}") from None
-    if clip_norm is None:
-        return transformation
-    return optax.chain(optax.clip_by_global_norm(clip_norm), transformation)
+    if clip_norm is not None:
+        transformation = optax.chain(optax.clip_by_global_norm(clip_norm), transformation)
+    return optax.with_extra_args_support(transformation)
 
 
 def _penalty(penalty: config.Penalty | None) -> Penalty | None:

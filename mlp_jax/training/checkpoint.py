@@ -1,98 +1,97 @@
-"""Weights and checkpoints as safetensors: arrays by name, readable without this package, never pickled."""
+"""Checkpoints: all that is needed to go on to the same bits, the newest two, each in a file of its own."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from mlp_jax.mlp.parameters import Params, pays_as_one_loop, require_fit, stack, structure, unstack
-from mlp_jax.mlp.structure import MLP
-from mlp_jax.training.data import Prepared, Scaling
+from mlp_jax.training import tensors
+from mlp_jax.training.config import Config, as_values
+from mlp_jax.training.data import Prepared
 from mlp_jax.training.errors import InputError
-from mlp_jax.training.files import write_atomically
-from mlp_jax.training.step import State
+from mlp_jax.training.tensors import DamagedFile
+from mlp_jax.training.trainer import Moment
+
+# Keys of `training` that do not change what a step computes.
+FREE_TO_CHANGE = ("epochs", "checkpoint_seconds", "tensorboard")
 
 
-class Model(NamedTuple):
-    """All that a prediction needs besides the network's structure."""
-
-    params: Params
-    inputs: Scaling
-    targets: Scaling
-    input_names: tuple[str, ...]
-    target_names: tuple[str, ...]
-    data: str  # fingerprint of the examples that it was trained on
+def save(path: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+    """Write a moment: its arrays, and the number of the next step, whose configuration and data it belongs to."""
+    notes = {"step": moment.step, "config": fingerprint(config), "data": prepared.fingerprint}
+    tensors.write(path, _arrays(moment), notes)
 
 
-def save_weights(path: Path, net: MLP, params: Params, prepared: Prepared) -> None:
-    """Write `layers.0.W`, `layers.0.b`, …, and mean and scale of `inputs` and `targets`."""
-    tensors = {
-        f"layers.{k}.{name}": value
-        for k, layer in enumerate(unstack(net, params))
-        for name, value in layer._asdict().items()
-        if value is not None
-    }
-    for what, scaling in (("inputs", prepared.inputs), ("targets", prepared.targets)):
-        tensors |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
-    table = prepared.table
-    notes = {
-        "input_names": table.input_names,
-        "target_names": table.target_names,
-        "data": prepared.fingerprint,
-    }
-    write_atomically(path, _as_bytes(tensors, notes))
+def save_next(folder: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+    """Write a moment beside the one before it, and remove those that are older."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{moment.step:012d}.safetensors"
+    before = [file for file in newest_first(folder) if file != path]
+    save(path, moment, config, prepared)
+    for file in before[1:]:
+        file.unlink(missing_ok=True)
 
 
-def load_weights(path: Path, net: MLP) -> Model:
-    """Read what `save_weights` wrote.
-
-    Raises:
-        InputError: no such file, a damaged one, or one of another network.
-    """
-    tensors, notes = _read(path)
-    try:
-        params = tuple(
-            layer._replace(
-                **{name: tensors[f"layers.{k}.{name}"] for name, v in layer._asdict().items() if v is not None}
-            )
-            for k, layer in enumerate(structure(net))
-        )
-        require_fit(net, params)
-        inputs, targets = (Scaling(tensors[f"{what}.mean"], tensors[f"{what}.scale"]) for what in ("inputs", "targets"))
-        names = tuple(notes["input_names"]), tuple(notes["target_names"])
-        if pays_as_one_loop(net):
-            params = stack(net, params)
-        return Model(params, inputs, targets, *names, notes["data"])
-    except KeyError as error:
-        raise InputError(f"{path} has no {error}; it belongs to another network") from None
-    except ValueError as error:
-        raise InputError(f"{path} belongs to another network: {error}") from None
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
-def save_checkpoint(path: Path, state: State, epoch: int, prepared: Prepared) -> None:
-    """Write the state after so many epochs: all that is needed to go on, since shuffling is by the seed."""
-    write_atomically(path, _as_bytes(_by_path(state), {"epoch": epoch, "data": prepared.fingerprint}))
+def load_newest(
+    folder: Path, like: Moment, config: Config, prepared: Prepared, say: Callable[[str], None]
+) -> Moment | None:
+    """The newest moment that is whole; None if there is no checkpoint.
 
-
-def load_checkpoint(path: Path, like: State, prepared: Prepared) -> tuple[State, int]:
-    """Read a state of the structure, shapes and dtypes of `like`, and after how many epochs it was saved.
+    Args:
+        folder: where they are.
+        like: a moment of the structure, shapes and dtypes that are needed.
+        config: what they must belong to.
+        prepared: the data that they must belong to.
+        say: is told of a damaged checkpoint in whose place an older one is used.
 
     Raises:
-        InputError: no such file, a damaged one, or one of other data, another network or optimizer.
+        InputError: all are damaged, or one belongs to other data, another configuration, network or optimizer.
     """
-    tensors, notes = _read(path)
+    damaged: list[str] = []
+    for path in newest_first(folder):
+        try:
+            moment = load(path, like, config, prepared)
+        except DamagedFile as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            say(f"{damaged[0]}; going on from the checkpoint before it, of step {moment.step}")
+        return moment
+    if damaged:
+        raise InputError(f"{'; '.join(damaged)}. There is no other checkpoint: train anew with --overwrite")
+    return None
+
+
+def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
+    """Read a moment.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of other data, another configuration, network or optimizer.
+    """
+    found, notes = tensors.read(path)
     require_same_data(notes.get("data"), prepared)
-    expected = _by_path(like)
-    for name in sorted(expected.keys() | tensors.keys()):
-        found, needed = _kind(tensors.get(name)), _kind(expected.get(name))
-        if found != needed:
-            raise InputError(f"{path} does not fit this configuration: {name} is {found}, needed is {needed}")
-    leaves = [jax.numpy.asarray(tensors[name]) for name in expected]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), notes["epoch"]
+    expected = _arrays(like)
+    for name in sorted(expected.keys() | found.keys()):
+        kinds = _kind(found.get(name)), _kind(expected.get(name))
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
+    if notes.get("config") != fingerprint(config):
+        raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
+    leaves = [found[name] for name in expected]
+    count = len(jax.tree.leaves(like.state))
+    state = jax.tree.unflatten(jax.tree.structure(like.state), list(map(jnp.asarray, leaves[:count])))
+    under_way = jax.tree.unflatten(jax.tree.structure(like.under_way), list(map(np.array, leaves[count:])))
+    return Moment(state, notes["step"], under_way)
 
 
 def require_same_data(fingerprint: Any, prepared: Prepared) -> None:
@@ -104,30 +103,18 @@ def require_same_data(fingerprint: Any, prepared: Prepared) -> None:
         )
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+def fingerprint(config: Config) -> str:
+    """A SHA-256 of what determines each step."""
+    values = as_values(config)
+    values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
+    values["data"] = {key: value for key, value in values["data"].items() if key not in ("path", "x", "y")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _arrays(moment: Moment) -> tensors.Tensors:
+    under_way = tensors.by_path(moment.under_way)
+    return tensors.by_path(moment.state) | {f"under_way.{name}": value for name, value in under_way.items()}
 
 
 def _kind(array: Any) -> str:
     return "absent" if array is None else f"{array.dtype} {array.shape}"
-
-
-def _as_bytes(tensors: dict[str, Any], notes: dict[str, Any]) -> bytes:
-    # C order: safetensors would write the memory of a transposed view as it lies.
-    arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-    # One entry: safetensors writes several in an order that changes from run to run.
-    return save(arrays, {"mlp_jax": json.dumps(notes)})
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        with safe_open(path, "np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {})["mlp_jax"])
-    except FileNotFoundError:
-        raise InputError(f"cannot read {path}: no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    except (KeyError, ValueError):
-        raise InputError(f"{path} was not written by mlp_jax") from None

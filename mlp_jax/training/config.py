@@ -5,12 +5,14 @@ coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infi
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -31,6 +33,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Index = Annotated[int, Field(ge=0)]
+_MOST_SEEDS = 1000
 
 HiddenName = Literal[
     "relu", "absolute", "leaky_relu", "parametric_relu", "maxout", "sigmoid", "tanh", "hard_tanh", "softplus", "rbf",
@@ -134,7 +137,13 @@ class NPYData(_Data):
     y: Path = Field(strict=False)
 
 
-Data = Annotated[SklearnData | CSVData | NPZData | NPYData, Field(discriminator="source")]
+class ArrayData(_Data):
+    """Arrays x and y that `mlp_jax.training.fit` is given in Python."""
+
+    source: Literal["arrays"]
+
+
+Data = Annotated[SklearnData | CSVData | NPZData | NPYData | ArrayData, Field(discriminator="source")]
 
 
 # The costs that output units can have, the one by maximum likelihood first.
@@ -208,6 +217,7 @@ class Network(Section):
     initializer: Initializer | None = None
     initial_bias: float = 0.0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    products: Literal["bfloat16"] | None = None  # round the factors of matrix products; sums stay in dtype
 
     @field_validator("cost")
     @classmethod
@@ -217,6 +227,13 @@ class Network(Section):
             if cost not in COSTS[output]:
                 raise ValueError(f"a {output} output unit has the cost {' or '.join(COSTS[output])}, not {cost}")
         return cost
+
+    @field_validator("products")
+    @classmethod
+    def _products_of_float32(cls, products: str | None, info: ValidationInfo) -> str | None:
+        if products is not None and info.data.get("dtype", "float32") != "float32":
+            raise ValueError(f"products: {products} is for dtype float32; got dtype {info.data['dtype']}")
+        return products
 
     @field_validator("hidden", "bias", "skip")
     @classmethod
@@ -310,7 +327,13 @@ class _Optimizer(Section):
         return nesterov
 
 
-Optimizer: Any = _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...))
+# For small problems: the whole training part in each step, whose size a search along the line finds.
+LBFGS: dict[str, dict[str, Any]] = {"lbfgs": {"memory_size": Count, "scale_init_precond": bool}}
+
+Optimizer: Any = Annotated[
+    _variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...)) | _variants("name", LBFGS),
+    Field(discriminator="name"),
+]
 
 
 class EarlyStopping(Section):
@@ -324,15 +347,34 @@ class Training(Section):
     """How long, and how many examples a step."""
 
     epochs: Count
-    batch_size: Count
+    batch_size: Count | Literal["all"]
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
+    microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory
+    frozen: tuple[Index, ...] = ()  # layers that keep their initial parameters, counted from 0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of the parameters that is given
+    watch: bool = False  # record the health of each layer, and the metrics on the training part
+    checkpoint_seconds: NotNegative = 10.0  # the most that a killed run loses
+    tensorboard: bool = False
+
+
+def _as_seeds(value: Any) -> Any:
+    """Each seed of a range such as 0..9."""
+    if isinstance(value, str) and (ends := re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value.strip())):
+        first, last = map(int, ends.groups())
+        if not 0 < last - first < _MOST_SEEDS:
+            raise ValueError(f"must be a range FIRST..LAST of 2 to {_MOST_SEEDS} seeds; got {value}")
+        return tuple(range(first, last + 1))
+    if not isinstance(value, tuple) or len(set(value)) != len(value) or not 2 <= len(value) <= _MOST_SEEDS:
+        raise ValueError(f"must be a range such as 0..9 or a list of 2 to {_MOST_SEEDS} different seeds; got {value!r}")
+    return value
 
 
 class Config(Section):
     """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
 
     seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_seeds)] | None = None  # several networks, side by side
     data: Data
     network: Network
     optimizer: Optimizer
@@ -347,6 +389,24 @@ class Config(Section):
                 f"got {name_of(network.output)}"
             )
         return network
+
+    @field_validator("seeds")
+    @classmethod
+    def _one_way_to_give_seeds(cls, seeds: Any, info: ValidationInfo) -> Any:
+        if seeds is not None and info.data.get("seed"):
+            raise ValueError(f"give seed or seeds, not both; got seed {info.data['seed']}")
+        return seeds
+
+    @field_validator("training")
+    @classmethod
+    def _lbfgs_takes_all(cls, training: Training, info: ValidationInfo) -> Training:
+        optimizer = info.data.get("optimizer")
+        if optimizer is not None and optimizer.name == "lbfgs":
+            if training.batch_size != "all":
+                raise ValueError(f"lbfgs needs the same cost in every step: batch_size: all; got {training.batch_size}")
+            if training.clip_norm is not None:
+                raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
+        return training
 
     @field_validator("training")
     @classmethod
@@ -376,21 +436,37 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         InputError: with every problem found, each with its place and the nearest valid key.
     """
     path = Path(path)
-    document = strict_yaml.read(path, overrides)
-    problems, config = document.problems, None
-    try:
-        config = Config.model_validate(document.values)
-    except ValidationError as error:
-        problems = problems + config_problems.in_words(error, Config, document)
-    if config is None or problems:
-        raise InputError(config_problems.listed(path, problems, document))
+    config = _checked(strict_yaml.read(path, overrides), path)
     return _with_absolute_paths(config, path.parent.absolute())
 
 
 def as_values(config: Config) -> dict[str, Any]:
     """The configuration as plain values, for writing; what optax leaves to its own defaults is left out."""
     values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    if config.seeds:
+        del values["seed"]
     return values
+
+
+def from_values(values: Any) -> Config:
+    """The configuration of a dict as a file would give it, lists included.
+
+    Raises:
+        InputError: with every problem found, each with its key and the nearest valid one.
+    """
+    document = strict_yaml.Document.of_values(values)
+    return _checked(document, "the configuration")
+
+
+def _checked(document: strict_yaml.Document, name: str | Path) -> Config:
+    problems, config = document.problems, None
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        problems = problems + config_problems.in_words(error, Config, document)
+    if config is None or problems:
+        raise InputError(config_problems.listed(name, problems, document))
+    return config
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:

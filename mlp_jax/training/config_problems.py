@@ -21,7 +21,7 @@ def in_words(error: ValidationError, root: Record, document: Document) -> list[P
     return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
 
 
-def listed(path: Path, problems: list[Problem], document: Document) -> str:
+def listed(path: str | Path, problems: list[Problem], document: Document) -> str:
     """All problems in the order of the file, a line each."""
     lines = [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
     lines.sort(key=lambda line: _line_number(line[0]))
@@ -30,7 +30,7 @@ def listed(path: Path, problems: list[Problem], document: Document) -> str:
 
 
 def _where(place: str, key: str) -> str:
-    return place if key == "" or place == f"--set {key}" else f"{place}: {key}"
+    return place if key == "" or place == f"--set {key}" else ": ".join(filter(None, (place, key)))
 
 
 def _line_number(place: str) -> int:

@@ -47,16 +47,26 @@ class Prepared(NamedTuple):
     fingerprint: str  # of the examples as they were read
 
 
-def prepare(config: Config) -> Prepared:
+def batch_size(config: Config, n: int) -> int:
+    """How many of n training examples a step uses."""
+    given = config.training.batch_size
+    return n if given == "all" else given
+
+
+def prepare(config: Config, arrays: Any = None) -> Prepared:
     """Read, check, split and standardise the data of a configuration.
+
+    Args:
+        config: the configuration.
+        arrays: inputs x and targets y, where the source of the data is `arrays`.
 
     Raises:
         InputError: the data cannot be read, or does not fit the network or the batch size.
     """
-    table = fit_to_network(read(config.data), config.network)
+    table = fit_to_network(read(config.data, arrays), config.network)
     parts = split(table, config.data.split)
     train = parts["train"]
-    if config.training.batch_size > len(train.x):
+    if batch_size(config, len(train.x)) > len(train.x):
         raise InputError(
             f"training.batch_size is {config.training.batch_size}, more than the {len(train.x)} training "
             f"examples of {table.name}; set it to {len(train.x)} or less"
@@ -116,6 +126,11 @@ def network_for(network: Network, prepared: Prepared) -> MLP:
     if network.class_weights != "balanced":
         return build_network(network)
     return build_network(network, class_counts(prepared.parts["train"].y, network.widths[-1]))
+
+
+def network_of(network: Network) -> MLP:
+    """The network of a section without its data, for predictions: class weights, which only the cost has, are left out."""
+    return build_network(network.model_copy(update={"class_weights": None}))
 
 
 def class_counts(y: Array, k: int) -> Array:

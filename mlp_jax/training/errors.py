@@ -6,8 +6,13 @@ class InputError(ValueError):
 
 
 class TrainingDiverged(ArithmeticError):
-    """The cost or a parameter became NaN or infinite: names epoch and step. Exit status 1."""
+    """A number became NaN or infinite: names step, layer, quantity and cause. Exit status 1."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C: what was done is saved, and the message says how to go on. Exit status 130."""
+    """Ctrl-C or SIGTERM: what was done is saved, and the message says how to go on. Exit status 128 + the signal."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        """Stopped by this signal."""
+        super().__init__(message)
+        self.signal = signal

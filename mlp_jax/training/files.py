@@ -1,5 +1,6 @@
 """Writing files so that a crash or a full disk loses nothing."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,3 +17,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+    _keep_name(path.parent)
+
+
+def _keep_name(folder: Path) -> None:
+    """Write the folder, too, so that the new name outlives a loss of power; not all systems can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -8,11 +8,11 @@ import numpy as np
 
 from mlp_jax.mlp.output_units import Quantiles
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.training.build import build_network
-from mlp_jax.training.checkpoint import Model
 from mlp_jax.training.config import Config
+from mlp_jax.training.data import network_of
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.metrics import last_layer
+from mlp_jax.training.weights import Model
 
 
 def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterable[list[Any]]]:
@@ -26,7 +26,7 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
     Raises:
         InputError: an input does not fit the network's dtype.
     """
-    net = build_network(config.network)
+    net = network_of(config.network)
     with np.errstate(over="ignore"):
         x = model.inputs.apply(x).astype(model.params[0].W.dtype)
     if not np.isfinite(x).all():
@@ -35,7 +35,7 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
     y_hat = np.asarray(tape.h[-1], np.float64)
     if not np.isfinite(y_hat).all():
         raise InputError("the network's predictions are not finite: its weights are, or lead, out of range")
-    names, unit = _target_names(net, model.target_names), net.output_unit
+    names, unit = target_names(net, model.target_names), net.output_unit
     match unit.kind:
         case "quantities":
             found = unit.parameters(tape.a[-1], *model.params[-1][2:])
@@ -70,7 +70,8 @@ def _spread(names: list[str], found: dict[str, Any], model: Model) -> tuple[list
     return columns, values
 
 
-def _target_names(net: MLP, names: tuple[str, ...]) -> list[str]:
+def target_names(net: MLP, names: tuple[str, ...]) -> list[str]:
+    """A name for each target or class: the data's own, or a number."""
     k = net.widths[-1]
     if len(names) == k:
         return list(names)

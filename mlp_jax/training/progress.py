@@ -1,5 +1,6 @@
 """What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
 
+import statistics
 import sys
 import time
 from types import TracebackType
@@ -15,7 +16,7 @@ class Reporter:
         """Of a training of so many epochs in all."""
         self.epochs = epochs
 
-    def start(self, done: int, examples: int) -> None:
+    def start(self, done: float, examples: int) -> None:
         """Compilation is over; so many epochs were done before, and one has so many examples."""
         self.first = done
         self.examples = examples
@@ -26,6 +27,9 @@ class Reporter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
+
+    def say(self, message: str) -> None:
+        """Something that the person should know."""
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         """So many epochs are done, the last perhaps in part; `records` are the metrics of those just completed."""
@@ -41,10 +45,14 @@ class Reporter:
 class PlainLines(Reporter):
     """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
 
-    def start(self, done: int, examples: int) -> None:
+    def start(self, done: float, examples: int) -> None:
         """Begin to count the time."""
         super().start(done, examples)
         self._printed = self.started
+
+    def say(self, message: str) -> None:
+        """Print it."""
+        print(f"mlp-jax: {message}", file=sys.stderr, flush=True)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         """Print a line for each epoch whose turn it is, and after half a minute without one."""
@@ -80,13 +88,17 @@ class LiveBar(Reporter):
         self._bar.start()
         return self
 
-    def start(self, done: int, examples: int) -> None:
+    def start(self, done: float, examples: int) -> None:
         """Show that training has begun."""
         super().start(done, examples)
         self._bar.update(self._task, completed=done, text="training")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
+
+    def say(self, message: str) -> None:
+        """Print it above the bar."""
+        self._bar.console.print(f"mlp-jax: {message}", markup=False, highlight=False)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         """Move the bar, and show the newest metrics."""
@@ -100,7 +112,13 @@ def reporter_for_terminal() -> type[Reporter]:
 
 
 def _in_words(record: dict[str, Any], validation: str) -> str:
-    words = [f"loss {record['loss']:.4g}"]
+    words = [f"loss {_mean(record['loss']):.4g}"]
     for metric, value in list(record.get("validation", {}).items())[1:2]:
-        words.append(f"{validation} {metric} {value:.4f}")
+        words.append(f"{validation} {metric} {_mean(value):.4f}")
     return "  ".join(words)
+
+
+def _mean(value: Any) -> float:
+    """A number; of several seeds, the mean of those that are still training."""
+    values = [v for v in value if v == v] if isinstance(value, list) else [value]
+    return float(statistics.fmean(values)) if values else float("nan")

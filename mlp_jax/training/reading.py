@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.training.config import CSVData, Data, NPYData, NPZData, SklearnData
+from mlp_jax.training.config import ArrayData, CSVData, Data, NPYData, NPZData, SklearnData
 from mlp_jax.training.errors import InputError
 
 Array = NDArray[Any]
@@ -39,8 +39,8 @@ class Table(NamedTuple):
     target_names: tuple[str, ...] = ()
 
 
-def read(data: Data) -> Table:
-    """Read the examples of a `data` section.
+def read(data: Data, arrays: Any = None) -> Table:
+    """Read the examples of a `data` section, or take the arrays x and y that were given for it.
 
     Raises:
         InputError: a file is missing or malformed, a number is not finite, or there are fewer than 2 examples.
@@ -53,10 +53,23 @@ def read(data: Data) -> Table:
         case NPZData():
             arrays = load_numpy(data.path)
             table = Table(str(data.path), _member(arrays, data.x, data.path), _member(arrays, data.y, data.path))
+        case ArrayData():
+            table = _as_table(arrays)
         case NPYData():
             table = Table(f"{data.x} with {data.y}", load_numpy(data.x), load_numpy(data.y))
     _check(table)
     return table
+
+
+def _as_table(arrays: Any) -> Table:
+    if arrays is None:
+        raise InputError(
+            "data.source is arrays: they were given in Python, by mlp_jax.training.fit(config, (x, y)), and are in no "
+            "file; give them again there"
+        )
+    if not isinstance(arrays, tuple | list) or len(arrays) != 2:
+        raise InputError(f"data must be a pair of arrays (x, y), got {type(arrays).__name__}")
+    return Table("the arrays", *map(np.asarray, arrays))
 
 
 def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:

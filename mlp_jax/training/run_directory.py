@@ -1,7 +1,8 @@
-"""The folder of a run: what it holds, and that no run is overwritten unasked."""
+"""The folder of a run: what it holds, that no run is overwritten unasked, and that one training uses it at a time."""
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ class RunDirectory:
     Attributes:
         config: `config.yaml`, the resolved configuration.
         metrics: `metrics.jsonl`, a line per epoch.
-        weights: `weights.safetensors`, the trained network.
-        checkpoint: `checkpoint.safetensors`, what is needed to go on.
-        summary: `summary.json`, results, versions, device.
+        weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
+        checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
+        summary: `summary.json`, results, seeds, versions, device.
+        crash: `crash/`, of a run that diverged: the moment before, and what happened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,29 +32,72 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.weights = path / "weights.safetensors"
-        self.checkpoint = path / "checkpoint.safetensors"
+        self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
+        self.crash = path / "crash"
+
+    def of_seed(self, seed: int) -> "RunDirectory":
+        """The folder of one of several seeds, a run of its own."""
+        return RunDirectory(self.path / f"seed-{seed}")
 
     def is_free(self) -> bool:
         """Whether none of the files of a run is there, whoever wrote it."""
-        files = (self.config, self.metrics, self.weights, self.checkpoint, self.summary)
+        files = (self.config, self.metrics, self.weights, self.checkpoints, self.summary)
         return not any(file.exists() for file in files)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9.
+
+        Raises:
+            InputError: it cannot be made, or another training uses it.
+        """
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError(
+                f"another training is using {self.path}; wait for it, or name another directory (--run-dir)"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
     def start(self, config: Config) -> None:
-        """Make the folder for a new run; the files of a run that was there go once it is known to be writable.
+        """Begin a new run; the files of a run that was there go once the folder is known to be writable.
 
         Raises:
             InputError: the folder cannot be written.
         """
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
             self.save_config(config)
-            for file in (self.summary, self.checkpoint, self.weights, self.metrics):
-                file.unlink(missing_ok=True)
+            seeds = [RunDirectory(folder) for folder in self.path.glob("seed-*")]
+            for run in (*seeds, self):
+                for file in (run.summary, run.weights, run.metrics):
+                    file.unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.crash):
+                for file in folder.glob("*"):
+                    file.unlink()
+            for run in seeds:
+                run.config.unlink(missing_ok=True)
+                if not any(run.path.iterdir()):
+                    run.path.rmdir()
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
             text = strict_yaml.as_text(configuration.as_values(config))
             write_atomically(self.config, text.encode())
 
@@ -73,12 +118,57 @@ class RunDirectory:
             text = json.dumps(_finite(summary), indent=2) + "\n"
             write_atomically(self.summary, text.encode())
 
-    def open_metrics(self, epochs: int) -> TextIO:
-        """Open `metrics.jsonl` for the lines that follow those of so many epochs; drop what stands beyond."""
+    def load_summary(self) -> dict[str, Any]:
+        """Read `summary.json`.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        try:
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+            if not isinstance(summary, dict):
+                raise ValueError
+        except (OSError, ValueError):
+            raise InputError(f"cannot read {self.summary}: it is missing or damaged") from None
+        return summary
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The records of the epochs; a last line that a kill cut short does not count.
+
+        Raises:
+            InputError: the file is missing or a line is damaged.
+        """
+        try:
+            lines = self.metrics.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise InputError(f"cannot read {self.metrics}: {error.strerror}") from None
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict) or record.get("epoch") != number:
+                    raise ValueError
+            except ValueError:
+                raise InputError(f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}") from None
+            records.append(record)
+        return records
+
+    def open_metrics(self, epochs: int) -> tuple[TextIO, list[dict[str, Any]]]:
+        """Open `metrics.jsonl` for the lines after those of so many epochs, and give these; drop what stands beyond.
+
+        Raises:
+            InputError: lines were lost, or the file cannot be written.
+        """
+        records = self.read_metrics() if self.metrics.exists() else []
+        if len(records) < epochs:
+            raise InputError(
+                f"{self.metrics} has the records of {len(records)} epochs, but the run has done {epochs}: lines were "
+                "lost. Put them back, or train anew with --overwrite"
+            )
         with self.writing():
-            lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
-            write_atomically(self.metrics, b"".join(lines[:epochs]))
-            return self.metrics.open("a", buffering=1)
+            lines = [json.dumps(record) + "\n" for record in records[:epochs]]
+            write_atomically(self.metrics, "".join(lines).encode())
+            return self.metrics.open("a", buffering=1), records[:epochs]
 
     def log(self, file: TextIO, record: dict[str, Any]) -> None:
         """Append a line to the open `metrics.jsonl`; numbers that are not finite become null."""
@@ -99,4 +189,6 @@ class RunDirectory:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -39,6 +39,13 @@ class Document:
         self._seen: set[Node] = set()
         self.values = self._parse(text, (), place_of)
 
+    @classmethod
+    def of_values(cls, values: Any) -> "Document":
+        """A document of Python's values, which stand nowhere; lists become tuples, numpy's numbers Python's."""
+        document = cls("", lambda line: "")
+        document.values = _as_plain(values)
+        return document
+
     def place(self, path: KeyPath) -> str:
         """Where this value stands, or the nearest one around it."""
         while path and path not in self._places:
@@ -139,6 +146,14 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Document:
     for assignment in overrides:
         document.set(assignment)
     return document
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_plain, value))
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 
 def as_text(values: dict[str, Any]) -> str:

@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.mlp.parameters import Params, pays_as_one_loop
-from mlp_jax.training.build import build_optimizer
+from mlp_jax.mlp.parameters import Params, pays_as_one_loop, structure
+from mlp_jax.training.build import build_program
 from mlp_jax.training.config import Config
-from mlp_jax.training.data import Examples, Prepared, network_for
+from mlp_jax.training.data import Examples, Prepared, batch_size, network_for
 from mlp_jax.training.errors import TrainingDiverged
-from mlp_jax.training.metrics import METRICS, evaluate
-from mlp_jax.training.step import Outcome, Patience, State, initial_state, run_steps, shuffled_batches
+from mlp_jax.training.failure import diagnose
+from mlp_jax.training.metrics import METRICS, evaluate, last_layer
+from mlp_jax.training.step import Outcome, Patience, State, initial_state, run_one, run_several, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 _MOST_EPOCHS_PER_CALL = 128
@@ -23,11 +24,27 @@ _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
 _MOST_ROWS_PER_CALL = 65536
 
 
+class Moment(NamedTuple):
+    """All that going on needs: where a training stands between two steps.
+
+    Attributes:
+        state: parameters, optimizer's state, best so far, average; of several seeds a stack of them.
+        step: the number of the next step, from 0 over all epochs.
+        under_way: what the steps of the epoch under way gave so far, an `OfStep` of arrays (seeds, steps, …).
+    """
+
+    state: State
+    step: int
+    under_way: Any
+
+
 class Trainer:
     """The compiled program of one configuration, on its data.
 
     Attributes:
+        program: network, optimizer and ways of training.
         net: the network.
+        seeds: one, or several that train side by side.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -37,113 +54,152 @@ class Trainer:
     def __init__(self, config: Config, prepared: Prepared) -> None:
         self.config = config
         self.net = network_for(config.network, prepared)
-        self.optimizer = build_optimizer(config.optimizer, config.training.clip_norm)
+        self.program = build_program(config, self.net)
+        self.seeds = config.seeds or (config.seed,)
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
-        self.steps = -(-self.size // config.training.batch_size)
+        self.batch_size = batch_size(config, self.size)
+        self.steps = -(-self.size // self.batch_size)
         self.compile_seconds = 0.0
         self._target_scale = jnp.asarray(
             prepared.targets.scale, jnp.float64 if config.network.dtype == "float64" else jnp.float32
         )
-        rows = self.steps * config.training.batch_size
+        parts = self.program.microbatches
+        self._width = -(-self.batch_size // parts) * parts
+        rows = self.steps * self._width * len(self.seeds)
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // rows))
-        self._table = np.zeros((self._epochs_per_call, self.steps, config.training.batch_size), np.int32)
+        self._table = np.zeros((len(self.seeds), self._epochs_per_call, self.steps, self._width), np.int32)
         self._table_of: tuple[int, int] | None = None
+        last = self.size - self.batch_size * (self.steps - 1)
+        self._shares = np.array([self.batch_size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._steps_per_call = 1
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
-        self._costs = np.zeros(self.steps)  # of the epoch that is under way
 
-    def initial_state(self) -> State:
-        """The state before the first step."""
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network of one seed has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(structure(self.net)))
+
+    def start(self) -> Moment:
+        """The moment before the first step; compiles the training program, by taking no step."""
         network = self.config.network
-        state = initial_state(
-            self.net,
-            self.optimizer,
-            np.uint32(self.config.seed),
-            initializer=network.initializer,
-            bias=network.initial_bias,
-            dtype=network.dtype,
-            stacked=self._as_one_loop(),
-            keep_best=self._patience is not None,
-        )
-        return jax.block_until_ready(state)  # if there is not memory enough, fail here
+        states = [
+            initial_state(
+                self.program,
+                np.uint32(seed),
+                initializer=network.initializer,
+                bias=network.initial_bias,
+                dtype=network.dtype,
+                stacked=self._as_one_loop(),
+                keep_best=self._patience is not None,
+            )
+            for seed in self.seeds
+        ]
+        state = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        jax.block_until_ready(state)  # if there is not memory enough, fail here
+        started = time.perf_counter()
+        _, outcome = self._run_steps(state, 0, 0, 0)
+        self.compile_seconds = time.perf_counter() - started
+        return Moment(state, 0, jax.tree.map(lambda table: np.zeros_like(table[:, 0]), outcome.steps))
 
     def _as_one_loop(self) -> bool:
-        """Whether runs of equal layers are stacked: for deep ones, where no optimizer treats each layer by its norm."""
-        return pays_as_one_loop(self.net) and self.config.optimizer.name not in _BY_LAYER
+        """Whether runs of equal layers are stacked: for deep ones, where nothing treats each layer on its own."""
+        by_layer = self.config.optimizer.name in _BY_LAYER or self.program.frozen
+        return pays_as_one_loop(self.net) and not by_layer
 
-    def compile(self, state: State) -> None:
-        """Compile the training program, by taking no step."""
-        started = time.perf_counter()
-        self._run_steps(state, 0, 0, 0)
-        self.compile_seconds = time.perf_counter() - started
-
-    def advance(self, state: State, step: int) -> tuple[State, int, list[dict[str, Any]]]:
+    def advance(self, moment: Moment) -> tuple[Moment, list[dict[str, Any]]]:
         """Train for about a quarter of a second: several short epochs, or a part of a long one.
 
-        Args:
-            state: the state before this step.
-            step: the number of the step, from 0 over all epochs.
-
         Returns:
-            The state after some steps, the number of the next step, and a record for each epoch completed:
-            `loss` is the mean of J over the examples, each at the step that used it.
+            The moment after some steps, and a record for each epoch completed: `loss` is the mean of J over the
+            examples, each at the step that used it; of several seeds, each number is a list.
 
         Raises:
-            TrainingDiverged: J or a parameter is not finite.
+            TrainingDiverged: in the next step something is not finite: which, and why.
         """
-        epoch, first = divmod(step, self.steps)
+        epoch, first = divmod(moment.step, self.steps)
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
-        after, outcome = self._run_steps(state, epoch, first, stop)
+        state, outcome = self._run_steps(moment.state, epoch, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
-        bad = self._first_not_finite(outcome, first, stop)
-        if bad is not None:
-            good = bad - bad % self.steps
-            if good == 0:
-                self._fail(outcome, epoch, bad)
-            stop = good  # keep the epochs before it; the next call will fail
-            after, outcome = self._run_steps(state, epoch, first, stop)
-        if not outcome.ran.all():
-            stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
-        return after, step + stop - first, self._records(outcome, epoch, first, stop)
+        if not self._is_finite(outcome, first, stop):
+            stop = self._last_finite(moment.state, epoch, first, stop)  # keep the steps before it
+            if stop == first:
+                raise TrainingDiverged(self.diagnosis(moment))
+            state, outcome = self._run_steps(moment.state, epoch, first, stop)
+        if not outcome.ran.any(axis=0).all():
+            stop = min(stop, int(np.argmin(outcome.ran.any(axis=0))) * self.steps)
+        return self._after(moment, state, outcome, stop)
 
-    def has_stopped(self, state: State) -> bool:
-        """Whether early stopping has run out of patience."""
-        return self._patience is not None and state.best is not None and int(state.best.since) >= self._patience.epochs
+    def has_stopped(self, moment: Moment) -> bool:
+        """Whether early stopping has run out of patience, for every seed."""
+        best = moment.state.best
+        return self._patience is not None and best is not None and bool(np.all(best.since >= self._patience.epochs))
+
+    def of_seed(self, moment: Moment, i: int) -> State:
+        """The state of one of the seeds."""
+        return moment.state if len(self.seeds) == 1 else jax.tree.map(lambda leaf: leaf[i], moment.state)
+
+    def chosen(self, moment: Moment, i: int) -> Params:
+        """The parameters that a seed gives: with early stopping the best; else the average, or the last."""
+        state = self.of_seed(moment, i)
+        return state.best.params if state.best and moment.step >= self.steps else self.program.chosen(state)
 
     def evaluate(self, params: Params, part: str) -> dict[str, float]:
         """Cost and metrics on one part of the data."""
-        return self._by_name(jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale)))
+        values = jax.device_get(evaluate(self.net, params, self.parts[part], self._target_scale))
+        return {name: float(value) for name, value in zip(self._names(), values, strict=True)}
 
-    def _by_name(self, results: Sequence[Any]) -> dict[str, float]:
-        names = ("loss", *METRICS[self.net.output_unit.kind])
-        return {name: float(value) for name, value in zip(names, results, strict=True)}
+    def predict(self, params: Params, part: str) -> NDArray[Any]:
+        """ŷ for one part of the data, as the network gives it."""
+        tape = jax.jit(last_layer, static_argnums=0)(self.net, params, self.parts[part].x)
+        return np.asarray(tape.h[-1], np.float64)
+
+    def batch(self, i: int, step: int) -> NDArray[np.int32]:
+        """The numbers of the training examples that a seed's step uses; −1 is none."""
+        epoch, k = divmod(step, self.steps)
+        return shuffled_batches(self.seeds[i], epoch, self.size, self.batch_size, self._width)[k]
+
+    def diagnosis(self, moment: Moment) -> str:
+        """What is not finite in the next step, and why."""
+        epoch, k = divmod(moment.step, self.steps)
+        for i, seed in enumerate(self.seeds):
+            rows = self.batch(i, moment.step)
+            found = diagnose(self.program, self.of_seed(moment, i), self.parts["train"], rows)
+            if found is not None:
+                of = f" of seed {seed}" * (len(self.seeds) > 1)
+                return f"epoch {epoch + 1}, step {k + 1} of {self.steps}{of}: {found}"
+        return (
+            f"epoch {epoch + 1}, step {k + 1} of {self.steps}: a number is not finite in the compiled step; in the same "
+            "step taken operation by operation all are: it happens at the edge of the dtype's range"
+        )
+
+    def _names(self) -> Sequence[str]:
+        return ("loss", *METRICS[self.net.output_unit.kind])
 
     def _run_steps(self, state: State, epoch: int, first: int, stop: int) -> tuple[State, Outcome]:
-        after, outcome = run_steps(
-            self.net,
-            self.optimizer,
-            state,
-            self.parts["train"],
-            self.parts.get("validation"),
-            self._target_scale,
-            self._batches(epoch, -(-stop // self.steps)),
-            first,
-            stop,
-            self._patience,
+        """The state after the steps; the outcome with a leading axis for the seeds."""
+        batches = self._batches(epoch, -(-stop // self.steps))
+        validation = self.parts.get("validation")
+        rest = (first, stop, self._patience)
+        if len(self.seeds) > 1:
+            after, outcome = run_several(
+                self.program, state, self.parts["train"], validation, self._target_scale, batches, *rest
+            )
+            return after, jax.device_get(outcome)
+        after, outcome = run_one(
+            self.program, state, self.parts["train"], validation, self._target_scale, batches[0], *rest
         )
-        return after, jax.device_get(outcome)
+        return after, jax.tree.map(lambda value: value[None], jax.device_get(outcome))
 
     def _batches(self, epoch: int, count: int) -> NDArray[np.int32]:
         """A table for as many epochs as a call can have, filled for `count`; a long epoch needs it several times."""
         if self._table_of != (epoch, count):
             self._table_of = (epoch, count)
-            for e in range(count):
-                self._table[e] = shuffled_batches(
-                    self.config.seed, epoch + e, self.size, self.config.training.batch_size
-                )
+            for i, seed in enumerate(self.seeds):
+                for e in range(count):
+                    self._table[i, e] = shuffled_batches(seed, epoch + e, self.size, self.batch_size, self._width)
         return self._table
 
     def _next_stop(self, epoch: int, first: int) -> int:
@@ -156,35 +212,60 @@ class Trainer:
         at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
         self._steps_per_call = max(1, min(at_this_speed, 8 * steps))
 
-    def _first_not_finite(self, outcome: Outcome, first: int, stop: int) -> int | None:
-        """The first step whose J, or by which a parameter, is not finite; parameters are looked at after epochs."""
-        costs = first + np.flatnonzero(~np.isfinite(outcome.costs.ravel()[first:stop]))
-        parameters = np.minimum((np.flatnonzero(~outcome.finite) + 1) * self.steps, stop) - 1
-        return min([*costs.tolist(), *parameters.tolist()], default=None)
+    def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
+        costs = outcome.steps.cost.reshape(len(self.seeds), -1)[:, first:stop]
+        return bool(np.isfinite(costs).all() and outcome.finite.all())
 
-    def _fail(self, outcome: Outcome, epoch: int, step: int) -> None:
-        J = outcome.costs[0, step]
-        what = "a parameter became NaN or infinite" if np.isfinite(J) else f"the cost became {J}"
-        at_start = epoch == step == 0 and not np.isfinite(J)
-        remedy = "network.initializer: normal" if at_start else "a smaller optimizer.learning_rate"
-        raise TrainingDiverged(
-            f"{what} in epoch {epoch + 1}, step {step + 1} of {self.steps}{', at the initial weights' * at_start}; "
-            f"{remedy} is the usual remedy"
-        )
+    def _last_finite(self, state: State, epoch: int, first: int, stop: int) -> int:
+        """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
+        while stop - first > 1:
+            middle = (first + stop) // 2
+            after, outcome = self._run_steps(state, epoch, first, middle)
+            if self._is_finite(outcome, first, middle):
+                state, first = after, middle
+            else:
+                stop = middle
+        return first
 
-    def _records(self, outcome: Outcome, epoch: int, first: int, stop: int) -> list[dict[str, Any]]:
-        batch_size = self.config.training.batch_size
-        sizes = [batch_size] * (self.steps - 1) + [self.size - batch_size * (self.steps - 1)]
-        records: list[dict[str, Any]] = []
+    def _after(
+        self, moment: Moment, state: State, outcome: Outcome, stop: int
+    ) -> tuple[Moment, list[dict[str, Any]]]:
+        """The moment after the steps up to `stop`, and the records of the epochs that they completed."""
+        epoch, first = divmod(moment.step, self.steps)
+        under_way, records = moment.under_way, []
         for e in range(-(-stop // self.steps)):
             taken = slice(max(first - e * self.steps, 0), stop - e * self.steps)
-            self._costs[taken] = outcome.costs[e, taken]
+
+            def with_taken(so_far: Any, table: Any, e: int = e, taken: slice = taken) -> Any:
+                so_far = so_far.copy()
+                so_far[:, taken] = table[:, e, taken]
+                return so_far
+
+            under_way = jax.tree.map(with_taken, under_way, outcome.steps)
             if stop >= (e + 1) * self.steps:
-                loss = float(np.average(self._costs, weights=sizes))
-                records.append({"epoch": epoch + e + 1, "loss": loss})
-                if outcome.validation is not None:
-                    records[-1]["validation"] = self._by_name([values[e] for values in outcome.validation])
-        return records
+                records.append(self._record(epoch + e + 1, under_way, outcome, e))
+                under_way = jax.tree.map(np.zeros_like, under_way)
+        return Moment(state, epoch * self.steps + stop, under_way), records
+
+    def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
+        ran = outcome.ran[:, e]
+
+        def of_seeds(values: Any) -> Any:
+            """A number or list; of several seeds a list of them, NaN where patience had run out before."""
+            if not ran.all():
+                values = np.where(ran.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+            of_each = values.tolist()
+            return of_each[0] if len(self.seeds) == 1 else of_each
+
+        record = {"epoch": epoch, "loss": of_seeds(steps.cost.astype(np.float64) @ self._shares)}
+        for part in ("training", "validation"):
+            if (results := getattr(outcome, part)) is not None:
+                values = (of_seeds(value[:, e]) for value in results)
+                record[part] = dict(zip(self._names(), values, strict=True))
+        if steps.health is not None:
+            means = {name: value.mean(axis=1) for name, value in steps.health._asdict().items()}
+            record["layers"] = {name: of_seeds(value) for name, value in means.items()}
+        return record
 
 
 def _on_device(examples: Examples, config: Config) -> Examples:

@@ -1,0 +1,139 @@
+"""Where the first number that is not finite arises in a training step, and from what."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.tracing import trace
+from mlp_jax.autodiff.variable import Variable
+from mlp_jax.mlp import network
+from mlp_jax.mlp.parameters import structure, unstack
+from mlp_jax.training.data import Examples
+from mlp_jax.training.files import write_atomically
+from mlp_jax.training.program import Program, merged
+
+STATE = "state.safetensors"  # in the folder of a crash
+_MEANING = {"a": "the pre-activations", "h": "the activations", "J": "the cost"}
+
+
+def diagnose(program: Program, state: Any, train: Examples, rows: Any) -> str | None:
+    """Take a training step operation by operation, and say what is not finite first.
+
+    The step's graph is that of Algorithm 6.5: its variables, in order, are a and h of each layer, the cost, and the
+    gradients for all of them; after it comes the optimizer's update.
+
+    Args:
+        program: the `Program` of the training.
+        state: the `State` before the step.
+        train: the training examples.
+        rows: the numbers of the examples that the step uses; −1 is none.
+
+    Returns:
+        Layer, quantity, how many entries, and the operation with the range of its inputs; None if all is finite.
+    """
+    rows = rows[rows >= 0]
+    x, y = (jnp.asarray(part)[rows] for part in train)
+    params = unstack(program.net, state.params)
+
+    def J(params: Any, x: Any) -> Any:
+        return network.loss(program.net, params, x, y)
+
+    graph = trace(J, params, x)
+    inputs = graph.inputs[: len(jax.tree.leaves(params))]
+    with jax.numpy_dtype_promotion("standard"):  # as optax needs
+        return _in_graph(graph.gradient(wrt=inputs), params, x) or _in_update(program, state, x, y)
+
+
+def write_report(folder: Path, what: str, step: int, seeds: Sequence[int], batches: Sequence[Any]) -> None:
+    """Write what happened in which step, and which examples it used, counted from 0 in the training part."""
+    write_atomically(folder / "report.txt", f"{what}\n".encode())
+    examples = {str(seed): rows[rows >= 0].tolist() for seed, rows in zip(seeds, batches, strict=True)}
+    batch = {"step": step, "examples_by_seed": examples}
+    write_atomically(folder / "batch.json", (json.dumps(batch) + "\n").encode())
+
+
+def _in_graph(graph: Graph, params: Any, x: Any) -> str | None:
+    everything = replace(graph, outputs=graph.variables, out_tree=jax.tree.structure([0] * len(graph.variables)))
+    values = dict(zip(graph.variables, everything.evaluate(params, x), strict=True))
+    for v, value in values.items():
+        if (bad := _not_finite(value)) is not None:
+            cause = f"; {_cause(graph, v, values)}" if v.operation else ""
+            return f"{_what(graph, v)}: {bad}{cause}"
+    return None
+
+
+def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
+    net, params = program.net, unstack(program.net, state.params)
+    trained = program.trained(state.params)
+    J, grads = network.loss_and_grad(net, state.params, x, y)
+    grads = program.trained(grads)
+
+    def value(trained: Any) -> Any:
+        return network.loss(net, merged(trained, state.params), x, y)
+
+    updates, _ = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    after = unstack(net, jax.tree.map(lambda p, u: p + u, state.params, merged(updates, zeros)))
+    steps, slopes = (unstack(net, merged(tree, zeros)) for tree in (updates, grads))
+    for k, layers in enumerate(zip(steps, after, slopes, params, strict=True)):
+        for name in structure(net)[k]._fields:
+            update, new, slope, old = (getattr(layer, name) for layer in layers)
+            for what, values in (("update", update), ("new value", new)):
+                if values is not None and (bad := _not_finite(values)) is not None:
+                    return (
+                        f"layer {k + 1}, the {what} of {name}: {bad}; the gradient is {_range(slope)}, {name} before is "
+                        f"{_range(old)}: the optimizer's step left the range of {values.dtype}"
+                    )
+    return None
+
+
+def _what(graph: Graph, v: Variable) -> str:
+    """The layer and the quantity, as in: layer 2, the activations h2."""
+    name = graph.names[v]
+    if v in graph.gradients:
+        of = graph.names[graph.gradients[v][1]]
+        return f"{_layer(of)}the gradient {name}"
+    meaning = _MEANING.get(name[0]) if name == "J" or name[1:].isdigit() else None
+    if name == "x":
+        return "the inputs x"
+    if name.startswith("params"):
+        return f"{_layer(name)}the parameter {name.rpartition('.')[2]}"
+    return f"{_layer(name)}{meaning or 'the quantity'} {name}"
+
+
+def _layer(name: str) -> str:
+    if name.startswith("params["):
+        return f"layer {int(name[7 : name.index(']')]) + 1}, "
+    return f"layer {int(name[1:])}, " if name[:1] in ("a", "h") and name[1:].isdigit() else ""
+
+
+def _cause(graph: Graph, v: Variable, values: dict[Variable, Any]) -> str:
+    assert v.operation
+    of = [f"{graph.names[u]} {_range(values[u])}" for u in dict.fromkeys(graph.inputs_of(v))]
+    kind = "overflowed" if np.isinf(np.asarray(values[v], np.float64)).any() else "has no value"
+    return f"{v.operation.name} {kind}, of {', '.join(of)}" if of else f"{v.operation.name} {kind}"
+
+
+def _not_finite(values: Any) -> str | None:
+    array = np.asarray(values, np.float64) if jnp.issubdtype(jnp.asarray(values).dtype, jnp.inexact) else np.zeros(1)
+    if np.isfinite(array).all():
+        return None
+    kinds = [f"{count:,} {kind}" for kind, count in _counts(array) if count]
+    return f"{' and '.join(kinds)} of {array.size:,} entr{'y' if array.size == 1 else 'ies'}"
+
+
+def _counts(array: Any) -> Iterator[tuple[str, int]]:
+    yield "infinite", int(np.isinf(array).sum())
+    yield "NaN", int(np.isnan(array).sum())
+
+
+def _range(values: Any) -> str:
+    array = np.asarray(values, np.float64)
+    return f"from {array.min():.3g} to {array.max():.3g}" if array.size > 1 else f"{array.item():.3g}"

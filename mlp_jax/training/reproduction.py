@@ -1,0 +1,79 @@
+"""Run a run again, and say how far it comes out the same."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.training import tensors
+from mlp_jax.training.errors import InputError
+from mlp_jax.training.fitting import fit
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.record import environment
+from mlp_jax.training.run_directory import RunDirectory
+
+# Below it, rounding in another order explains a difference: relative to the largest entry of a leaf.
+_ROUNDING = 1e-3
+
+
+def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool, str]:
+    """Train anew with the configuration of a finished run, elsewhere, and compare records and weights.
+
+    Returns:
+        Whether they are equal, bit for bit or to rounding; and a line that says which, or from which step and at which
+        leaf they differ, and what is different in the environment.
+
+    Raises:
+        InputError: the run has not finished, or its files or data do not allow it.
+    """
+    directory = RunDirectory(run_dir)
+    config, summary = directory.load_config(), directory.load_summary()
+    if summary.get("status") != "finished":
+        remedy = "see `mlp-jax replay`" if summary.get("status") == "diverged" else "finish it with --resume first"
+        raise InputError(f"the run in {run_dir} is {summary.get('status')}, so there is no result: {remedy}")
+    with tempfile.TemporaryDirectory() as folder:
+        again = RunDirectory(Path(folder) / "run")
+        fit(config, run_dir=again.path, reporter=reporter)
+        runs = [(directory.of_seed(s), again.of_seed(s)) for s in config.seeds] if config.seeds else [(directory, again)]
+        first = _first_difference(directory.read_metrics(), again.read_metrics())
+        differences = [_difference(before.weights, after.weights) for before, after in runs]
+    size, leaf = max(differences)
+    if first is None and size == 0:
+        return True, "equal bit for bit: all records and weights"
+    steps = summary["steps_per_epoch"]
+    where = f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})" if first else ""
+    changed = _changes(summary, environment())
+    why = f"; different are {changed}" if changed else "; device, versions and flags are the same"
+    if size <= _ROUNDING:
+        return True, f"equal within {size:.1e} of the largest entry of {leaf}{where}{why}"
+    return False, f"differs by {size:.1e} of the largest entry of {leaf}{where}{why}"
+
+
+def _first_difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> int | None:
+    for epoch, (one, other) in enumerate(zip(before, after, strict=False), start=1):
+        if one != other:
+            return epoch
+    return None if len(before) == len(after) else min(len(before), len(after)) + 1
+
+
+def _difference(before: Path, after: Path) -> tuple[float, str]:
+    """The largest difference of a leaf relative to its largest entry, and the leaf's name."""
+    one, other = tensors.read(before)[0], tensors.read(after)[0]
+    found = (0.0, "")
+    for name in one:
+        a, b = (np.asarray(values[name], np.float64) for values in (one, other))
+        found = max(found, (float(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-300)), name))
+    return found
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    flat = [_flat({key: record.get(key) for key in now}) for record in (before, now)]
+    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)]
+    return ", ".join(f"{key} ({flat[0].get(key)}, now {flat[1].get(key)})" for key in keys)
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix[:-1]: values}
+    return {k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}{key}.").items()}

@@ -1,0 +1,68 @@
+"""The weights of a trained network, with what a prediction needs besides."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlp_jax.mlp.parameters import Params, pays_as_one_loop, require_fit, stack, structure, unstack
+from mlp_jax.mlp.structure import MLP
+from mlp_jax.training import tensors
+from mlp_jax.training.data import Prepared, Scaling
+from mlp_jax.training.errors import InputError
+
+
+class Model(NamedTuple):
+    """All that a prediction needs besides the network's structure."""
+
+    params: Params
+    inputs: Scaling
+    targets: Scaling
+    input_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    data: str  # fingerprint of the examples that it was trained on
+
+
+def model_of(params: Params, prepared: Prepared) -> Model:
+    """The model of parameters that were trained on these data."""
+    table = prepared.table
+    names = table.input_names, table.target_names
+    return Model(params, prepared.inputs, prepared.targets, *names, prepared.fingerprint)
+
+
+def save_weights(path: Path, net: MLP, model: Model) -> None:
+    """Write `layers.0.W`, `layers.0.b`, …, and mean and scale of `inputs` and `targets`."""
+    arrays = {
+        f"layers.{k}.{name}": value
+        for k, layer in enumerate(unstack(net, model.params))
+        for name, value in layer._asdict().items()
+        if value is not None
+    }
+    for what, scaling in (("inputs", model.inputs), ("targets", model.targets)):
+        arrays |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
+    notes = {"input_names": list(model.input_names), "target_names": list(model.target_names), "data": model.data}
+    tensors.write(path, arrays, notes)
+
+
+def load_weights(path: Path, net: MLP) -> Model:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of another network.
+    """
+    arrays, notes = tensors.read(path)
+    try:
+        params: Any = tuple(
+            layer._replace(
+                **{name: arrays[f"layers.{k}.{name}"] for name, v in layer._asdict().items() if v is not None}
+            )
+            for k, layer in enumerate(structure(net))
+        )
+        require_fit(net, params)
+        inputs, targets = (Scaling(arrays[f"{what}.mean"], arrays[f"{what}.scale"]) for what in ("inputs", "targets"))
+        names = tuple(notes["input_names"]), tuple(notes["target_names"])
+        if pays_as_one_loop(net):
+            params = stack(net, params)
+        return Model(params, inputs, targets, *names, notes["data"])
+    except KeyError as error:
+        raise InputError(f"{path} has no {error}; it belongs to another network") from None
+    except ValueError as error:
+        raise InputError(f"{path} belongs to another network: {error}") from None
