@@ -226,7 +226,9 @@ def _predict(options: argparse.Namespace) -> int:
 
     if run.seeds:
         folders = options.run_dir / f"seed-{run.seeds[0].config.seed}"
-        return _fail(f"{options.run_dir} holds {len(run.seeds)} seeds, each a run of its own; name one, as {folders}", 2)
+        return _fail(
+            f"{options.run_dir} holds {len(run.seeds)} seeds, each a run of its own; name one, as {folders}", 2
+        )
     x = read_inputs(options.file, run.model.input_names, run.net.widths[0])
     header, rows = run.predict(x)
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -299,7 +301,9 @@ def _draw(options: argparse.Namespace) -> None:
     from mlp_jax.training.build import build_network
     from mlp_jax.training.files import write_atomically
 
-    graph = cost_graph(build_network(config.network), config.training.batch_size if config.training.batch_size != "all" else 1)
+    graph = cost_graph(
+        build_network(config.network), config.training.batch_size if config.training.batch_size != "all" else 1
+    )
     if options.gradient:
         graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y
     drawing = getattr(graph, formats[suffix])()

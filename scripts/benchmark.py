@@ -40,7 +40,7 @@ from mlp_jax import autodiff
 from mlp_jax.training import config as configuration
 from mlp_jax.training import data
 from mlp_jax.training.config import Config
-from mlp_jax.training.loop import train
+from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import PlainLines
 
 CONFIG = Path(__file__).parent.parent / "configs" / "digits.yaml"
@@ -64,14 +64,15 @@ print(network.score(scaler.transform(x_test), y_test))
 def trainer_loop(config: Config) -> float:
     """Seconds of the trainer's own loop."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = train(config, Path(folder) / "run", reporter=PlainLines)
-    return float(summary["seconds"]["training"])
+        run = fit(config, run_dir=Path(folder) / "run", reporter=PlainLines)
+    return float(run.summary["seconds"]["training"])
 
 
 def jitted_step_loop(config: Config) -> float:
     """Seconds of a Python loop over shuffled minibatches and a jitted step, as in the tutorials of jax and optax."""
     examples = data.prepare(config).parts["train"]
-    x, y, n, size = examples.x.astype(np.float32), examples.y, len(examples.x), config.training.batch_size
+    x, y, n = examples.x.astype(np.float32), examples.y, len(examples.x)
+    size = data.batch_size(config, n)
     optimizer = optax.adam(1e-3)
     params = mlp_jax.init(mlp_jax.MLP((64, 32, 10), output="softmax"), jax.random.key(0))
     state = optimizer.init(params)
@@ -124,7 +125,7 @@ def gradient(function: Callable[..., Any], widths: tuple[int, ...], n: int) -> C
 def steps(config: Config) -> int:
     """Training steps of the whole run."""
     examples = len(data.prepare(config).parts["train"].x)
-    return config.training.epochs * -(-examples // config.training.batch_size)
+    return config.training.epochs * -(-examples // data.batch_size(config, examples))
 
 
 def process(*command: str) -> float:

@@ -54,5 +54,3 @@ def points(tmp_path, x, y, **network):
     np.savez(tmp_path / "points.npz", x=x, y=y)
     source = {"source": "npz", "path": tmp_path / "points.npz"}
     return iris(data=source, network={"widths": (x.shape[1], y.shape[-1]), **network})
-
-

@@ -47,7 +47,7 @@ def test_train_shows_progress_and_results_and_names_the_run(digits):
     assert done.stderr.startswith("epoch 1/5  loss ")
     assert "examples/s" in done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["loss", "accuracy"]
+    assert lines[0].split() == ["loss", "accuracy", "macro_f1", "log_loss", "calibration_error"]
     assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
     assert lines[-1] == f"run: {Path('runs') / 'digits'}"
     assert json.loads((folder / "runs" / "digits" / "summary.json").read_text())["epochs"] == 5
@@ -179,9 +179,15 @@ def test_a_configuration_error_and_help_come_before_jax(tmp_path):
 def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path):
     changes = ["--set", "optimizer={name: sgd, learning_rate: 1e30}", "--set", "network.hidden=linear"]
     message = fails("train", CONFIGS / "diabetes.yaml", *changes, cwd=tmp_path, status=1)
-    assert "in epoch 1, " in message
-    assert "a smaller optimizer.learning_rate is the usual remedy" in message
-    assert "The weights after epoch 0 are in runs/diabetes/weights.safetensors" in message
+    assert message.startswith(
+        "mlp-jax: epoch 1, step 2 of 10: layer 2, the pre-activations a2: 32 infinite of 32 entri"
+    )
+    assert "affine overflowed, of h1 from -" in message
+    assert "The weights before that step are in runs/diabetes/weights.safetensors" in message
+    assert "`mlp-jax replay runs/diabetes` shows it again; a smaller optimizer.learning_rate" in message
+    again = run("replay", "runs/diabetes", cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stdout.strip() in message
 
 
 def start_a_long_run(folder):

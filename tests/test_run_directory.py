@@ -1,35 +1,78 @@
-"""What the directory of a run survives."""
+"""What the directory of a run survives: an end at any moment, damage, full disks, other runs."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import iris, points, read_metrics, train, usual_promotion  # noqa: F401
+
+from mlp_jax.training import checkpoint, data, weights
+from mlp_jax.training.build import build_network
+from mlp_jax.training.errors import InputError, TrainingInterrupted
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.run_directory import RunDirectory
+from mlp_jax.training.trainer import Trainer
+
+
+def files_of(run):
+    return {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+def same_but_for_records(one, other):
+    """Whether two runs left the same files; the summary has times in it."""
+    contents = [{name: content for name, content in files_of(run).items() if name.name != "summary.json"} for run in
+                (one, other)]  # fmt: skip
+    newest = [max(content) for content in contents]
+    return newest[0] == newest[1] and all(
+        contents[0][name] == contents[1][name] for name in contents[0] if "checkpoints" not in name.parts
+    )
+
 
 def test_training_goes_on_where_it_ended(tmp_path):
     train(iris(training__epochs=6), tmp_path / "whole")
     train(iris(training__epochs=2), tmp_path / "parts")
     train(iris(training__epochs=6), tmp_path / "parts", resume=True)
-    for file in ("weights.safetensors", "checkpoint.safetensors", "metrics.jsonl", "config.yaml"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
+    assert same_but_for_records(tmp_path / "whole", tmp_path / "parts")
 
 
-class StopAfter(Reporter):
-    """Presses Ctrl-C when training is under way."""
+EVERYTHING = {
+    "training__early_stopping": {"patience": 3},
+    "training__ema": 0.9,
+    "training__microbatches": 3,
+    "training__watch": True,
+    "training__clip_norm": 1.0,
+}
 
-    def advanced(self, done, records):
-        if done >= 1:
-            signal.raise_signal(signal.SIGINT)
 
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"seed": 0, "seeds": (3, 1)}], ids=["plain", "all", "seeds"])
+def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(changes, tmp_path):
+    class StopInEpoch(Reporter):
+        """Asks for the end, as a cluster does, after the first step of the second call."""
 
-def test_ctrl_c_keeps_what_was_done(tmp_path):
-    with pytest.raises(TrainingInterrupted, match="stopped after 1 of 4 epochs"):
-        train(iris(), tmp_path / "run", reporter=StopAfter)
+        def advanced(self, done, records):
+            if done % 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    config = iris(**changes)
+    with pytest.raises(
+        TrainingInterrupted, match="stopped after 0 of 4 epochs and [1-6] of 7 steps of the next"
+    ) as stop:
+        train(config, tmp_path / "run", reporter=StopInEpoch)
+    assert stop.value.signal == signal.SIGTERM
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
-    assert len(read_metrics(tmp_path / "run")) == 1
-    train(iris(), tmp_path / "whole")
-    train(iris(), tmp_path / "run", resume=True)
-    weights = "weights.safetensors"
-    assert (tmp_path / "run" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "run", resume=True)
+    assert same_but_for_records(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     train(iris(), tmp_path / "run")
-    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
+        file.unlink()
     train(iris(), tmp_path / "run", resume=True)
     assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
 
@@ -37,12 +80,12 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
 def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
     run = tmp_path / "run"
     train(iris(), run)
-    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    before = files_of(run)
     with pytest.raises(InputError, match=r"holds a run; go on with it \(--resume\), replace it \(--overwrite\)"):
         train(iris(seed=1), run)
-    with pytest.raises(InputError, match=r"another configuration: seed was 0, is 1\. Only training.epochs may"):
+    with pytest.raises(InputError, match=r"another configuration: seed was 0, is 1\. Only training.epochs, "):
         train(iris(seed=1), run, resume=True)
-    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    assert files_of(run) == before
     (run / "notes.txt").write_text("mine")
     train(iris(seed=1, training__epochs=1), run, overwrite=True)
     assert len(read_metrics(run)) == 1
@@ -62,10 +105,10 @@ def test_files_of_others_with_the_names_of_ours_are_not_replaced(name, tmp_path)
 def test_bad_data_leave_an_existing_run_as_it_was(tmp_path):
     run = tmp_path / "run"
     train(iris(), run)
-    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    before = files_of(run)
     with pytest.raises(InputError, match="network.widths starts with 5"):
         train(iris(network__widths=(5, 3)), run, overwrite=True)
-    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    assert files_of(run) == before
 
 
 def test_a_run_directory_that_cannot_be_written(tmp_path):
@@ -77,7 +120,7 @@ def test_a_run_directory_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}], ids=str)
 def test_a_full_disk_loses_nothing(options, tmp_path, monkeypatch):
     train(iris(training__epochs=2), tmp_path / "run")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    before = files_of(tmp_path / "run")
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -85,20 +128,20 @@ def test_a_full_disk_loses_nothing(options, tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="cannot write the run directory .*: No space left on device"):
         train(iris(training__epochs=4), tmp_path / "run", **options)
-    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+    assert files_of(tmp_path / "run") == before
 
 
 def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monkeypatch):
     train(iris(), tmp_path / "run")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    before = files_of(tmp_path / "run")
 
-    def interrupted(trainer, state):
+    def interrupted(trainer):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "compile", interrupted)
+    monkeypatch.setattr(Trainer, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(iris(seed=1), tmp_path / "run", overwrite=True)
-    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+    assert files_of(tmp_path / "run") == before
 
 
 def test_fewer_epochs_than_were_run_are_refused(tmp_path):
@@ -114,22 +157,143 @@ def test_a_run_does_not_go_on_with_data_that_have_changed(tmp_path):
         train(points(tmp_path, x + 1, y), tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b""], ids=["cut", "empty"])
-def test_a_damaged_checkpoint_is_refused(damage, tmp_path):
+def flipped(content):
+    middle = len(content) * 2 // 3
+    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+
+
+DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "a bit flipped": flipped}
+
+
+class Hears(Reporter):
+    """Remembers what it was told."""
+
+    def say(self, message):
+        heard.append(message)
+
+
+heard: list[str] = []
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tmp_path):
+    train(iris(), tmp_path / "whole")
+    train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
+    newest, before = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    newest.write_bytes(damage(newest.read_bytes()))
+    heard.clear()
+    train(iris(), tmp_path / "run", resume=True, reporter=Hears)
+    (message,) = heard
+    assert f"{newest} is damaged" in message
+    assert f"going on from the checkpoint before it, of step {int(before.stem[5:])}" in message
+    assert files_of(tmp_path / "run")[newest.relative_to(tmp_path / "run")]
+    weights = "weights.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_a_missing_newest_checkpoint_is_no_loss(tmp_path):
+    train(iris(), tmp_path / "whole")
+    train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
+    checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0].unlink()
+    train(iris(), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_if_all_checkpoints_are_damaged_that_is_said(tmp_path):
     train(iris(), tmp_path / "run")
-    file = tmp_path / "run" / "checkpoint.safetensors"
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match="is damaged"):
+    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
+        file.write_bytes(flipped(file.read_bytes()))
+    before = files_of(tmp_path / "run")
+    with pytest.raises(
+        InputError, match="does not have the checksum .* no other checkpoint: train anew with --overwrite"
+    ):
         train(iris(training__epochs=9), tmp_path / "run", resume=True)
+    assert files_of(tmp_path / "run") == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    for seed in (0, 1):
+        train(iris(seed=seed), tmp_path / f"run{seed}")
+    (mine,), (other,) = (checkpoint.newest_first(tmp_path / f"run{seed}" / "checkpoints") for seed in (0, 1))
+    mine.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match="belongs to a run of another configuration; put the right file in its place"):
+        train(iris(training__epochs=9), tmp_path / "run0", resume=True)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    train(iris(), tmp_path / "run")
+    file = tmp_path / "run" / "weights.safetensors"
+    file.write_bytes(flipped(file.read_bytes()))
+    with pytest.raises(InputError, match="is damaged"):
+        weights.load_weights(file, build_network(iris().network))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: lines[:2], "has the records of 2 epochs, but the run has done 4: lines were lost"),
+        (
+            lambda lines: [lines[0], b"{oops\n", *lines[2:]],
+            "metrics.jsonl:2 is damaged: it is not the record of epoch 2",
+        ),
+    ],
+    ids=["lost", "broken"],
+)
+def test_damaged_metrics_are_noticed(damage, message, tmp_path):
+    train(iris(), tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    file.write_bytes(b"".join(damage(file.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(InputError, match=message):
+        train(iris(training__epochs=9), tmp_path / "run", resume=True)
+
+
+def test_a_line_of_metrics_that_a_kill_cut_short_is_written_again(tmp_path):
+    train(iris(), tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(before + b'{"epoch": 5, "lo')
+    train(iris(), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_two_trainings_do_not_use_one_directory(tmp_path):
+    with RunDirectory(tmp_path / "run").held():
+        with pytest.raises(InputError, match="another training is using .*run; wait for it, or name another directory"):
+            train(iris(), tmp_path / "run")
+        assert not files_of(tmp_path / "run")
+    train(iris(), tmp_path / "run")
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_run_damages_nothing(tmp_path):
+    """With a real limit of the system on the size of files, which the growing metrics reach."""
+    code = """
+import resource, sys
+from runs import iris, train
+from mlp_jax.training.errors import InputError
+config = iris(training__checkpoint_seconds=0.0, training__epochs=100000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+try:
+    train(config, sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120)
+    message = f"cannot write the run directory {tmp_path / 'run'}: File too large; name another with --run-dir\n"
+    assert done.stdout == message, done.stderr
+    whole = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    config = iris(training__epochs=int(whole[0].stem[5:]) // 7 + 2)
+    train(config, tmp_path / "run", resume=True)
+    train(config, tmp_path / "whole")
+    assert same_but_for_records(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     train(iris(), tmp_path / "run")
     other = iris(network__widths=(4, 9, 3))
     prepared = data.prepare(other)
-    state = Trainer(other, prepared).initial_state()
+    (path,) = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
-        checkpoint.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", state, prepared)
+        checkpoint.load(path, Trainer(other, prepared).start(), other, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
     narrow = build_network(iris(network__widths=(4, 7, 3)).network)
     with pytest.raises(InputError, match=r"belongs to another network: params\[0\].W must have shape \(4, 7\)"):
@@ -141,5 +305,3 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
 def test_a_run_directory_without_a_run(tmp_path):
     with pytest.raises(InputError, match="holds no run: it has no config.yaml"):
         RunDirectory(tmp_path).load_config()
-
-

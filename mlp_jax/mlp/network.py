@@ -347,7 +347,9 @@ def _losses(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple
 def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:
     """The weights w_i of `loss`, (n,): those given, times those of the examples' classes."""
     like = jnp.zeros((jnp.shape(y)[0], 1))
-    return _example_weights(like[:, 0], weights, _class_weight(net, as_targets(net.output_unit, y, like, net.widths[-1])))
+    return _example_weights(
+        like[:, 0], weights, _class_weight(net, as_targets(net.output_unit, y, like, net.widths[-1]))
+    )
 
 
 def _example_weights(like: Any, weights: Any, by_class: Any) -> Any:

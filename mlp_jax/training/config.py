@@ -343,11 +343,17 @@ class EarlyStopping(Section):
     min_delta: NotNegative = 0.0
 
 
+BatchSize: Any = Annotated[
+    Annotated[Count, Tag("a number")] | Annotated[Literal["all"], Tag("a word")],
+    Discriminator(lambda value: "a word" if isinstance(value, str) else "a number"),
+]
+
+
 class Training(Section):
-    """How long, and how many examples a step."""
+    """How long, how many examples a step, and in which way."""
 
     epochs: Count
-    batch_size: Count | Literal["all"]
+    batch_size: BatchSize
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
     microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory

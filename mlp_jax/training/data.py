@@ -49,8 +49,8 @@ class Prepared(NamedTuple):
 
 def batch_size(config: Config, n: int) -> int:
     """How many of n training examples a step uses."""
-    given = config.training.batch_size
-    return n if given == "all" else given
+    given: Any = config.training.batch_size
+    return n if given == "all" else int(given)
 
 
 def prepare(config: Config, arrays: Any = None) -> Prepared:
@@ -129,7 +129,7 @@ def network_for(network: Network, prepared: Prepared) -> MLP:
 
 
 def network_of(network: Network) -> MLP:
-    """The network of a section without its data, for predictions: class weights, which only the cost has, are left out."""
+    """The network of a section without its data, for predictions, which do not depend on class weights."""
     return build_network(network.model_copy(update={"class_weights": None}))
 
 

@@ -88,8 +88,8 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
             for what, values in (("update", update), ("new value", new)):
                 if values is not None and (bad := _not_finite(values)) is not None:
                     return (
-                        f"layer {k + 1}, the {what} of {name}: {bad}; the gradient is {_range(slope)}, {name} before is "
-                        f"{_range(old)}: the optimizer's step left the range of {values.dtype}"
+                        f"layer {k + 1}, the {what} of {name}: {bad}; the gradient is {_range(slope)}, {name} before "
+                        f"is {_range(old)}: the optimizer's step left the range of {values.dtype}"
                     )
     return None
 

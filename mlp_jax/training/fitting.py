@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import jax
+import numpy as np
 
 from mlp_jax.mlp.parameters import Params
 from mlp_jax.mlp.structure import MLP
@@ -33,7 +33,7 @@ class Run(NamedTuple):
     Attributes:
         config: the resolved configuration.
         net: the network.
-        model: its parameters, and how inputs and targets were standardised; None of several seeds, which are in `seeds`.
+        model: its parameters, and how inputs and targets were standardised; None if there are several seeds.
         results: cost and metrics by part; of several seeds, mean, standard deviation and each seed's.
         history: a record for each epoch, as in `metrics.jsonl`.
         summary: as in `summary.json`.
@@ -112,14 +112,16 @@ def fit(
     config = _as_config(config, examples)
     _require_dtype(config.network.dtype)
     with _out_of_memory_explained(), reporter(config.training.epochs) as report, ExitStack() as stack:
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))  # optax needs it, whatever the caller's setting
         prepared = data.prepare(config, examples)
         directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
         if directory:
-            stack.enter_context(directory.held())
             _require_free(directory, config, resume, overwrite)
         trainer = Trainer(config, prepared)
         moment = trainer.start()
         if directory:
+            stack.enter_context(directory.held())
+            _require_free(directory, config, resume, overwrite)  # again: another run may have begun meanwhile
             moment = _begin(directory, moment, config, prepared, resume, report)
         training = _Training(directory, prepared, trainer, moment, started)
         report.start(moment.step / trainer.steps, trainer.size * len(trainer.seeds))
@@ -208,8 +210,7 @@ class _Training:
         trainer, training = self.trainer, self.trainer.config.training
         boards = []
         if self.directory:
-            self.metrics, self.history = self.directory.open_metrics(self.done)
-            stack.enter_context(self.metrics)
+            self.metrics, self.history = stack.enter_context(self.directory.open_metrics(self.done))
             if training.tensorboard:
                 from mlp_jax.training.tensorboard import writer
 
@@ -274,8 +275,7 @@ class _Training:
             for one in run.seeds:
                 child = self.directory.of_seed(one.config.seed)
                 child.save_config(one.config)
-                metrics, _ = child.open_metrics(0)
-                with metrics:
+                with child.open_metrics(0) as (metrics, _):
                     for record in one.history:
                         child.log(metrics, record)
                 child.save_summary(one.summary)
@@ -342,8 +342,8 @@ def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     return {
         part: {
             metric: {
-                "mean": statistics.fmean(values),
-                "sd": statistics.stdev(values),
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values, ddof=1)) if np.isfinite(values).all() else float("nan"),
                 "seeds": values,
             }
             for metric, values in ((m, [of_seed[part][m] for of_seed in results]) for m in metrics)

@@ -27,8 +27,8 @@ class Health(NamedTuple):
 
 def is_alive(net: MLP, tape: Tape, weights: Any) -> list[jax.Array]:
     """Which units of each hidden entry of the tape put out something else than 0, (units,) or (m, units)."""
-    counts = (weights > 0)[:, None]
-    return [jnp.any((h != 0) & counts, axis=-2) for h in tape.h[1:-1]]
+    counts = weights > 0
+    return [jnp.any((h != 0) & counts.reshape(*[1] * (h.ndim - 2), -1, 1), axis=-2) for h in tape.h[1:-1]]
 
 
 def health(net: MLP, after: Any, before: Any, grads: Any, alive: Sequence[jax.Array]) -> Health:

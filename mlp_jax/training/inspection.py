@@ -70,11 +70,11 @@ def _about_network(net: MLP, config: Config) -> list[tuple[str, str]]:
 
 
 def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str, str]]:
-    dtype, batch = config.network.dtype, config.training.batch_size
+    y = np.asarray(prepared.parts["train"].y)
+    dtype, batch = config.network.dtype, data.batch_size(config, len(y))
     params = structure(net, dtype)
     state = jax.eval_shape(build_optimizer(config.optimizer, config.training.clip_norm).init, params)
     x = jax.ShapeDtypeStruct((batch, net.widths[0]), dtype)
-    y = np.asarray(prepared.parts["train"].y)
     targets = jax.ShapeDtypeStruct((batch, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
     compiled = jax.jit(network.loss_and_grad, static_argnums=0).lower(net, params, x, targets).compile()
     cost: Any = compiled.cost_analysis() or {}

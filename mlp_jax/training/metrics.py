@@ -15,8 +15,8 @@ from mlp_jax.training.data import Examples
 
 # By the kind of the output unit, the one that is shown first. All are those of scikit-learn where it has them.
 #   accuracy: the fraction of right classes (a probability of at least ½, a margin above 0)
-#   macro_f1: the mean over the classes of 2 TP / (2 TP + FP + FN); classes that are neither there nor predicted are left
-#       out. Of several targets: the mean over them
+#   macro_f1: the mean over the classes of 2 TP / (2 TP + FP + FN); classes that are neither there nor predicted are
+#       left out. Of several targets: the mean over them
 #   log_loss: the mean of −log p(y given x)
 #   calibration_error: how far accuracy and confidence (the probability of the class chosen) are apart, on average over
 #       15 equal intervals of the confidence (Guo et al. 2017)
@@ -52,8 +52,7 @@ def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) ->
     """
     tape = last_layer(net, params, examples.x)
     J = network.total_cost(net, params, tape, examples.y)
-    theta = params[-1][2:]
-    z, y_hat, *theta = (_wide(value) for value in (tape.a[-1], tape.h[-1], *theta))
+    z, y_hat, *theta = (_wide(value) for value in (tape.a[-1], tape.h[-1], *params[-1][2:]))
     y = as_targets(net.output_unit, examples.y, z, net.widths[-1])
     match net.output_unit.kind:
         case "quantities":
@@ -126,5 +125,5 @@ def _f1_of_targets(true: jax.Array, chosen: jax.Array) -> jax.Array:
 def _calibration_error(is_right: jax.Array, confidence: jax.Array) -> jax.Array:
     gaps, confidence = (is_right - confidence).ravel(), confidence.ravel()
     bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
-    in_bin = bins[:, None] == jnp.arange(_BINS)
+    in_bin = bins[:, None] == jnp.arange(_BINS)[None]
     return jnp.sum(jnp.abs(jnp.sum(gaps[:, None] * in_bin, axis=0))) / len(gaps)

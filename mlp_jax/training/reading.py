@@ -69,7 +69,7 @@ def _as_table(arrays: Any) -> Table:
         )
     if not isinstance(arrays, tuple | list) or len(arrays) != 2:
         raise InputError(f"data must be a pair of arrays (x, y), got {type(arrays).__name__}")
-    return Table("the arrays", *map(np.asarray, arrays))
+    return Table("the arrays", np.asarray(arrays[0]), np.asarray(arrays[1]))
 
 
 def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:

@@ -114,7 +114,7 @@ def _predictions(run: Run) -> list[tuple[str, str]]:
     require_same_data(run.model.data, prepared)
     trainer = Trainer(run.config, prepared)
     part = list(prepared.parts)[-1]
-    x, y = prepared.parts[part]
+    y = prepared.parts[part].y
     y_hat = trainer.predict(run.model.params, part)
     names = target_names(run.net, run.model.target_names)
     kind = run.net.output_unit.kind
@@ -196,7 +196,8 @@ def _table(header: list[str], rows: list[list[str]], numbers: bool = True) -> st
         return "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
 
     head = f"<thead><tr>{cells(header, 'th')}</tr></thead>" if header else ""
-    return f"<table>{head}<tbody>{''.join(f'<tr>{cells(row, "td")}</tr>' for row in rows)}</tbody></table>"
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f"<table>{head}<tbody>{body}</tbody></table>"
 
 
 def _figure(rows: int, columns: int, width: float | None = None, height: float = 3.6) -> Any:

@@ -35,14 +35,20 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
         fit(config, run_dir=again.path, reporter=reporter)
-        runs = [(directory.of_seed(s), again.of_seed(s)) for s in config.seeds] if config.seeds else [(directory, again)]
+        runs = (
+            [(directory.of_seed(s), again.of_seed(s)) for s in config.seeds] if config.seeds else [(directory, again)]
+        )
         first = _first_difference(directory.read_metrics(), again.read_metrics())
         differences = [_difference(before.weights, after.weights) for before, after in runs]
     size, leaf = max(differences)
     if first is None and size == 0:
         return True, "equal bit for bit: all records and weights"
     steps = summary["steps_per_epoch"]
-    where = f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})" if first else ""
+    where = (
+        f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})"
+        if first
+        else ""
+    )
     changed = _changes(summary, environment())
     why = f"; different are {changed}" if changed else "; device, versions and flags are the same"
     if size <= _ROUNDING:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -149,11 +149,14 @@ class RunDirectory:
                 if not isinstance(record, dict) or record.get("epoch") != number:
                     raise ValueError
             except ValueError:
-                raise InputError(f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}") from None
+                raise InputError(
+                    f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}"
+                ) from None
             records.append(record)
         return records
 
-    def open_metrics(self, epochs: int) -> tuple[TextIO, list[dict[str, Any]]]:
+    @contextmanager
+    def open_metrics(self, epochs: int) -> Iterator[tuple[TextIO, list[dict[str, Any]]]]:
         """Open `metrics.jsonl` for the lines after those of so many epochs, and give these; drop what stands beyond.
 
         Raises:
@@ -168,7 +171,12 @@ class RunDirectory:
         with self.writing():
             lines = [json.dumps(record) + "\n" for record in records[:epochs]]
             write_atomically(self.metrics, "".join(lines).encode())
-            return self.metrics.open("a", buffering=1), records[:epochs]
+            file = self.metrics.open("a", buffering=1)
+        try:
+            yield file, records[:epochs]
+        finally:
+            with suppress(OSError):  # `log` has told of a line that could not be written
+                file.close()
 
     def log(self, file: TextIO, record: dict[str, Any]) -> None:
         """Append a line to the open `metrics.jsonl`; numbers that are not finite become null."""

@@ -162,7 +162,8 @@ def run_steps(
     table = jax.tree.map(lambda value: jnp.zeros((epochs, steps, *value.shape), value.dtype), of_step)
     carry = (state, table, results, jnp.ones(epochs, bool), jnp.ones(epochs, bool))
     state, table, results, finite, ran = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, carry)
-    return state, Outcome(table, *results, finite, ran)
+    training, validated = results
+    return state, Outcome(table, training, validated, finite, ran)
 
 
 run_one = jax.jit(run_steps, static_argnames="program")
@@ -185,9 +186,7 @@ def take_step(program: Program, state: State, train: Examples, rows: jax.Array) 
     def value(trained: Any) -> jax.Array:  # for optimizers that search along a line
         return network.loss(program.net, merged(trained, state.params), x, y, weights=rows >= 0)
 
-    updates, optimizer = program.optimizer.update(
-        grads, state.optimizer, trained, value=J, grad=grads, value_fn=value
-    )
+    updates, optimizer = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
     params = merged(optax.apply_updates(trained, updates), state.params)
     average = state.average
     if program.ema is not None:

@@ -171,8 +171,8 @@ class Trainer:
                 of = f" of seed {seed}" * (len(self.seeds) > 1)
                 return f"epoch {epoch + 1}, step {k + 1} of {self.steps}{of}: {found}"
         return (
-            f"epoch {epoch + 1}, step {k + 1} of {self.steps}: a number is not finite in the compiled step; in the same "
-            "step taken operation by operation all are: it happens at the edge of the dtype's range"
+            f"epoch {epoch + 1}, step {k + 1} of {self.steps}: a number is not finite in the compiled step, while in "
+            "the same step taken operation by operation all are: it happens at the edge of the dtype's range"
         )
 
     def _names(self) -> Sequence[str]:
@@ -227,9 +227,7 @@ class Trainer:
                 stop = middle
         return first
 
-    def _after(
-        self, moment: Moment, state: State, outcome: Outcome, stop: int
-    ) -> tuple[Moment, list[dict[str, Any]]]:
+    def _after(self, moment: Moment, state: State, outcome: Outcome, stop: int) -> tuple[Moment, list[dict[str, Any]]]:
         """The moment after the steps up to `stop`, and the records of the epochs that they completed."""
         epoch, first = divmod(moment.step, self.steps)
         under_way, records = moment.under_way, []

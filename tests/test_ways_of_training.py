@@ -1,0 +1,247 @@
+"""Ways of training: each held to what it must equal."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+from runs import CONFIGS, iris, one_epoch, read_metrics, train, usual_promotion  # noqa: F401
+from safetensors.numpy import load_file
+
+import mlp_jax
+from mlp_jax import MLP
+from mlp_jax.training import config as configuration
+from mlp_jax.training import data
+from mlp_jax.training.build import build_optimizer
+from mlp_jax.training.errors import InputError
+from mlp_jax.training.fitting import fit
+from mlp_jax.training.step import run_one, take_step
+from mlp_jax.training.trainer import Trainer
+
+
+def trainer_of(config):
+    return Trainer(config, data.prepare(config))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("microbatches", [2, 3, 16, 20])
+@pytest.mark.parametrize("class_weights", [None, (0.0, 1.0, 5.0)])
+def test_the_gradient_in_parts_equals_that_of_the_minibatch(microbatches, class_weights):
+    def after_two_epochs(parts):
+        config = iris(network__dtype="float64", network__class_weights=class_weights, training__microbatches=parts)
+        trainer = trainer_of(config)
+        moment = trainer.start()
+        losses = []
+        for _ in range(2):
+            moment, (record,) = one_epoch(trainer, moment)
+            losses.append(record["loss"])
+        return moment.state.params, losses
+
+    chex.assert_trees_all_close(after_two_epochs(microbatches), after_two_epochs(1), rtol=1e-9)
+
+
+def test_the_gradient_in_parts_needs_less_memory():
+    def activations(parts):
+        network = {"widths": (64, 256, 256, 10), "output": "softmax"}
+        config = iris(
+            data={"source": "digits"}, network=network, training__batch_size="all", training__microbatches=parts
+        )
+        trainer = trainer_of(config)
+        moment = trainer.start()
+        table = np.zeros((1, trainer.steps, trainer._width), np.int32)
+        lowered = run_one.lower(
+            trainer.program, moment.state, trainer.parts["train"], None, trainer._target_scale, table, 0, 1, None
+        )
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert activations(8) < 0.6 * activations(1)
+
+
+def test_frozen_layers_keep_their_weights_and_have_no_gradient_computed(tmp_path):
+    net = {"widths": (4, 64, 64, 64, 3), "output": "softmax", "penalty": {"l2": 1e-3}}
+    config = iris(network=net, training__frozen=(0, 1), optimizer={"name": "adamw", "learning_rate": 0.01})
+    trainer = trainer_of(config)
+    moment = trainer.start()
+    after, _ = one_epoch(trainer, moment)
+    for k, (new, old) in enumerate(zip(after.state.params, moment.state.params, strict=True)):
+        assert bool((new.W == old.W).all()) == (k < 2)
+    params, (x, y) = moment.state.params, trainer.parts["train"]
+    optimizer = optax.adamw(0.01)
+    state = optimizer.init(params[2:])
+    for step in range(trainer.steps):
+        rows = trainer.batch(0, step)
+        rows = rows[rows >= 0]
+        grads = jax.grad(lambda top: mlp_jax.loss(trainer.net, (*params[:2], *top), x[rows], y[rows]))(params[2:])  # noqa: B023
+        updates, state = optimizer.update(grads, state, params[2:])
+        params = (*params[:2], *optax.apply_updates(params[2:], updates))
+    chex.assert_trees_all_close(after.state.params, params, rtol=1e-4, atol=1e-6)
+
+
+def flops_of_a_step(config):
+    trainer = trainer_of(config)
+    step = jax.jit(take_step, static_argnums=0)
+    lowered = step.lower(trainer.program, trainer.start().state, trainer.parts["train"], trainer.batch(0, 0))
+    return lowered.compile().cost_analysis()["flops"]
+
+
+def test_no_gradient_is_computed_for_frozen_layers():
+    net = {"widths": (4, 256, 256, 256, 3), "output": "softmax"}
+    whole, top = (flops_of_a_step(iris(network=net, training__frozen=frozen)) for frozen in ((), (0, 1, 2)))
+    assert top < 0.4 * whole  # a third: forwards, without backwards
+
+
+def test_an_unknown_frozen_layer_and_all_of_them_are_refused(tmp_path):
+    with pytest.raises(InputError, match="training.frozen names layer 2; the network has 2, counted from 0"):
+        train(iris(training__frozen=(2,)), tmp_path / "run")
+    with pytest.raises(InputError, match="training.frozen names all layers: nothing would be trained"):
+        train(iris(training__frozen=(0, 1)), tmp_path / "run")
+
+
+def test_the_average_of_the_weights_is_what_the_run_gives(tmp_path):
+    decay = 0.9
+    config = iris(training__ema=decay, training__epochs=2)
+    trainer, plain = trainer_of(config), trainer_of(iris(training__epochs=2))
+    moment, average, weight = plain.start(), None, 0.0
+    for _ in range(2 * plain.steps):
+        plain._steps_per_call = 1
+        moment, _ = plain.advance(moment)
+        scaled = jax.tree.map(lambda p: (1 - decay) * p, moment.state.params)
+        average = scaled if average is None else jax.tree.map(lambda a, s: decay * a + s, average, scaled)
+        weight = decay * weight + 1 - decay
+    expected = jax.tree.map(lambda a: a / weight, average)
+    averaged = trainer.start()
+    for _ in range(2):
+        averaged, (record,) = one_epoch(trainer, averaged)
+    chex.assert_trees_all_close(trainer.chosen(averaged, 0), expected, rtol=1e-5)
+    chex.assert_trees_all_close(averaged.state.params, moment.state.params, rtol=1e-6)
+    run = fit(config, run_dir=tmp_path / "run")
+    chex.assert_trees_all_close(run.params, expected, rtol=1e-5)
+    assert_allclose(run.results["validation"]["loss"], record["validation"]["loss"], rtol=1e-6)
+
+
+def test_several_seeds_in_one_program_are_each_like_a_run_of_their_own(tmp_path):
+    run = fit(iris(seeds=(5, 0, 9), training__epochs=3), run_dir=tmp_path / "several")
+    for one, seed in zip(run.seeds, (5, 0, 9), strict=True):
+        alone = fit(iris(seed=seed, training__epochs=3), run_dir=tmp_path / f"alone-{seed}")
+        assert one.config == alone.config
+        chex.assert_trees_all_close(one.params, alone.params, rtol=1e-4, atol=1e-6)
+        folder = tmp_path / "several" / f"seed-{seed}"
+        kept = load_file(folder / "weights.safetensors")
+        assert all(np.array_equal(kept[f"layers.{k}.W"], layer.W) for k, layer in enumerate(one.params))
+        for mine, its in zip(read_metrics(folder), alone.history, strict=True):
+            assert_allclose(mine["validation"]["loss"], its["validation"]["loss"], rtol=1e-3)
+    found = run.results["test"]["accuracy"]
+    values = [one.results["test"]["accuracy"] for one in run.seeds]
+    assert found["seeds"] == values
+    assert (found["mean"], found["sd"]) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    with pytest.raises(InputError, match="this run has 3 seeds, each a run of its own in run.seeds: take one"):
+        run.predict(np.zeros((1, 4)))
+
+
+def test_each_seed_stops_early_on_its_own(tmp_path):
+    path = CONFIGS[0].parent / "diabetes.yaml"
+    changes = ["network.widths=[10, 64, 1]", "optimizer={name: adam, learning_rate: 0.02}", "training.epochs=60",
+               "training.early_stopping={patience: 4, min_delta: 0.002}"]  # fmt: skip
+    run = fit(configuration.load(path, [*changes, "seeds=0..3"]), run_dir=tmp_path / "run")
+    lasts = []
+    for seed, one in enumerate(run.seeds):
+        alone = fit(configuration.load(path, [*changes, f"seed={seed}"]))
+        assert one.summary["epochs"] == alone.summary["epochs"] == len(one.history)
+        assert one.summary["best_epoch"] == alone.summary["best_epoch"]
+        lasts.append(one.summary["epochs"])
+    assert len(set(lasts)) > 1
+    assert run.summary["epochs"] == max(lasts) < 60
+
+
+def test_lbfgs_reaches_the_minimum_of_a_small_problem(x64, tmp_path):
+    """A linear least-squares problem with a penalty, whose minimum is known in closed form."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
+    config = {
+        "data": {"split": {"validation": 0.0, "test": 0.0}, "standardize_inputs": False},
+        "network": {"widths": [3, 1], "bias": False, "penalty": {"l2": 0.1}, "dtype": "float64"},
+        "optimizer": {"name": "lbfgs"},
+        "training": {"epochs": 30, "batch_size": "all"},
+    }
+    run = fit(config, (x, y))
+    expected = np.linalg.solve(x.T @ x / 40 + 0.2 * np.eye(3), x.T @ y / 40)
+    assert_allclose(run.params[0].W, expected, atol=1e-8)
+
+
+def test_lbfgs_needs_the_same_cost_in_every_step():
+    with pytest.raises(ValueError, match="lbfgs needs the same cost in every step: batch_size: all; got 16"):
+        iris(optimizer={"name": "lbfgs"})
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_products_with_rounded_factors_are_those_of_bfloat16(skip):
+    net, rounded = (MLP((3, 4, 4, 2), hidden="tanh", skip=skip, products=kind) for kind in (None, "bfloat16"))
+    params = mlp_jax.init(net, jax.random.key(0))
+    x, y = jax.random.normal(jax.random.key(1), (5, 3)), jnp.ones((5, 2))
+    r = lambda v: v.astype(jnp.bfloat16).astype(jnp.float32)  # noqa: E731
+
+    h = jnp.tanh(r(x) @ r(params[0].W) + params[0].b[None])
+    tape = mlp_jax.forward(rounded, params, x)
+    assert_allclose(tape.h[1], h, rtol=1e-6)
+    J, grads = mlp_jax.loss_and_grad(rounded, params, x, y)
+    g = (tape.h[-1] - y) / 5
+    assert_allclose(grads[-1].W, r(tape.h[-2]).T @ r(g), rtol=1e-5, atol=1e-7)
+    assert grads[0].W.dtype == jnp.float32
+    exact = mlp_jax.loss_and_grad(net, params, x, y)
+    chex.assert_trees_all_close((J, grads), exact, rtol=0.05, atol=0.02)
+    assert float(jnp.abs(grads[0].W - exact[1][0].W).max()) > 0
+
+
+def test_digits_are_learned_as_well_with_rounded_products(tmp_path):
+    path = CONFIGS[0].parent / "digits.yaml"
+    exact, rounded = (fit(configuration.load(path, changes)) for changes in ([], ["network.products=bfloat16"]))
+    assert rounded.results["test"]["accuracy"] >= exact.results["test"]["accuracy"] - 0.01
+    assert rounded.summary["precision"] == {"parameters": "float32", "products": "bfloat16"}
+
+
+def test_what_is_watched_is_that_of_the_steps(tmp_path):
+    config = iris(training__watch=True, training__epochs=2, optimizer={"name": "sgd", "learning_rate": 0.1})
+    trainer = trainer_of(config)
+    moment = trainer.start()
+    norms, ratios = [], []
+    params, (x, y) = moment.state.params, trainer.parts["train"]
+    for step in range(trainer.steps):
+        rows = trainer.batch(0, step)
+        rows = rows[rows >= 0]
+        grads = mlp_jax.loss_and_grad(trainer.net, params, x[rows], y[rows])[1]
+        norms.append([float(optax.tree.norm(layer)) for layer in grads])
+        ratios.append(
+            [0.1 * float(jnp.linalg.norm(g.W) / jnp.linalg.norm(p.W)) for g, p in zip(grads, params, strict=True)]
+        )
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    after, (record,) = one_epoch(trainer, moment)
+    assert_allclose(record["layers"]["gradient_norm"], np.mean(norms, axis=0), rtol=1e-3)
+    assert_allclose(record["layers"]["update_ratio"], np.mean(ratios, axis=0), rtol=1e-3)
+    training = trainer.evaluate(after.state.params, "train")
+    assert record["training"] == pytest.approx(training, rel=1e-5)
+
+
+def test_dead_units_are_counted():
+    trainer = trainer_of(iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax"}))
+    moment = trainer.start()
+    first = moment.state.params[0]
+    dead = first._replace(b=first.b.at[:3].set(-1e6))
+    state = moment.state._replace(params=(dead, *moment.state.params[1:]))
+    _, (record,) = one_epoch(trainer, moment._replace(state=state))
+    found = record["layers"]["dead"]
+    assert found[0] == pytest.approx(3 / 8)
+    assert found[2] == 0
+
+
+def test_deep_networks_that_compute_as_one_loop_are_watched_by_layer():
+    network = {"widths": (4, *[6] * 70, 3), "output": "softmax", "skip": True}
+    trainer = trainer_of(iris(network=network, training__watch=True))
+    _, (record,) = one_epoch(trainer, trainer.start())
+    assert {name: len(values) for name, values in record["layers"].items()} == dict.fromkeys(record["layers"], 71)
+    assert min(record["layers"]["gradient_norm"]) > 0
+
+
+def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
+    assert build_optimizer(iris().optimizer) is build_optimizer(iris().optimizer)
