@@ -28,12 +28,12 @@ def save(path: Path, moment: Moment, config: Config, prepared: Prepared) -> None
 
 
 def save_next(folder: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
-    """Write a moment beside the one before it, and remove those that are older."""
+    """Write a moment beside the one before it; remove those that are older, and what a kill left unfinished."""
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{moment.step:012d}.safetensors"
     before = [file for file in newest_first(folder) if file != path]
     save(path, moment, config, prepared)
-    for file in before[1:]:
+    for file in (*before[1:], *folder.glob(".step-*.part")):
         file.unlink(missing_ok=True)
 
 

@@ -112,7 +112,7 @@ def _macro_f1(true: jax.Array, chosen: jax.Array, k: int) -> jax.Array:
     of_true, of_chosen = (jax.nn.one_hot(classes, k) for classes in (true, chosen))
     right = jnp.sum(of_true * of_chosen, axis=0)
     found = jnp.sum(of_true + of_chosen, axis=0)  # 2 TP + FP + FN
-    return jnp.sum(2 * right / jnp.maximum(found, 1)) / jnp.maximum(jnp.sum(found > 0), 1)
+    return jnp.sum(2 * right / jnp.maximum(found, 1)) / jnp.sum(found > 0, dtype=found.dtype)
 
 
 def _f1_of_targets(true: jax.Array, chosen: jax.Array) -> jax.Array:
@@ -123,7 +123,7 @@ def _f1_of_targets(true: jax.Array, chosen: jax.Array) -> jax.Array:
 
 
 def _calibration_error(is_right: jax.Array, confidence: jax.Array) -> jax.Array:
-    gaps, confidence = (is_right - confidence).ravel(), confidence.ravel()
+    gaps, confidence = (is_right.astype(confidence.dtype) - confidence).ravel(), confidence.ravel()
     bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
-    in_bin = bins[:, None] == jnp.arange(_BINS)[None]
-    return jnp.sum(jnp.abs(jnp.sum(gaps[:, None] * in_bin, axis=0))) / len(gaps)
+    in_bin = bins[:, None] == jnp.arange(_BINS, dtype=bins.dtype)[None]
+    return jnp.sum(jnp.abs(jnp.sum(jnp.where(in_bin, gaps[:, None], 0), axis=0))) / len(gaps)

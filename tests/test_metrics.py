@@ -1,0 +1,85 @@
+"""Metrics are those of scikit-learn, on predictions of networks."""
+
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn import metrics as sk
+
+import mlp_jax
+from mlp_jax import MLP, output_units
+from mlp_jax.training.data import Examples
+from mlp_jax.training.metrics import METRICS, evaluate
+
+
+def evaluated(net, y, n=300, scale=1.0):
+    params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
+    x = jax.random.normal(jax.random.key(1), (n, net.widths[0]))
+    values = evaluate(net, params, Examples(x, y), np.full(net.widths[-1], scale, np.float32))
+    y_hat = np.asarray(mlp_jax.predict(net, params, x), np.float64)
+    found = dict(zip(METRICS[net.output_unit.kind], map(float, values[1:]), strict=True))
+    return found, y_hat, (net, params, x)
+
+
+def expected_calibration_error(is_right, confidence, bins=15):
+    """By its definition: intervals (k/15, (k + 1)/15]."""
+    edges = np.linspace(0, 1, bins + 1)
+    error = 0.0
+    for low, high in pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            error += inside.mean() * abs(is_right[inside].mean() - confidence[inside].mean())
+    return error
+
+
+def test_classes():
+    y = np.random.default_rng(0).integers(0, 3, 300).astype(np.int32)  # the fourth class is never there
+    found, p, _ = evaluated(MLP((5, 4), output="softmax"), y)
+    chosen = p.argmax(1)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, chosen), rel=1e-6)
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(y, chosen, average="macro"), rel=1e-6)
+    assert found["log_loss"] == pytest.approx(sk.log_loss(y, p / p.sum(1, keepdims=True), labels=range(4)), rel=1e-5)
+    assert found["calibration_error"] == pytest.approx(expected_calibration_error(chosen == y, p.max(1)), rel=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_probabilities(k):
+    y = np.random.default_rng(0).integers(0, 2, (300, k)).astype(np.float32)
+    found, p, _ = evaluated(MLP((5, k), output="sigmoid"), y)
+    chosen = (p >= 0.5).astype(int)
+    assert found["accuracy"] == pytest.approx((chosen == y).mean(), rel=1e-6)
+    truth, given = (y, chosen) if k > 1 else (y[:, 0], chosen[:, 0])
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, given, average="macro"), rel=1e-6)
+    losses = [sk.log_loss(y[:, j], p[:, j]) for j in range(k)]
+    assert found["log_loss"] == pytest.approx(sum(losses), rel=1e-5)
+    right, confidence = (chosen == y).ravel(), np.maximum(p, 1 - p).ravel()
+    assert found["calibration_error"] == pytest.approx(expected_calibration_error(right, confidence), rel=1e-4)
+
+
+def test_margins():
+    y = np.random.default_rng(0).integers(0, 2, (300, 1)).astype(np.float32)
+    found, z, _ = evaluated(MLP((5, 1), output="hinge"), y)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, z > 0), rel=1e-6)
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(y, z > 0, average="macro"), rel=1e-6)
+
+
+@pytest.mark.parametrize("output", ["linear", "heteroscedastic", output_units.Mixture(components=2)], ids=str)
+def test_quantities_in_the_original_units(output):
+    scale = 7.0
+    y = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    found, y_hat, (net, params, x) = evaluated(MLP((5, 2), output=output), y, scale=scale)
+    true, given = scale * y, scale * y_hat
+    assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(true, given), rel=1e-5)
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(true, given), rel=1e-5)
+    assert found["r2"] == pytest.approx(sk.r2_score(true, given), rel=1e-4)
+    density = np.asarray(mlp_jax.log_density(net, params, x, y), np.float64) - 2 * np.log(scale)
+    assert_allclose(found["nll"], -density.mean(), rtol=1e-5)
+
+
+def test_quantiles():
+    y = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
+    found, q, _ = evaluated(MLP((5, 1), output=output_units.Quantiles(levels=(0.1, 0.9))), y)
+    coverage = (y <= q).mean(0)
+    assert found["coverage_error"] == pytest.approx(np.abs(coverage - [0.1, 0.9]).mean(), rel=1e-5)
