@@ -124,5 +124,5 @@ def test_deep_networks_that_compute_as_one_loop_are_located_by_layer():
     moment = trainer.start()
     assert len(moment.state.params) == 3
     with pytest.raises(TrainingDiverged, match=r"epoch 1, step 1 of 7: layer \d+, the "):
-        one_epoch(trainer, moment._replace(state=moment.state._replace(
-            params=jax.tree.map(lambda leaf: leaf * 10, moment.state.params))))  # fmt: skip
+        one_epoch(trainer, moment._replace(states=(moment.state._replace(
+            params=jax.tree.map(lambda leaf: leaf * 10, moment.state.params)),)))  # fmt: skip

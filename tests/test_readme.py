@@ -8,6 +8,9 @@ import jax
 import pytest
 
 from mlp_jax import cli, verify
+from mlp_jax.training import config as configuration
+from mlp_jax.training import fit
+from mlp_jax.training.errors import TrainingDiverged
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,7 +30,7 @@ def verdicts_and_causes(report):
 def test_the_python_snippets_run_in_order():
     names = {}
     snippets = blocks("python")
-    assert len(snippets) == 3
+    assert len(snippets) == 4
     with jax.numpy_rank_promotion("allow"):
         for snippet in snippets:
             exec(snippet, names)
@@ -39,9 +42,20 @@ def test_the_python_snippets_run_in_order():
     assert names["per_example"][0].W.shape == (32, 64, 128)
 
 
+def test_the_located_failure_is_a_real_one():
+    def words(message):
+        return re.sub(r"-?[\d.]+e[+\d]+", "#", " ".join(message.split()))
+
+    changes = ["optimizer={name: sgd, learning_rate: 1e30}", "network.hidden=linear"]
+    with jax.numpy_rank_promotion("allow"), pytest.raises(TrainingDiverged) as failure:
+        fit(configuration.load(ROOT / "configs" / "diabetes.yaml", changes))
+    (shown,) = (block for block in blocks("") if block.startswith("mlp-jax: epoch"))
+    assert words(shown).removeprefix("mlp-jax: ").startswith(words(str(failure.value)))
+
+
 def test_the_commands_are_commands():
     commands = re.findall(r"^scripts/run mlp-jax ([^#\n]*)", "\n".join(blocks("")), re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
         cli._parser().parse_args(shlex.split(command))
     assert all((ROOT / path).exists() for path in re.findall(r"configs/\w+\.yaml", README))

@@ -88,10 +88,10 @@ def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment
     if notes.get("config") != fingerprint(config):
         raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
     leaves = [found[name] for name in expected]
-    count = len(jax.tree.leaves(like.state))
-    state = jax.tree.unflatten(jax.tree.structure(like.state), list(map(jnp.asarray, leaves[:count])))
+    count = len(jax.tree.leaves(like.states))
+    states = jax.tree.unflatten(jax.tree.structure(like.states), list(map(jnp.asarray, leaves[:count])))
     under_way = jax.tree.unflatten(jax.tree.structure(like.under_way), list(map(np.array, leaves[count:])))
-    return Moment(state, notes["step"], under_way)
+    return Moment(states, notes["step"], under_way)
 
 
 def require_same_data(fingerprint: Any, prepared: Prepared) -> None:
@@ -113,7 +113,7 @@ def fingerprint(config: Config) -> str:
 
 def _arrays(moment: Moment) -> tensors.Tensors:
     under_way = tensors.by_path(moment.under_way)
-    return tensors.by_path(moment.state) | {f"under_way.{name}": value for name, value in under_way.items()}
+    return tensors.by_path(moment.states) | {f"under_way.{name}": value for name, value in under_way.items()}
 
 
 def _kind(array: Any) -> str:

@@ -289,7 +289,7 @@ class _Training:
         return model_of(self.trainer.chosen(self.moment, i), self.prepared)
 
     def _run_of(self, i: int, status: str, reason: str | None, seconds: dict[str, float]) -> Run:
-        trainer, state, model = self.trainer, self.trainer.of_seed(self.moment, i), self._model(i)
+        trainer, state, model = self.trainer, self.moment.states[i], self._model(i)
         config, history = trainer.config, self.history
         if len(trainer.seeds) > 1:
             config = config.model_copy(update={"seed": trainer.seeds[i], "seeds": None})

@@ -167,13 +167,13 @@ def run_steps(
 
 
 run_one = jax.jit(run_steps, static_argnames="program")
-# The same for a stack of states and their minibatches, one for each seed, as one program.
-run_several = jax.jit(
-    lambda program, *args: jax.vmap(
-        partial(run_steps, program), in_axes=(0, None, None, None, 0, None, None, None)
-    )(*args),
-    static_argnums=0,
-)  # fmt: skip
+
+
+@partial(jax.jit, static_argnames="program")
+def run_several(program: Program, state: State, *args: Any) -> tuple[State, Outcome]:
+    """The same for a stack of states and their minibatches, one for each seed: for a device with many cores."""
+    axes = (0, None, None, None, 0, None, None, None)
+    return jax.vmap(partial(run_steps, program), in_axes=axes)(state, *args)
 
 
 def take_step(program: Program, state: State, train: Examples, rows: jax.Array) -> tuple[State, OfStep]:

@@ -28,14 +28,19 @@ class Moment(NamedTuple):
     """All that going on needs: where a training stands between two steps.
 
     Attributes:
-        state: parameters, optimizer's state, best so far, average; of several seeds a stack of them.
+        states: of each seed parameters, optimizer's state, best so far, average.
         step: the number of the next step, from 0 over all epochs.
         under_way: what the steps of the epoch under way gave so far, an `OfStep` of arrays (seeds, steps, …).
     """
 
-    state: State
+    states: tuple[State, ...]
     step: int
     under_way: Any
+
+    @property
+    def state(self) -> State:
+        """That of the first seed."""
+        return self.states[0]
 
 
 class Trainer:
@@ -45,6 +50,7 @@ class Trainer:
         program: network, optimizer and ways of training.
         net: the network.
         seeds: one, or several that train side by side.
+        as_one_call: whether several seeds are one call of a batched program.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -56,6 +62,8 @@ class Trainer:
         self.net = network_for(config.network, prepared)
         self.program = build_program(config, self.net)
         self.seeds = config.seeds or (config.seed,)
+        # On a CPU the program of one seed, called for each, is faster than a batched one, and gives the same bits.
+        self.as_one_call = len(self.seeds) > 1 and jax.default_backend() != "cpu"
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
@@ -66,7 +74,7 @@ class Trainer:
         )
         parts = self.program.microbatches
         self._width = -(-self.batch_size // parts) * parts
-        rows = self.steps * self._width * len(self.seeds)
+        rows = self.steps * self._width
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // rows))
         self._table = np.zeros((len(self.seeds), self._epochs_per_call, self.steps, self._width), np.int32)
         self._table_of: tuple[int, int] | None = None
@@ -84,7 +92,7 @@ class Trainer:
     def start(self) -> Moment:
         """The moment before the first step; compiles the training program, by taking no step."""
         network = self.config.network
-        states = [
+        states = tuple(
             initial_state(
                 self.program,
                 np.uint32(seed),
@@ -95,13 +103,12 @@ class Trainer:
                 keep_best=self._patience is not None,
             )
             for seed in self.seeds
-        ]
-        state = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        jax.block_until_ready(state)  # if there is not memory enough, fail here
+        )
+        jax.block_until_ready(states)  # if there is not memory enough, fail here
         started = time.perf_counter()
-        _, outcome = self._run_steps(state, 0, 0, 0)
+        _, outcome = self._run_steps(states, 0, 0, 0)
         self.compile_seconds = time.perf_counter() - started
-        return Moment(state, 0, jax.tree.map(lambda table: np.zeros_like(table[:, 0]), outcome.steps))
+        return Moment(states, 0, jax.tree.map(lambda table: np.zeros_like(table[:, 0]), outcome.steps))
 
     def _as_one_loop(self) -> bool:
         """Whether runs of equal layers are stacked: for deep ones, where nothing treats each layer on its own."""
@@ -121,29 +128,27 @@ class Trainer:
         epoch, first = divmod(moment.step, self.steps)
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
-        state, outcome = self._run_steps(moment.state, epoch, first, stop)
+        states, outcome = self._run_steps(moment.states, epoch, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
-            stop = self._last_finite(moment.state, epoch, first, stop)  # keep the steps before it
+            stop = self._last_finite(moment.states, epoch, first, stop)  # keep the steps before it
             if stop == first:
                 raise TrainingDiverged(self.diagnosis(moment))
-            state, outcome = self._run_steps(moment.state, epoch, first, stop)
+            states, outcome = self._run_steps(moment.states, epoch, first, stop)
         if not outcome.ran.any(axis=0).all():
             stop = min(stop, int(np.argmin(outcome.ran.any(axis=0))) * self.steps)
-        return self._after(moment, state, outcome, stop)
+        return self._after(moment, states, outcome, stop)
 
     def has_stopped(self, moment: Moment) -> bool:
         """Whether early stopping has run out of patience, for every seed."""
-        best = moment.state.best
-        return self._patience is not None and best is not None and bool(np.all(best.since >= self._patience.epochs))
-
-    def of_seed(self, moment: Moment, i: int) -> State:
-        """The state of one of the seeds."""
-        return moment.state if len(self.seeds) == 1 else jax.tree.map(lambda leaf: leaf[i], moment.state)
+        patience = self._patience
+        return patience is not None and all(
+            s.best is not None and s.best.since >= patience.epochs for s in moment.states
+        )
 
     def chosen(self, moment: Moment, i: int) -> Params:
         """The parameters that a seed gives: with early stopping the best; else the average, or the last."""
-        state = self.of_seed(moment, i)
+        state = moment.states[i]
         return state.best.params if state.best and moment.step >= self.steps else self.program.chosen(state)
 
     def evaluate(self, params: Params, part: str) -> dict[str, float]:
@@ -166,7 +171,7 @@ class Trainer:
         epoch, k = divmod(moment.step, self.steps)
         for i, seed in enumerate(self.seeds):
             rows = self.batch(i, moment.step)
-            found = diagnose(self.program, self.of_seed(moment, i), self.parts["train"], rows)
+            found = diagnose(self.program, moment.states[i], self.parts["train"], rows)
             if found is not None:
                 of = f" of seed {seed}" * (len(self.seeds) > 1)
                 return f"epoch {epoch + 1}, step {k + 1} of {self.steps}{of}: {found}"
@@ -178,20 +183,19 @@ class Trainer:
     def _names(self) -> Sequence[str]:
         return ("loss", *METRICS[self.net.output_unit.kind])
 
-    def _run_steps(self, state: State, epoch: int, first: int, stop: int) -> tuple[State, Outcome]:
-        """The state after the steps; the outcome with a leading axis for the seeds."""
+    def _run_steps(self, states: tuple[State, ...], epoch: int, first: int, stop: int) -> tuple[Any, Outcome]:
+        """The states after the steps; the outcome with a leading axis for the seeds."""
         batches = self._batches(epoch, -(-stop // self.steps))
-        validation = self.parts.get("validation")
+        fixed = self.parts["train"], self.parts.get("validation"), self._target_scale
         rest = (first, stop, self._patience)
-        if len(self.seeds) > 1:
-            after, outcome = run_several(
-                self.program, state, self.parts["train"], validation, self._target_scale, batches, *rest
-            )
-            return after, jax.device_get(outcome)
-        after, outcome = run_one(
-            self.program, state, self.parts["train"], validation, self._target_scale, batches[0], *rest
-        )
-        return after, jax.tree.map(lambda value: value[None], jax.device_get(outcome))
+        if self.as_one_call:
+            stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+            after, outcome = run_several(self.program, stack, *fixed, batches, *rest)
+            each = (jax.tree.map(lambda leaf, i=i: leaf[i], after) for i in range(len(states)))
+            return tuple(each), jax.device_get(outcome)
+        results = [run_one(self.program, s, *fixed, b, *rest) for s, b in zip(states, batches, strict=True)]
+        outcomes = jax.device_get([outcome for _, outcome in results])
+        return tuple(s for s, _ in results), jax.tree.map(lambda *values: np.stack(values), *outcomes)
 
     def _batches(self, epoch: int, count: int) -> NDArray[np.int32]:
         """A table for as many epochs as a call can have, filled for `count`; a long epoch needs it several times."""
@@ -216,18 +220,20 @@ class Trainer:
         costs = outcome.steps.cost.reshape(len(self.seeds), -1)[:, first:stop]
         return bool(np.isfinite(costs).all() and outcome.finite.all())
 
-    def _last_finite(self, state: State, epoch: int, first: int, stop: int) -> int:
+    def _last_finite(self, states: tuple[State, ...], epoch: int, first: int, stop: int) -> int:
         """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
         while stop - first > 1:
             middle = (first + stop) // 2
-            after, outcome = self._run_steps(state, epoch, first, middle)
+            after, outcome = self._run_steps(states, epoch, first, middle)
             if self._is_finite(outcome, first, middle):
-                state, first = after, middle
+                states, first = after, middle
             else:
                 stop = middle
         return first
 
-    def _after(self, moment: Moment, state: State, outcome: Outcome, stop: int) -> tuple[Moment, list[dict[str, Any]]]:
+    def _after(
+        self, moment: Moment, states: tuple[State, ...], outcome: Outcome, stop: int
+    ) -> tuple[Moment, list[dict[str, Any]]]:
         """The moment after the steps up to `stop`, and the records of the epochs that they completed."""
         epoch, first = divmod(moment.step, self.steps)
         under_way, records = moment.under_way, []
@@ -243,7 +249,7 @@ class Trainer:
             if stop >= (e + 1) * self.steps:
                 records.append(self._record(epoch + e + 1, under_way, outcome, e))
                 under_way = jax.tree.map(np.zeros_like, under_way)
-        return Moment(state, epoch * self.steps + stop, under_way), records
+        return Moment(states, epoch * self.steps + stop, under_way), records
 
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         ran = outcome.ran[:, e]
@@ -255,7 +261,7 @@ class Trainer:
             of_each = values.tolist()
             return of_each[0] if len(self.seeds) == 1 else of_each
 
-        record = {"epoch": epoch, "loss": of_seeds(steps.cost.astype(np.float64) @ self._shares)}
+        record = {"epoch": epoch, "loss": of_seeds(np.sum(steps.cost.astype(np.float64) * self._shares, axis=1))}
         for part in ("training", "validation"):
             if (results := getattr(outcome, part)) is not None:
                 values = (of_seeds(value[:, e]) for value in results)
