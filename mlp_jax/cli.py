@@ -25,7 +25,8 @@ def run() -> NoReturn:
 
 def _stop(*_: Any) -> NoReturn:
     # No exception: raised within an import or a callback of JAX, it would be reported or swallowed there.
-    os.write(sys.stderr.fileno(), b"mlp-jax: stopped\n")
+    show_cursor = b"\x1b[?25h" * sys.stderr.isatty()  # which the bar hides
+    os.write(sys.stderr.fileno(), show_cursor + b"mlp-jax: stopped\n")
     os._exit(130)
 
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingDiverged as error:
         return _fail(error, 1)
     except TrainingInterrupted as error:
-        return _fail(f"{error}. To go on: {_command_to_resume(options)}", 128 + error.signal)
+        how = f". To go on: {_command_to_resume(options)}" if options.run is _train else ""
+        return _fail(f"{error}{how}", 128 + error.signal)
     except OSError as error:
         if error.filename is not None:
             return _fail(f"cannot use {error.filename}: {error.strerror}", 2)

@@ -124,7 +124,7 @@ def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
         ),
         (("train", CONFIGS / "digits.yaml", "--run-dir", "/dev/null/run"), "cannot write the run directory"),
         (
-            ("train", CONFIGS / "digits.yaml", "--set", "network.widths=[64, 99999999999, 10]"),
+            ("train", CONFIGS / "digits.yaml", "--set", "network.widths=[64, 2000000000, 10]"),
             "more memory than there is",
         ),
         (("evaluate", "nowhere"), "mlp-jax: nowhere holds no run: it has no config.yaml"),
@@ -183,7 +183,7 @@ def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path):
         "mlp-jax: epoch 1, step 2 of 10: layer 2, the pre-activations a2: 32 infinite of 32 entri"
     )
     assert "affine overflowed, of h1 from -" in message
-    assert "The weights before that step are in runs/diabetes/weights.safetensors" in message
+    assert "The moment before that step is in runs/diabetes/crash" in message
     assert "`mlp-jax replay runs/diabetes` shows it again; a smaller optimizer.learning_rate" in message
     again = run("replay", "runs/diabetes", cwd=tmp_path)
     assert again.returncode == 1

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from mlp_jax.training import data
 from mlp_jax.training.errors import InputError, TrainingDiverged
-from mlp_jax.training.fitting import replay
+from mlp_jax.training.fitting import fit, replay
 from mlp_jax.training.step import shuffled_batches
 from mlp_jax.training.trainer import Trainer
 
@@ -30,7 +30,7 @@ def test_a_divergence_is_located_kept_and_shown_again(tmp_path):
     with pytest.raises(TrainingDiverged) as caught:
         train(config, run)
     message = str(caught.value)
-    found = message.partition(". The weights before that step are in ")[0]
+    found = message.partition(f". The moment before that step is in {run}/crash")[0]
     assert found.startswith("epoch 3, step ")
     assert "layer 2, the pre-activations a2: " in found
     assert "of 48 entries; affine overflowed, of h1 from " in found
@@ -106,6 +106,16 @@ def test_the_cause_is_the_operation_that_left_the_range(network, scale, message,
     values["training"] |= {"batch_size": "all"}
     with pytest.raises(TrainingDiverged, match=message):
         train(type(config).model_validate(values), tmp_path / "run")
+
+
+def test_an_optimizer_state_that_overflows_is_a_failure_though_training_would_go_on(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.ones((20, 1))
+    config = points(tmp_path, x, y, output="poisson", initial_bias=60.0)
+    config = type(config).model_validate(config.model_dump() | {"training": {"epochs": 4, "batch_size": "all"}})
+    with pytest.raises(
+        TrainingDiverged, match=r"the optimizer's state \S*nu\.0\.W: \d+ infinite of \d+ entries; squares of"
+    ):
+        fit(config)
 
 
 def test_the_seed_that_diverged_is_named(tmp_path):

@@ -67,13 +67,62 @@ def test_numpy_numbers_in_the_settings_are_numbers():
         (SETTINGS, (np.ones((9, 4)), np.full(9, 7)), "the arrays: class number 7 of example 0"),
         (SETTINGS, (np.full((9, 4), np.nan), np.ones(9)), r"the arrays: the input at \(0, 0\) .* is nan"),
         ({**SETTINGS, "data": {"source": "arrays"}}, None, "data.source is arrays: they were given in Python, by"),
+        (iris(), "iris", "give examples, or a configuration with data.source iris: not both"),
+        (SETTINGS, ([[1.0], [1.0, 2.0]], [0, 1]), "the inputs x are no array: "),
+        (
+            {**SETTINGS, "training": {"epochs": 1, "batch_size": 16, "microbatches": 17}},
+            "iris",
+            "more than the 16 examples",
+        ),
+        (
+            {**SETTINGS, "seeds": [{"a": 1}]},
+            "iris",
+            "seeds: must be a range such as 0..9 or a list of 2 to 1000 different",
+        ),
+        ({**SETTINGS, "seeds": "3..3"}, "iris", r"seeds: must be a range FIRST..LAST of 2 to 1000 seeds; got 3\.\.3"),
+        ({**SETTINGS, "seed": 3, "seeds": "0..3"}, "iris", "give seed or seeds, not both; got seed 3"),
+        (
+            {**SETTINGS, "training": {"epochs": 10**10, "batch_size": 1}},
+            "iris",
+            "training.epochs: must be less than or equal",
+        ),
     ],
-    ids=range(10),
+    ids=range(17),
 )
 def test_wrong_calls_are_explained(config, examples, message):
     examples = load_iris(return_X_y=True) if isinstance(examples, str) else examples
     with pytest.raises(InputError, match=message):
         fit(config, examples)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((5, 1)), r"x has shape \(5, 1\); the network needs \(n, 4\)"),
+        (np.zeros(4), r"x has shape \(4,\); the network needs \(n, 4\)"),
+        (np.full((1, 4), np.nan), r"x: the input in row 0, column 0 \(counted from 0\) is nan"),
+        ([["a"] * 4], "the inputs of x"),
+        (np.zeros((2, 4)) + 1j, "the inputs of x"),
+    ],
+    ids=range(5),
+)
+def test_inputs_that_do_not_fit_are_explained(x, message):
+    with pytest.raises(InputError, match=message):
+        fit(SETTINGS, load_iris(return_X_y=True)).predict(x)
+
+
+def test_relative_paths_in_a_dict_start_at_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = load_iris(return_X_y=True)
+    np.savez("iris.npz", x=x, y=y)
+    run = fit({**SETTINGS, "data": {"source": "npz", "path": "iris.npz"}}, run_dir="runs/iris")
+    assert load("runs/iris").config == run.config
+    assert run.config.data.path == tmp_path / "iris.npz"
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(InputError, match="resume goes on with a run, overwrite replaces it: give one of them"):
+        fit(SETTINGS, load_iris(return_X_y=True), run_dir=tmp_path / "run", resume=True, overwrite=True)
 
 
 def test_a_configuration_that_was_read_is_taken_as_it_is():

@@ -78,6 +78,12 @@ def test_quantities_in_the_original_units(output):
     assert_allclose(found["nll"], -density.mean(), rtol=1e-5)
 
 
+def test_r2_of_constant_targets_is_that_of_scikit_learn():
+    y = np.full((300, 1), 0.1, np.float32)
+    found, y_hat, _ = evaluated(MLP((5, 1)), y)
+    assert found["r2"] == sk.r2_score(y, y_hat) == 0
+
+
 def test_quantiles():
     y = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
     found, q, _ = evaluated(MLP((5, 1), output=output_units.Quantiles(levels=(0.1, 0.9))), y)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from runs import iris, points, read_metrics, train, usual_promotion  # noqa: F401
 
-from mlp_jax.training import checkpoint, data, weights
+from mlp_jax.training import checkpoint, data, load, weights
 from mlp_jax.training.build import build_network
+from mlp_jax.training.config import fingerprint
 from mlp_jax.training.errors import InputError, TrainingInterrupted
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run_directory import RunDirectory
@@ -71,10 +72,80 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(change
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     train(iris(), tmp_path / "run")
+    for file in (*checkpoint.newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
+        file.unlink()
+    heard.clear()
+    train(iris(), tmp_path / "run", resume=True, reporter=Hears)
+    assert "has no checkpoint yet: starting from the beginning" in heard[0]
+    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def test_a_run_killed_before_its_first_line_starts_again(tmp_path):
+    train(iris(), tmp_path / "run")
+    for file in files_of(tmp_path / "run"):
+        if file.name != "config.yaml":
+            (tmp_path / "run" / file).unlink()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    train(iris(), tmp_path / "run", resume=True)
+    assert load(tmp_path / "run").summary["status"] == "finished"
+
+
+def test_a_run_whose_checkpoints_are_missing_does_not_start_again(tmp_path):
+    train(iris(), tmp_path / "run")
     for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
         file.unlink()
-    train(iris(), tmp_path / "run", resume=True)
-    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
+    before = files_of(tmp_path / "run")
+    with pytest.raises(
+        InputError, match="has weights, but no checkpoint to go on from: put .*checkpoints back, or train"
+    ):
+        train(iris(), tmp_path / "run", resume=True)
+    assert files_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_runs_below_a_run_are_left_alone(overwrite, tmp_path):
+    train(iris(), tmp_path / "all" / "seed-0")
+    before = files_of(tmp_path / "all" / "seed-0")
+    train(iris(), tmp_path / "all", overwrite=overwrite)
+    train(iris(), tmp_path / "all", overwrite=True)
+    assert files_of(tmp_path / "all" / "seed-0") == before
+    with pytest.raises(InputError, match="holds a run"):
+        train(iris(seeds=(0, 1)), tmp_path / "all")
+
+
+def test_a_run_of_seeds_that_is_replaced_leaves_nothing(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    (tmp_path / "run" / "seed-0" / "notes.txt").write_text("mine")
+    train(iris(), tmp_path / "run", overwrite=True)
+    left = [str(file) for file in files_of(tmp_path / "run") if "seed" in str(file)]
+    assert left == ["seed-0/notes.txt"]
+
+
+def test_weights_and_configuration_must_belong_together(tmp_path):
+    train(iris(), tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("hidden: relu", "hidden: tanh"))
+    with pytest.raises(InputError, match="does not belong to the config.yaml beside it: one of them was changed"):
+        load(tmp_path / "run")
+
+
+def test_a_killed_run_is_shown_as_such(tmp_path):
+    train(iris(), tmp_path / "run")
+    summary = tmp_path / "run" / "summary.json"
+    summary.write_text(json.dumps({"status": "running", "epochs": 0}))
+    assert {**load(tmp_path / "run").summary} == {"status": "killed", "epochs": 4}
+    with RunDirectory(tmp_path / "run").held():
+        assert load(tmp_path / "run").summary["status"] == "running"
+    summary.write_text("{}")
+    with pytest.raises(InputError, match="cannot read .*summary.json: it is missing or damaged"):
+        load(tmp_path / "run")
+
+
+def test_a_killed_run_of_several_seeds_is_to_be_finished(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text(json.dumps({"status": "running", "epochs": 0}))
+    with pytest.raises(InputError, match="has several seeds and is killed: finish it with --resume"):
+        load(tmp_path / "run")
 
 
 def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
@@ -96,7 +167,7 @@ def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
 def test_files_of_others_with_the_names_of_ours_are_not_replaced(name, tmp_path):
     (tmp_path / name).write_text("mine: 1")
     for resume in (False, True):
-        with pytest.raises(InputError, match="holds a run|holds no run"):
+        with pytest.raises(InputError, match="holds a run|holds no run|problems"):
             train(iris(), tmp_path, resume=resume)
     assert (tmp_path / name).read_text() == "mine: 1"
     assert len(list(tmp_path.iterdir())) == 1
@@ -225,7 +296,7 @@ def test_damaged_weights_are_refused(tmp_path):
     file = tmp_path / "run" / "weights.safetensors"
     file.write_bytes(flipped(file.read_bytes()))
     with pytest.raises(InputError, match="is damaged"):
-        weights.load_weights(file, build_network(iris().network))
+        load(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -297,9 +368,9 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
     narrow = build_network(iris(network__widths=(4, 7, 3)).network)
     with pytest.raises(InputError, match=r"belongs to another network: params\[0\].W must have shape \(4, 7\)"):
-        weights.load_weights(tmp_path / "run" / "weights.safetensors", narrow)
+        weights.load_weights(tmp_path / "run" / "weights.safetensors", narrow, fingerprint(iris()))
     with pytest.raises(InputError, match="has no 'layers.2.W'; it belongs to another network"):
-        weights.load_weights(tmp_path / "run" / "weights.safetensors", wider)
+        weights.load_weights(tmp_path / "run" / "weights.safetensors", wider, fingerprint(iris()))
 
 
 def test_a_run_directory_without_a_run(tmp_path):

@@ -13,7 +13,7 @@ from runs import CONFIGS, iris, one_epoch, points, read_metrics, train, usual_pr
 from safetensors.numpy import load_file
 
 import mlp_jax
-from mlp_jax.training import checkpoint, data, reading, weights
+from mlp_jax.training import checkpoint, data, load, reading
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.errors import InputError
@@ -168,8 +168,7 @@ def test_other_dtypes(dtype, tmp_path):
     with jax.enable_x64(dtype == "float64"):
         summary = train(iris(network__dtype=dtype, training__epochs=30), tmp_path / "run")
         assert summary["results"]["train"]["accuracy"] > 0.9
-        config = iris(network__dtype=dtype)
-        model = weights.load_weights(tmp_path / "run" / "weights.safetensors", build_network(config.network))
+        model = load(tmp_path / "run").model
         assert model.params[0].W.dtype == dtype
 
 
@@ -192,7 +191,7 @@ def test_regression_metrics_are_in_the_original_units(tmp_path):
     summary = train(config, tmp_path / "run")
     prepared = data.prepare(config)
     net = build_network(config.network)
-    model = weights.load_weights(tmp_path / "run" / "weights.safetensors", net)
+    model = load(tmp_path / "run").model
     test = prepared.parts["test"]
     y_hat = prepared.targets.undo(np.asarray(mlp_jax.predict(net, model.params, test.x)))
     y = prepared.targets.undo(test.y)

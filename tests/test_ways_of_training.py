@@ -17,6 +17,7 @@ from mlp_jax.training import data
 from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
+from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step import run_one, take_step
 from mlp_jax.training.trainer import Trainer
 
@@ -26,7 +27,7 @@ def trainer_of(config):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("microbatches", [2, 3, 16, 20])
+@pytest.mark.parametrize("microbatches", [2, 3, 16])
 @pytest.mark.parametrize("class_weights", [None, (0.0, 1.0, 5.0)])
 def test_the_gradient_in_parts_equals_that_of_the_minibatch(microbatches, class_weights):
     def after_two_epochs(parts):
@@ -119,6 +120,40 @@ def test_the_average_of_the_weights_is_what_the_run_gives(tmp_path):
     run = fit(config, run_dir=tmp_path / "run")
     chex.assert_trees_all_close(run.params, expected, rtol=1e-5)
     assert_allclose(run.results["validation"]["loss"], record["validation"]["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999999, 1 - 1e-12])
+def test_an_average_of_weights_that_do_not_move_is_these_weights(decay, x64):
+    optimizer = {"name": "sgd", "learning_rate": 1e-300}
+    config = iris(training__ema=decay, training__frozen=(1,), network__dtype="float64", optimizer=optimizer)
+    trainer = trainer_of(config)
+    moment = trainer.start()
+    after, _ = one_epoch(trainer, moment)
+    chosen = trainer.chosen(after, 0)
+    chex.assert_trees_all_close(chosen, moment.state.params, rtol=1e-14, atol=1e-200)
+    chex.assert_trees_all_equal(chosen[1], moment.state.params[1])
+
+
+def test_early_stopping_without_a_finite_validation_cost_gives_the_last_weights_and_says_so(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 1))
+    order = np.random.default_rng(0).permutation(40)  # as data.split draws
+    x[order[-6:]] = 1e25
+    said = []
+
+    class Hears(Reporter):
+        def say(self, message):
+            said.append(message)
+
+    settings = {
+        "data": {"split": {"validation": 0.15, "test": 0.0}, "standardize_inputs": False},
+        "network": {"widths": [1, 1]},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "training": {"epochs": 20, "batch_size": 17, "early_stopping": {"patience": 5}},
+    }
+    run = fit(settings, (x, np.clip(x, -9, 9)), reporter=Hears)
+    assert "the validation cost was never finite" in said[0]
+    plain = fit({**settings, "training": {"epochs": run.summary["epochs"], "batch_size": 17}}, (x, np.clip(x, -9, 9)))
+    chex.assert_trees_all_equal(run.params, plain.params)
 
 
 def test_several_seeds_in_one_program_are_each_like_a_run_of_their_own(tmp_path):
@@ -246,6 +281,18 @@ def test_dead_units_are_counted():
     found = record["layers"]["dead"]
     assert found[0] == pytest.approx(3 / 8)
     assert found[2] == 0
+
+
+def test_a_dead_unit_of_a_layer_with_a_skip_connection_is_dead():
+    trainer = trainer_of(
+        iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax", "skip": True})
+    )
+    moment = trainer.start()
+    first, second, last = moment.state.params
+    biases = jnp.full(8, 1e3).at[:2].set(-1e6)
+    params = (first, second._replace(b=biases), last)
+    _, (record,) = one_epoch(trainer, moment._replace(states=(moment.state._replace(params=params),)))
+    assert record["layers"]["dead"][1] == pytest.approx(2 / 8)
 
 
 def test_deep_networks_that_compute_as_one_loop_are_watched_by_layer():

@@ -1,7 +1,5 @@
 """Checkpoints: all that is needed to go on to the same bits, the newest two, each in a file of its own."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.training import tensors
-from mlp_jax.training.config import Config, as_values
+from mlp_jax.training.config import Config, fingerprint
 from mlp_jax.training.data import Prepared
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.tensors import DamagedFile
 from mlp_jax.training.trainer import Moment
-
-# Keys of `training` that do not change what a step computes.
-FREE_TO_CHANGE = ("epochs", "checkpoint_seconds", "tensorboard")
 
 
 def save(path: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
@@ -94,21 +89,13 @@ def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment
     return Moment(states, notes["step"], under_way)
 
 
-def require_same_data(fingerprint: Any, prepared: Prepared) -> None:
+def require_same_data(checksum: Any, prepared: Prepared) -> None:
     """Raise an InputError unless these are the examples that a run was trained on."""
-    if fingerprint != prepared.fingerprint:
+    if checksum != prepared.fingerprint:
         raise InputError(
             f"{prepared.table.name} has changed since this run was trained: which of its examples were for "
             "training cannot be known any more. Use `mlp-jax predict` for new data, or train anew"
         )
-
-
-def fingerprint(config: Config) -> str:
-    """A SHA-256 of what determines each step."""
-    values = as_values(config)
-    values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
-    values["data"] = {key: value for key, value in values["data"].items() if key not in ("path", "x", "y")}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(moment: Moment) -> tensors.Tensors:

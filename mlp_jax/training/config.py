@@ -4,6 +4,8 @@ Precedence, lowest first: the defaults below, the file, `--set KEY=VALUE` in the
 coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infinity are refused.
 """
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -27,12 +29,13 @@ from pydantic import (
 from mlp_jax.training import config_problems, strict_yaml
 from mlp_jax.training.errors import InputError
 
-Count = Annotated[int, Field(ge=1)]
+_LARGEST = 2**31 - 1  # what an int32 holds, as optax and XLA count
+Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Index = Annotated[int, Field(ge=0)]
+Index = Annotated[int, Field(ge=0, le=_LARGEST)]
 _MOST_SEEDS = 1000
 
 HiddenName = Literal[
@@ -340,7 +343,7 @@ class EarlyStopping(Section):
     """Stop after `patience` epochs in which no validation cost was lower by more than min_delta; keep the best."""
 
     patience: Count
-    min_delta: NotNegative = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
 
 
 BatchSize: Any = Annotated[
@@ -363,6 +366,13 @@ class Training(Section):
     checkpoint_seconds: NotNegative = 10.0  # the most that a killed run loses
     tensorboard: bool = False
 
+    @field_validator("frozen")
+    @classmethod
+    def _different_layers(cls, frozen: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(frozen)) != len(frozen):
+            raise ValueError(f"must name different layers; got {list(frozen)}")
+        return frozen
+
 
 def _as_seeds(value: Any) -> Any:
     """Each seed of a range such as 0..9."""
@@ -371,7 +381,8 @@ def _as_seeds(value: Any) -> Any:
         if not 0 < last - first < _MOST_SEEDS:
             raise ValueError(f"must be a range FIRST..LAST of 2 to {_MOST_SEEDS} seeds; got {value}")
         return tuple(range(first, last + 1))
-    if not isinstance(value, tuple) or len(set(value)) != len(value) or not 2 <= len(value) <= _MOST_SEEDS:
+    are_numbers = isinstance(value, tuple) and all(isinstance(seed, int) for seed in value)
+    if not are_numbers or len(set(value)) != len(value) or not 2 <= len(value) <= _MOST_SEEDS:
         raise ValueError(f"must be a range such as 0..9 or a list of 2 to {_MOST_SEEDS} different seeds; got {value!r}")
     return value
 
@@ -454,14 +465,26 @@ def as_values(config: Config) -> dict[str, Any]:
     return values
 
 
+# Keys of `training` that do not change what a step computes.
+FREE_TO_CHANGE = ("epochs", "checkpoint_seconds", "tensorboard")
+
+
+def fingerprint(config: Config) -> str:
+    """A SHA-256 of what determines each step."""
+    values = as_values(config)
+    values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
+    values["data"] = {key: value for key, value in values["data"].items() if key not in ("path", "x", "y")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def from_values(values: Any) -> Config:
-    """The configuration of a dict as a file would give it, lists included.
+    """The configuration of a dict as a file would give it, lists included; paths start at the current folder.
 
     Raises:
         InputError: with every problem found, each with its key and the nearest valid one.
     """
     document = strict_yaml.Document.of_values(values)
-    return _checked(document, "the configuration")
+    return _with_absolute_paths(_checked(document, "the configuration"), Path.cwd())
 
 
 def _checked(document: strict_yaml.Document, name: str | Path) -> Config:

@@ -71,8 +71,13 @@ def prepare(config: Config, arrays: Any = None) -> Prepared:
             f"training.batch_size is {config.training.batch_size}, more than the {len(train.x)} training "
             f"examples of {table.name}; set it to {len(train.x)} or less"
         )
+    parts_of_batch, size = config.training.microbatches, batch_size(config, len(train.x))
+    if parts_of_batch > size:
+        raise InputError(f"training.microbatches is {parts_of_batch}, more than the {size} examples of a minibatch")
     inputs = _scaling(train.x, config.data.standardize_inputs)
     targets = _scaling(train.y, config.data.standardize_targets)
+    if bad := first_true((targets.scale < 1e-30) | (targets.scale > 1e30)):
+        raise InputError(f"{table.name}: the spread of target {bad[0]} is {targets.scale[bad]:.3g}; rescale it")
     standardised = {
         part: Examples(inputs.apply(x), targets.apply(y) if config.data.standardize_targets else y)
         for part, (x, y) in parts.items()

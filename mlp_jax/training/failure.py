@@ -18,6 +18,7 @@ from mlp_jax.mlp.parameters import structure, unstack
 from mlp_jax.training.data import Examples
 from mlp_jax.training.files import write_atomically
 from mlp_jax.training.program import Program, merged
+from mlp_jax.training.tensors import by_path
 
 STATE = "state.safetensors"  # in the folder of a crash
 _MEANING = {"a": "the pre-activations", "h": "the activations", "J": "the cost"}
@@ -78,7 +79,7 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
     def value(trained: Any) -> Any:
         return network.loss(net, merged(trained, state.params), x, y)
 
-    updates, _ = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
+    updates, optimizer = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     after = unstack(net, jax.tree.map(lambda p, u: p + u, state.params, merged(updates, zeros)))
     steps, slopes = (unstack(net, merged(tree, zeros)) for tree in (updates, grads))
@@ -91,6 +92,11 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
                         f"layer {k + 1}, the {what} of {name}: {bad}; the gradient is {_range(slope)}, {name} before "
                         f"is {_range(old)}: the optimizer's step left the range of {values.dtype}"
                     )
+    for path, values in by_path(optimizer).items():
+        if (bad := _not_finite(values)) is not None:
+            return (
+                f"the optimizer's state {path}: {bad}; squares of the gradient leave the range of {values.dtype} early"
+            )
     return None
 
 

@@ -21,6 +21,7 @@ from mlp_jax.training.data import Prepared
 from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
 from mlp_jax.training.predicting import predictions
 from mlp_jax.training.progress import Reporter
+from mlp_jax.training.reading import as_array, require_inputs
 from mlp_jax.training.record import environment
 from mlp_jax.training.run_directory import RunDirectory
 from mlp_jax.training.trainer import Moment, Trainer
@@ -59,7 +60,9 @@ class Run(NamedTuple):
         Raises:
             InputError: an input does not fit.
         """
-        names, rows = predictions(self.config, self._one_model(), x)
+        model, x = self._one_model(), as_array("the inputs x", x)
+        require_inputs("x", x, self.net.widths[0])
+        names, rows = predictions(self.config, model, x)
         return names, list(rows)
 
     def _one_model(self) -> Model:
@@ -109,6 +112,8 @@ def fit(
     (True, 60, (1, 8))
     """
     started = time.perf_counter()
+    if resume and overwrite:
+        raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
     config = _as_config(config, examples)
     _require_dtype(config.network.dtype)
     with _out_of_memory_explained(), reporter(config.training.epochs) as report, ExitStack() as stack:
@@ -134,6 +139,10 @@ def fit(
         except _Stopped as stop:
             training.finish("interrupted")
             raise TrainingInterrupted(f"stopped after {training.progress()}", stop.signal) from None
+        if any(s.best is not None and not np.isfinite(s.best.loss) for s in training.moment.states):
+            report.say(
+                "the validation cost was never finite: early stopping could not choose, the last weights are kept"
+            )
         return training.finish("finished")
 
 
@@ -147,10 +156,14 @@ def load(run_dir: str | Path) -> Run:
     config = directory.load_config()
     _require_dtype(config.network.dtype)
     net = data.network_of(config.network)
-    summary = directory.load_summary()
+    summary, history = directory.load_summary(), directory.read_metrics()
+    if summary["status"] == "running":
+        summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
+        if config.seeds:
+            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: finish it with --resume")
     seeds = tuple(load(directory.of_seed(seed).path) for seed in config.seeds or ())
-    model = None if seeds else load_weights(directory.weights, net)
-    return Run(config, net, model, summary.get("results", {}), directory.read_metrics(), summary, seeds)
+    model = None if seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
+    return Run(config, net, model, summary.get("results", {}), history, summary, seeds)
 
 
 def replay(run_dir: str | Path) -> str:
@@ -162,7 +175,7 @@ def replay(run_dir: str | Path) -> str:
     directory = RunDirectory(Path(run_dir))
     config = directory.load_config()
     if not (directory.crash / failure.STATE).exists():
-        raise InputError(f"{directory.path} holds no crash: its run did not diverge")
+        raise InputError(f"{directory.path} holds no crash: its run did not diverge, or the folder crash was removed")
     _require_dtype(config.network.dtype)
     prepared = data.prepare(config)
     trainer = Trainer(config, prepared)
@@ -239,7 +252,8 @@ class _Training:
                 checkpoint.save_next(self.directory.checkpoints, self.moment, self.trainer.config, self.prepared)
                 for i, seed in enumerate(self.trainer.seeds):
                     self._directory_of(seed).path.mkdir(exist_ok=True)
-                    save_weights(self._directory_of(seed).weights, self.trainer.net, self._model(i))
+                    belongs_to = configuration.fingerprint(self._config_of(i))
+                    save_weights(self._directory_of(seed).weights, self.trainer.net, self._model(i), belongs_to)
         self.kept = time.perf_counter()
 
     def keep_crash(self, what: str) -> str:
@@ -253,9 +267,8 @@ class _Training:
             checkpoint.save(folder / failure.STATE, self.moment, self.trainer.config, self.prepared)
             batches = [self.trainer.batch(i, self.moment.step) for i in range(len(self.trainer.seeds))]
             failure.write_report(folder, what, self.moment.step, self.trainer.seeds, batches)
-        given = self.directory.weights if len(self.trainer.seeds) == 1 else f"{self.directory.path}/seed-*"
         return (
-            f"{what}. The weights before that step are in {given}; `mlp-jax replay {self.directory.path}` shows it "
+            f"{what}. The moment before that step is in {folder}; `mlp-jax replay {self.directory.path}` shows it "
             "again; a smaller optimizer.learning_rate or training.clip_norm is the usual remedy"
         )
 
@@ -285,14 +298,17 @@ class _Training:
         assert self.directory
         return self.directory if len(self.trainer.seeds) == 1 else self.directory.of_seed(seed)
 
+    def _config_of(self, i: int) -> Config:
+        config, seeds = self.trainer.config, self.trainer.seeds
+        return config if len(seeds) == 1 else config.model_copy(update={"seed": seeds[i], "seeds": None})
+
     def _model(self, i: int) -> Model:
         return model_of(self.trainer.chosen(self.moment, i), self.prepared)
 
     def _run_of(self, i: int, status: str, reason: str | None, seconds: dict[str, float]) -> Run:
         trainer, state, model = self.trainer, self.moment.states[i], self._model(i)
-        config, history = trainer.config, self.history
+        config, history = self._config_of(i), self.history
         if len(trainer.seeds) > 1:
-            config = config.model_copy(update={"seed": trainer.seeds[i], "seeds": None})
             history = [_of_seed(record, i) for record in history]
             history = history[: next((k for k, r in enumerate(history) if r["loss"] != r["loss"]), None)]
         summary = summary_of(trainer, self.prepared, status, len(history) if trainer.seeds[1:] else self.done, seconds)
@@ -362,11 +378,13 @@ def _of_seed(record: Any, i: int) -> Any:
 
 def _as_config(config: Config | dict[str, Any], examples: Any) -> Config:
     if isinstance(config, Config):
+        if examples is not None and config.data.source != "arrays":
+            raise InputError(f"give examples, or a configuration with data.source {config.data.source}: not both")
         return config
     if not isinstance(config, dict):
         raise InputError(f"config must be a dict or a Config that config.load read, got {type(config).__name__}")
     if examples is not None:
-        section = config.get("data", {})
+        section = config.get("data") or {}
         if not isinstance(section, dict) or section.get("source", "arrays") != "arrays":
             raise InputError("give examples, or a data section with a source: not both")
         config = {**config, "data": {**section, "source": "arrays"}}
@@ -381,7 +399,8 @@ def _require_dtype(dtype: str) -> None:
 
 
 def _require_free(directory: RunDirectory, config: Config, resume: bool, overwrite: bool) -> None:
-    if directory.is_free() or overwrite:
+    children = [directory.of_seed(seed) for seed in config.seeds or ()]
+    if overwrite or (directory.is_free() and all(child.is_free() for child in children)):
         return
     if not resume:
         raise InputError(
@@ -389,7 +408,7 @@ def _require_free(directory: RunDirectory, config: Config, resume: bool, overwri
             "or name another directory (--run-dir)"
         )
     before, now = _flat(as_values(directory.load_config())), _flat(as_values(config))
-    free = [f"training.{key}" for key in checkpoint.FREE_TO_CHANGE]
+    free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
     changed = [key for key in before | now if before.get(key) != now.get(key) and key not in free]
     if changed:
         differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
@@ -406,6 +425,13 @@ def _begin(
     steps = start.under_way.cost.shape[1]
     found = resume and checkpoint.load_newest(directory.checkpoints, start, config, prepared, report.say)
     if not found:
+        if resume and any(run.weights.exists() for run in (directory, *map(directory.of_seed, config.seeds or ()))):
+            raise InputError(
+                f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, or "
+                "train anew with --overwrite"
+            )
+        if resume and directory.config.exists():
+            report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
         directory.start(config)
         return start
     done = -(-found.step // steps)

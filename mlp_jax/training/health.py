@@ -27,8 +27,15 @@ class Health(NamedTuple):
 
 def is_alive(net: MLP, tape: Tape, weights: Any) -> list[jax.Array]:
     """Which units of each hidden entry of the tape put out something else than 0, (units,) or (m, units)."""
-    counts = weights > 0
-    return [jnp.any((h != 0) & counts.reshape(*[1] * (h.ndim - 2), -1, 1), axis=-2) for h in tape.h[1:-1]]
+    found, k, before = [], 0, tape.h[0]
+    for h in tape.h[1:-1]:
+        f = h
+        if net.skip[k]:  # of h + f(a), f(a) is the unit's own
+            f = h - (before if h.ndim == 2 else jnp.concatenate([before[None], h[:-1]]))
+        counts = (weights > 0).reshape(*[1] * (h.ndim - 2), -1, 1)
+        found.append(jnp.any((f != 0) & counts, axis=-2))
+        k, before = (k + 1, h) if h.ndim == 2 else (k + len(h), h[-1])
+    return found
 
 
 def health(net: MLP, after: Any, before: Any, grads: Any, alive: Sequence[jax.Array]) -> Health:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.parameters import structure
+from mlp_jax.mlp.parameters import init, pays_as_one_loop, structure
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.training import data
-from mlp_jax.training.build import build_optimizer
+from mlp_jax.training.build import build_program
 from mlp_jax.training.config import Config
 from mlp_jax.training.data import Examples, Prepared
 
@@ -72,19 +72,23 @@ def _about_network(net: MLP, config: Config) -> list[tuple[str, str]]:
 def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str, str]]:
     y = np.asarray(prepared.parts["train"].y)
     dtype, batch = config.network.dtype, data.batch_size(config, len(y))
-    params = structure(net, dtype)
-    state = jax.eval_shape(build_optimizer(config.optimizer, config.training.clip_norm).init, params)
-    x = jax.ShapeDtypeStruct((batch, net.widths[0]), dtype)
-    targets = jax.ShapeDtypeStruct((batch, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
+    program = build_program(config, net)
+    params = jax.eval_shape(lambda: init(net, jax.random.key(0), dtype=dtype, stacked=pays_as_one_loop(net)))
+    state = jax.eval_shape(program.optimizer.init, params)
+    at_once = -(-batch // program.microbatches)
+    x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
+    targets = jax.ShapeDtypeStruct((at_once, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
     compiled = jax.jit(network.loss_and_grad, static_argnums=0).lower(net, params, x, targets).compile()
     cost: Any = compiled.cost_analysis() or {}
     memory = compiled.memory_analysis()
     steps = -(-len(y) // batch)
-    held = _bytes(params) * 2 + _bytes(state)  # parameters, gradient, optimizer
+    held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
     on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
     lines = [
         ("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples"),
-        ("one step", f"{cost['flops']:.3g} flops for cost and gradient, by XLA's count") if "flops" in cost else None,
+        ("one step", f"{cost['flops'] * program.microbatches:.3g} flops for cost and gradient, by XLA's count")
+        if "flops" in cost
+        else None,
         (
             "memory",
             f"{_size(on_device * jnp.dtype(dtype).itemsize)} of data, {_size(held)} of parameters, gradient and "

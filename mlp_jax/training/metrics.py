@@ -14,14 +14,15 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.training.data import Examples
 
 # By the kind of the output unit, the one that is shown first. All are those of scikit-learn where it has them.
-#   accuracy: the fraction of right classes (a probability of at least ½, a margin above 0)
+#   accuracy: the fraction of right classes (a probability of at least ½, a margin above 0); of several targets that of
+#       all their entries
 #   macro_f1: the mean over the classes of 2 TP / (2 TP + FP + FN); classes that are neither there nor predicted are
 #       left out. Of several targets: the mean over them
 #   log_loss: the mean of −log p(y given x)
 #   calibration_error: how far accuracy and confidence (the probability of the class chosen) are apart, on average over
 #       15 equal intervals of the confidence (Guo et al. 2017)
-#   rmse, mae: root mean squared and mean absolute error in the original units; r2: the coefficient of determination;
-#       averaged over the targets
+#   rmse, mae: root mean squared and mean absolute error in the original units; r2: the coefficient of determination (of
+#       constant targets 1 or 0); averaged over the targets
 #   nll: the mean of −log p(y given x), a density in the original units; of the unit's own distribution, which for
 #       linear and laplace has scale 1 (after standardisation)
 #   coverage_error: how far the fraction of targets below a quantile is from its level, on average
@@ -96,7 +97,9 @@ def _of_quantities(net: MLP, z: Any, y_hat: Any, y: Any, theta: Any, target_scal
     squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
     rmse = jnp.mean(jnp.sqrt(squared_error) * target_scale)
     mae = jnp.mean(jnp.mean(jnp.abs(y_hat - y), axis=0) * target_scale)
-    r2 = jnp.mean(1 - squared_error / jnp.var(y, axis=0))
+    constant = y.max(axis=0) == y.min(axis=0)
+    explained = 1 - squared_error / jnp.where(constant, 1, jnp.var(y, axis=0))
+    r2 = jnp.mean(jnp.where(constant, (squared_error == 0).astype(y.dtype), explained))
     nll = jnp.sum(jnp.log(target_scale)) - jnp.mean(net.output_unit.log_density(z, y, *theta))
     return rmse, mae, r2, nll
 

@@ -1,5 +1,6 @@
 """What is fixed when a training step is compiled."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -37,15 +38,27 @@ class Program(NamedTuple):
         """The parameters that are evaluated and given: the moving average if there is one, else the last."""
         if state.average is None:
             return state.params
-        count = jnp.maximum(state.average.count, 1)
-        average = optax.tree.bias_correction(state.average.ema, self.ema, count)
-        started = state.average.count > 0
-        return jax.tree.map(lambda a, p: jnp.where(started, a.astype(p.dtype), p), average, state.params)
+        return jax.tree.map(lambda a, p: a.astype(p.dtype), state.average.params, state.params)
 
 
-def average_of(decay: float) -> optax.GradientTransformation:
-    """The exponential moving average of parameters; not yet corrected for its start at 0."""
-    return optax.ema(decay, accumulator_dtype=jnp.float32)
+class Average(NamedTuple):
+    """An exponential moving average of parameters, and of how many steps."""
+
+    params: Any
+    steps: jax.Array
+
+    @classmethod
+    def start(cls, params: Params) -> "Average":
+        """Before the first step; in float32 at least."""
+        wide = jax.tree.map(lambda p: p.astype(jnp.promote_types(p.dtype, jnp.float32)), params)
+        return cls(wide, jnp.array(0))
+
+    def with_next(self, params: Params, decay: float) -> "Average":
+        """a_t = Σ_i d^(t−i) p_i / Σ_i d^(t−i), by what p_t adds to a_(t−1): (1 − d) / (1 − d^t) of the difference."""
+        steps = self.steps + 1
+        share = (1 - decay) / -jnp.expm1(steps * math.log(decay))
+        average = jax.tree.map(lambda a, p: a + share.astype(a.dtype) * (p.astype(a.dtype) - a), self.params, params)
+        return Average(average, steps)
 
 
 def merged(trained: Any, params: Params) -> Params:

@@ -69,7 +69,19 @@ def _as_table(arrays: Any) -> Table:
         )
     if not isinstance(arrays, tuple | list) or len(arrays) != 2:
         raise InputError(f"data must be a pair of arrays (x, y), got {type(arrays).__name__}")
-    return Table("the arrays", np.asarray(arrays[0]), np.asarray(arrays[1]))
+    return Table("the arrays", as_array("the inputs x", arrays[0]), as_array("the targets y", arrays[1]))
+
+
+def as_array(what: str, values: Any) -> Array:
+    """Anything that numpy takes as an array.
+
+    Raises:
+        InputError: rows of different lengths.
+    """
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{what} are no array: {error}") from None
 
 
 def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
@@ -89,12 +101,17 @@ def read_inputs(path: Path, names: tuple[str, ...], width: int) -> Array:
             more = f" and {len(missing) - 5} more" * (len(missing) > 5)
             raise InputError(f"{path} has no column {', '.join(missing[:5])}{more}; the network needs {width}")
         x = _read_columns(path, header, names or tuple(header))
-    _require_real(f"the inputs of {path}", x)
-    if x.ndim != 2 or x.shape[1] != width:
-        raise InputError(f"{path} has shape {x.shape}; the network needs (n, {width})")
-    if bad := first_true(~np.isfinite(x)):
-        raise InputError(f"{path}: the input in row {bad[0]}, column {bad[1]} (counted from 0) is {x[bad]}")
+    require_inputs(str(path), x, width)
     return x
+
+
+def require_inputs(name: str, x: Any, width: int) -> None:
+    """Raise an InputError unless x is an array (n, width) of finite real numbers."""
+    _require_real(f"the inputs of {name}", x)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise InputError(f"{name} has shape {x.shape}; the network needs (n, {width})")
+    if bad := first_true(~np.isfinite(x)):
+        raise InputError(f"{name}: the input in row {bad[0]}, column {bad[1]} (counted from 0) is {x[bad]}")
 
 
 def load_numpy(path: Path) -> Any:

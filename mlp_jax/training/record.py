@@ -22,6 +22,7 @@ def environment() -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: version(name) for name in ("mlp_jax", "jax", "jaxlib", "optax", "numpy")},
         },
+        "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
         "flags": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))},
         "git": git_state(Path.cwd()),
     }

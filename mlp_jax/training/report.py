@@ -69,7 +69,7 @@ def _results(run: Run) -> str:
 
 def _number(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value['mean']:.5g} ± {value['sd']:.2g}"
+        return f"{_number(value['mean'])} ± {_number(value['sd'])}"
     return "not finite" if value is None else f"{value:.5g}"
 
 
@@ -116,7 +116,8 @@ def _predictions(run: Run) -> list[tuple[str, str]]:
     part = list(prepared.parts)[-1]
     y = prepared.parts[part].y
     y_hat = trainer.predict(run.model.params, part)
-    names = target_names(run.net, run.model.target_names)
+    # $ would begin a formula for matplotlib
+    names = [name.replace("$", r"\$") for name in target_names(run.net, run.model.target_names)]
     kind = run.net.output_unit.kind
     if kind == "classes" and len(names) <= _MOST_CLASSES:
         classes = y if y.ndim == 1 else y.argmax(axis=1)
@@ -165,17 +166,24 @@ def _layers(run: Run) -> list[tuple[str, str]]:
         "dead": "fraction of dead units",
     }
     figure, axes = _figure(1, 3, width=12, height=3.2)
+    from matplotlib import colormaps
+
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         lines = np.array([record["layers"][name] for record in run.history], float)
         for k in range(lines.shape[1] - (name == "dead")):
-            ax.plot(np.arange(1, len(lines) + 1), lines[:, k], color=f"C{k % 10}", label=f"layer {k + 1}")
+            color = f"C{k}" if lines.shape[1] <= 10 else colormaps["viridis"](k / lines.shape[1])
+            ax.plot(np.arange(1, len(lines) + 1), lines[:, k], color=color, label=f"layer {k + 1}")
         ax.set(xlabel="epoch", title=title)
         if name == "dead":
             ax.set_ylim(-0.03, 1.03)
         elif np.nanmax(lines) > 0:
             ax.set_yscale("log")
-    axes[0].legend(frameon=False, fontsize=8)
-    note = '<p class="note">Means over the steps of each epoch. An update ratio of about 1e-3 is usual.</p>'
+    if lines.shape[1] <= 10:
+        axes[0].legend(frameon=False, fontsize=8)
+    note = (
+        '<p class="note">Means over the steps of each epoch. An update ratio of about 1e-3 is usual. Of more than '
+        "ten layers, the first are dark and the last are light.</p>"
+    )
     return [("Layers", _svg(figure) + note)]
 
 

@@ -38,22 +38,34 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         runs = (
             [(directory.of_seed(s), again.of_seed(s)) for s in config.seeds] if config.seeds else [(directory, again)]
         )
-        first = _first_difference(directory.read_metrics(), again.read_metrics())
-        differences = [_difference(before.weights, after.weights) for before, after in runs]
-    size, leaf = max(differences)
+        records = directory.read_metrics(), again.read_metrics()
+        size, leaf = max(_difference(before.weights, after.weights) for before, after in runs)
+    first = _first_difference(*records)
     if first is None and size == 0:
         return True, "equal bit for bit: all records and weights"
-    steps = summary["steps_per_epoch"]
-    where = (
-        f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})"
-        if first
-        else ""
-    )
+    where = ""
+    if first:
+        size, leaf = max((size, leaf), (_apart(*records), "the records"))
+        steps = summary["steps_per_epoch"]
+        where = f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})"
     changed = _changes(summary, environment())
     why = f"; different are {changed}" if changed else "; device, versions and flags are the same"
+    what = f"{size:.1e} of the largest entry of {leaf}"
     if size <= _ROUNDING:
-        return True, f"equal within {size:.1e} of the largest entry of {leaf}{where}{why}"
-    return False, f"differs by {size:.1e} of the largest entry of {leaf}{where}{why}"
+        return True, f"equal within {what}{where}{why}"
+    return False, f"differs by {what}{where}{why}"
+
+
+def _apart(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float:
+    """The largest difference of a number of the records, relative to it; infinite if one is missing."""
+    found = 0.0
+    for one, other in zip(map(_flat, before), map(_flat, after), strict=False):
+        for key in one | other:
+            a, b = (np.asarray(record.get(key, np.nan), np.float64) for record in (one, other))
+            if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
+                return np.inf
+            found = max(found, float(np.nan_to_num(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-12)))))
+    return found if len(before) == len(after) else np.inf
 
 
 def _first_difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> int | None:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -42,8 +42,9 @@ class RunDirectory:
 
     def is_free(self) -> bool:
         """Whether none of the files of a run is there, whoever wrote it."""
-        files = (self.config, self.metrics, self.weights, self.checkpoints, self.summary)
-        return not any(file.exists() for file in files)
+        files = (self.config, self.weights, self.checkpoints, self.summary)
+        has_lines = self.metrics.exists() and self.metrics.stat().st_size > 0
+        return not has_lines and not any(file.exists() for file in files)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -74,6 +75,14 @@ class RunDirectory:
         finally:
             os.close(descriptor)
 
+    def is_held(self) -> bool:
+        """Whether a training is using the folder."""
+        try:
+            with self.held():
+                return False
+        except InputError:
+            return True
+
     def start(self, config: Config) -> None:
         """Begin a new run; the files of a run that was there go once the folder is known to be writable.
 
@@ -81,18 +90,30 @@ class RunDirectory:
             InputError: the folder cannot be written.
         """
         with self.writing():
+            write_atomically(self.path / ".writable", b"")
+            (self.path / ".writable").unlink()
+            for run in (*map(self.of_seed, self._seeds_before()), self):
+                run.remove()
+            self.metrics.touch()  # first, for a configuration alone may be a person's own
             self.save_config(config)
-            seeds = [RunDirectory(folder) for folder in self.path.glob("seed-*")]
-            for run in (*seeds, self):
-                for file in (run.summary, run.weights, run.metrics):
-                    file.unlink(missing_ok=True)
-            for folder in (self.checkpoints, self.crash):
-                for file in folder.glob("*"):
-                    file.unlink()
-            for run in seeds:
-                run.config.unlink(missing_ok=True)
-                if not any(run.path.iterdir()):
-                    run.path.rmdir()
+
+    def remove(self) -> None:
+        """Remove the files of a run, and no others; the folder stays if there are others."""
+        files = [self.summary, self.weights, self.metrics, self.config, self.path / "report.html"]
+        files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
+        files += [self.crash / name for name in ("state.safetensors", "report.txt", "batch.json")]
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.crash):
+            with suppress(OSError):  # it is not there, or holds files of others
+                folder.rmdir()
+
+    def _seeds_before(self) -> Sequence[int]:
+        """Those of the run that is there, if it is one of several seeds."""
+        try:
+            return configuration.load(self.config).seeds or ()
+        except InputError:
+            return ()
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -126,7 +147,7 @@ class RunDirectory:
         """
         try:
             summary = json.loads(self.summary.read_text(encoding="utf-8"))
-            if not isinstance(summary, dict):
+            if not isinstance(summary, dict) or not {"status", "epochs"} <= summary.keys():
                 raise ValueError
         except (OSError, ValueError):
             raise InputError(f"cannot read {self.summary}: it is missing or damaged") from None
@@ -146,7 +167,7 @@ class RunDirectory:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-                if not isinstance(record, dict) or record.get("epoch") != number:
+                if not isinstance(record, dict) or record.get("epoch") != number or "loss" not in record:
                     raise ValueError
             except ValueError:
                 raise InputError(
@@ -162,7 +183,7 @@ class RunDirectory:
         Raises:
             InputError: lines were lost, or the file cannot be written.
         """
-        records = self.read_metrics() if self.metrics.exists() else []
+        records = self.read_metrics() if epochs and self.metrics.exists() else []
         if len(records) < epochs:
             raise InputError(
                 f"{self.metrics} has the records of {len(records)} epochs, but the run has done {epochs}: lines were "

@@ -14,7 +14,7 @@ from mlp_jax.mlp.parameters import Params, init
 from mlp_jax.training.data import Examples
 from mlp_jax.training.health import Health, health, is_alive
 from mlp_jax.training.metrics import evaluate
-from mlp_jax.training.program import Program, average_of, merged
+from mlp_jax.training.program import Average, Program, merged
 
 
 class Best(NamedTuple):
@@ -31,7 +31,7 @@ class State(NamedTuple):
     params: Params
     optimizer: optax.OptState
     best: Best | None = None
-    average: optax.EmaState | None = None
+    average: Average | None = None
 
 
 class Patience(NamedTuple):
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
         steps: of each step, (E, S, …); 0 for steps not taken.
         training: cost and metrics on the training part after each completed epoch, (E,) each, where watched.
         validation: the same on the validation part, if there is one.
-        finite: whether all parameters are finite after the steps of each epoch, (E,).
+        finite: whether all parameters and the optimizer's state are finite after the steps of each epoch, (E,).
         ran: whether patience lasted to the beginning of each epoch, (E,).
     """
 
@@ -80,7 +80,7 @@ def initial_state(
     """The state before the first step, a function of the seed; arguments as for `init`."""
     params = init(program.net, jax.random.key(seed), initializer=initializer, bias=bias, dtype=dtype, stacked=stacked)
     best = Best(params, jnp.array(jnp.inf), jnp.array(0)) if keep_best else None
-    average = None if program.ema is None else average_of(program.ema).init(params)
+    average = None if program.ema is None else Average.start(params)
     return State(params, program.optimizer.init(program.trained(params)), best, average)
 
 
@@ -144,7 +144,13 @@ def run_steps(
         last = jnp.where(goes_on, jnp.minimum(stop - e * steps, steps), 0)
         state, table = jax.lax.fori_loop(jnp.maximum(first - e * steps, 0), last, step, (state, table))
         state, results = jax.lax.cond(last == steps, evaluated, lambda e, *unchanged: unchanged, e, state, results)
-        return state, table, results, finite.at[e].set(_all_finite(state.params)), ran.at[e].set(goes_on)
+        return (
+            state,
+            table,
+            results,
+            finite.at[e].set(_all_finite((state.params, state.optimizer))),
+            ran.at[e].set(goes_on),
+        )
 
     def evaluated(e: jax.Array, state: State, results: Any) -> Any:
         now = evaluate_parts(state)
@@ -189,8 +195,8 @@ def take_step(program: Program, state: State, train: Examples, rows: jax.Array) 
     updates, optimizer = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
     params = merged(optax.apply_updates(trained, updates), state.params)
     average = state.average
-    if program.ema is not None:
-        average = average_of(program.ema).update(params, average)[1]
+    if average is not None and program.ema is not None:
+        average = average.with_next(params, program.ema)
     watched = health(program.net, program.trained(params), trained, grads, alive) if program.watch else None
     return State(params, optimizer, state.best, average), OfStep(J, watched)
 
@@ -236,5 +242,6 @@ def _better(state: State, params: Params, loss: jax.Array, min_delta: Any) -> Be
     return jax.tree.map(partial(jnp.where, is_better), now, before)
 
 
-def _all_finite(params: Params) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+def _all_finite(tree: Any) -> jax.Array:
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()

@@ -1,5 +1,6 @@
 """The records of a run for TensorBoard, beside `metrics.jsonl`."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,5 +38,5 @@ def _scalars(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield from _scalars(value, f"{prefix}{key}/")
         elif isinstance(value, list):
             yield from _scalars({str(k): entry for k, entry in enumerate(value)}, f"{prefix}{key}/")
-        elif key != "epoch":
+        elif key != "epoch" and math.isfinite(value):
             yield prefix + key, value

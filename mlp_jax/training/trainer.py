@@ -149,7 +149,9 @@ class Trainer:
     def chosen(self, moment: Moment, i: int) -> Params:
         """The parameters that a seed gives: with early stopping the best; else the average, or the last."""
         state = moment.states[i]
-        return state.best.params if state.best and moment.step >= self.steps else self.program.chosen(state)
+        if state.best and np.isfinite(state.best.loss):
+            return state.best.params
+        return self.program.chosen(state)
 
     def evaluate(self, params: Params, part: str) -> dict[str, float]:
         """Cost and metrics on one part of the data."""

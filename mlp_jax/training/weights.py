@@ -28,8 +28,8 @@ def model_of(params: Params, prepared: Prepared) -> Model:
     return Model(params, prepared.inputs, prepared.targets, *names, prepared.fingerprint)
 
 
-def save_weights(path: Path, net: MLP, model: Model) -> None:
-    """Write `layers.0.W`, `layers.0.b`, …, and mean and scale of `inputs` and `targets`."""
+def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
+    """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint."""
     arrays = {
         f"layers.{k}.{name}": value
         for k, layer in enumerate(unstack(net, model.params))
@@ -38,12 +38,12 @@ def save_weights(path: Path, net: MLP, model: Model) -> None:
     }
     for what, scaling in (("inputs", model.inputs), ("targets", model.targets)):
         arrays |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
-    notes = {"input_names": list(model.input_names), "target_names": list(model.target_names), "data": model.data}
-    tensors.write(path, arrays, notes)
+    names = {"input_names": list(model.input_names), "target_names": list(model.target_names)}
+    tensors.write(path, arrays, {**names, "data": model.data, "config": config})
 
 
-def load_weights(path: Path, net: MLP) -> Model:
-    """Read what `save_weights` wrote.
+def load_weights(path: Path, net: MLP, config: str) -> Model:
+    """Read what `save_weights` wrote for a configuration of this fingerprint.
 
     Raises:
         InputError: no such file, a damaged one, or one of another network.
@@ -58,11 +58,15 @@ def load_weights(path: Path, net: MLP) -> Model:
         )
         require_fit(net, params)
         inputs, targets = (Scaling(arrays[f"{what}.mean"], arrays[f"{what}.scale"]) for what in ("inputs", "targets"))
+        if notes["config"] != config:
+            raise InputError(f"{path} does not belong to the config.yaml beside it: one of them was changed")
         names = tuple(notes["input_names"]), tuple(notes["target_names"])
         if pays_as_one_loop(net):
             params = stack(net, params)
         return Model(params, inputs, targets, *names, notes["data"])
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it belongs to another network") from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path} belongs to another network: {error}") from None
