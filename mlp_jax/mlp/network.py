@@ -112,9 +112,8 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
         if m is None:
             g, grad = _layer_backward(net, k, layer, a, h, before, g, to_inputs=k > 0)
         else:
-            inputs_of_each = jnp.concatenate([before[None], h[:-1]])
-            each = (layer, a, h, inputs_of_each)
-            g, grad = jax.lax.scan(partial(_scanned_backward, net, k), g, each, reverse=True)
+            each = (layer, a, h, jnp.arange(m))
+            g, grad = jax.lax.scan(partial(_scanned_backward, net, k, before, h), g, each, reverse=True)
         grads.append(grad)
     return tuple(reversed(grads))
 
@@ -298,9 +297,10 @@ def _layer_backward(
     return g_before + g if net.skip[k] else g_before, grad
 
 
-def _scanned_backward(net: MLP, k: int, g: Any, of_layer: Any) -> tuple[Any, Any]:
-    layer, a, h, before = of_layer
-    return _layer_backward(net, k, layer, a, h, before, g, to_inputs=True)
+def _scanned_backward(net: MLP, k: int, before: Any, all_h: Any, g: Any, of_layer: Any) -> tuple[Any, Any]:
+    layer, a, h, i = of_layer
+    inputs = jnp.where(i > 0, all_h[jnp.maximum(i - 1, 0)], before)  # in place of a copy, shifted by one
+    return _layer_backward(net, k, layer, a, h, inputs, g, to_inputs=True)
 
 
 def _layer_gradient(

@@ -86,7 +86,8 @@ where: Operation = Operation(
 sign = Operation("sign", jnp.sign, (zero,))
 # Not jnp.abs, whose JAX derivative at 0 is 1.
 abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x),))
-relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(x > 0, g, 0),))
+# of the output, so that a network need not keep the pre-activations
+relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(out > 0, g, 0),))
 
 
 def _share(g: Any, larger: Any, smaller: Any) -> tuple[Any, Any]:
