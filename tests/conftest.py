@@ -1,8 +1,14 @@
 """Strict JAX for all tests: nothing promotes ranks or dtypes in silence; float64 where a test asks for it."""
 
+from pathlib import Path
+
 import jax
 import pytest
 
+# What one worker of a run has compiled, the others and the next run need not compile again.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from runs import CONFIGS
 
 from mlp_jax import cli
-from mlp_jax.training import strict_yaml
+from mlp_jax.training import inspection, strict_yaml
+from mlp_jax.training.build import build_program
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
@@ -136,5 +137,6 @@ def test_numpy_files(data, tmp_path):
 def usual_settings(monkeypatch, tmp_path):
     """The command sets up JAX for its own process, which this one is not; training itself is not the subject here."""
     monkeypatch.setattr(cli, "_set_up_jax", lambda dtype: None)
+    monkeypatch.setattr(inspection, "_about_step", lambda net, config, prepared: build_program(config, net) and [])
     monkeypatch.chdir(tmp_path)
     assert Path.cwd() == tmp_path

@@ -71,12 +71,17 @@ def test_frozen_layers_keep_their_weights_and_have_no_gradient_computed(tmp_path
     params, (x, y) = moment.state.params, trainer.parts["train"]
     optimizer = optax.adamw(0.01)
     state = optimizer.init(params[2:])
+
+    @jax.jit
+    def take(params, state, x, y):
+        grads = jax.grad(lambda top: mlp_jax.loss(trainer.net, (*params[:2], *top), x, y))(params[2:])
+        updates, state = optimizer.update(grads, state, params[2:])
+        return (*params[:2], *optax.apply_updates(params[2:], updates)), state
+
     for step in range(trainer.steps):
         rows = trainer.batch(0, step)
         rows = rows[rows >= 0]
-        grads = jax.grad(lambda top: mlp_jax.loss(trainer.net, (*params[:2], *top), x[rows], y[rows]))(params[2:])  # noqa: B023
-        updates, state = optimizer.update(grads, state, params[2:])
-        params = (*params[:2], *optax.apply_updates(params[2:], updates))
+        params, state = take(params, state, x[rows], y[rows])
     chex.assert_trees_all_close(after.state.params, params, rtol=1e-4, atol=1e-6)
 
 
@@ -258,7 +263,7 @@ def test_what_is_watched_is_that_of_the_steps(tmp_path):
     for step in range(trainer.steps):
         rows = trainer.batch(0, step)
         rows = rows[rows >= 0]
-        grads = mlp_jax.loss_and_grad(trainer.net, params, x[rows], y[rows])[1]
+        grads = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)(trainer.net, params, x[rows], y[rows])[1]
         norms.append([float(optax.tree.norm(layer)) for layer in grads])
         ratios.append(
             [0.1 * float(jnp.linalg.norm(g.W) / jnp.linalg.norm(p.W)) for g, p in zip(grads, params, strict=True)]
