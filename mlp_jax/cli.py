@@ -210,7 +210,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = _load(options.run_dir)
     from mlp_jax.training import data
     from mlp_jax.training.checkpoint import require_same_data
-    from mlp_jax.training.fitting import over_seeds
+    from mlp_jax.training.run import over_seeds
     from mlp_jax.training.trainer import Trainer
 
     prepared = data.prepare(run.config)
@@ -325,7 +325,7 @@ def _config_of(run_dir: Path) -> Any:
 def _load(run_dir: Path) -> Any:
     """The run that a directory holds."""
     _set_up_jax(_config_of(run_dir).network.dtype)
-    from mlp_jax.training.fitting import load
+    from mlp_jax.training.run import load
 
     return load(run_dir)
 

@@ -60,7 +60,7 @@ def test_the_gradient_in_parts_needs_less_memory():
     assert activations(8) < 0.6 * activations(1)
 
 
-def test_frozen_layers_keep_their_weights_and_have_no_gradient_computed(tmp_path):
+def test_frozen_layers_keep_their_weights_and_the_others_train_as_without_them(tmp_path):
     net = {"widths": (4, 64, 64, 64, 3), "output": "softmax", "penalty": {"l2": 1e-3}}
     config = iris(network=net, training__frozen=(0, 1), optimizer={"name": "adamw", "learning_rate": 0.01})
     trainer = trainer_of(config)

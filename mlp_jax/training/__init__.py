@@ -6,7 +6,8 @@ Names are loaded when first used, so that errors in a configuration need no JAX.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_jax.training.fitting import Run, fit, load
+    from mlp_jax.training.fitting import fit
+    from mlp_jax.training.run import Run, load
 
 __all__ = ["Run", "fit", "load"]
 
@@ -14,6 +15,6 @@ __all__ = ["Run", "fit", "load"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlp_jax.training' has no attribute {name!r}")
-    from mlp_jax.training import fitting
+    from mlp_jax.training import fitting, run
 
-    return getattr(fitting, name)
+    return getattr(fitting if name == "fit" else run, name)

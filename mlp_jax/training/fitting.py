@@ -7,68 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import jax
 import numpy as np
 
-from mlp_jax.mlp.parameters import Params
-from mlp_jax.mlp.structure import MLP
 from mlp_jax.training import checkpoint, data, failure
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, as_values
 from mlp_jax.training.data import Prepared
 from mlp_jax.training.errors import InputError, TrainingDiverged, TrainingInterrupted
-from mlp_jax.training.predicting import predictions
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.reading import as_array, require_inputs
-from mlp_jax.training.record import environment
+from mlp_jax.training.record import environment, flat
+from mlp_jax.training.run import Run, over_seeds, require_dtype
 from mlp_jax.training.run_directory import RunDirectory
 from mlp_jax.training.trainer import Moment, Trainer
-from mlp_jax.training.weights import Model, load_weights, model_of, save_weights
-
-
-class Run(NamedTuple):
-    """A run and its parts.
-
-    Attributes:
-        config: the resolved configuration.
-        net: the network.
-        model: its parameters, and how inputs and targets were standardised; None if there are several seeds.
-        results: cost and metrics by part; of several seeds, mean, standard deviation and each seed's.
-        history: a record for each epoch, as in `metrics.jsonl`.
-        summary: as in `summary.json`.
-        seeds: the run of each seed, if there are several.
-    """
-
-    config: Config
-    net: MLP
-    model: Model | None
-    results: dict[str, Any]
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-    seeds: tuple["Run", ...] = ()
-
-    @property
-    def params(self) -> Params:
-        """The parameters that the run gives: with early stopping the best; else the average, or the last."""
-        return self._one_model().params
-
-    def predict(self, x: Any) -> tuple[list[str], list[list[Any]]]:
-        """Predictions for inputs (n, d) as they were before standardisation: names of columns, and a row for each.
-
-        Raises:
-            InputError: an input does not fit.
-        """
-        model, x = self._one_model(), as_array("the inputs x", x)
-        require_inputs("x", x, self.net.widths[0])
-        names, rows = predictions(self.config, model, x)
-        return names, list(rows)
-
-    def _one_model(self) -> Model:
-        if self.model is None:
-            raise InputError(f"this run has {len(self.seeds)} seeds, each a run of its own in run.seeds: take one")
-        return self.model
+from mlp_jax.training.weights import Model, model_of, save_weights
 
 
 def fit(
@@ -115,7 +69,7 @@ def fit(
     if resume and overwrite:
         raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
     config = _as_config(config, examples)
-    _require_dtype(config.network.dtype)
+    require_dtype(config.network.dtype)
     with _out_of_memory_explained(), reporter(config.training.epochs) as report, ExitStack() as stack:
         stack.enter_context(jax.numpy_dtype_promotion("standard"))  # optax needs it, whatever the caller's setting
         prepared = data.prepare(config, examples)
@@ -146,26 +100,6 @@ def fit(
         return training.finish("finished")
 
 
-def load(run_dir: str | Path) -> Run:
-    """The run that a directory holds.
-
-    Raises:
-        InputError: there is none, or a file of it is damaged.
-    """
-    directory = RunDirectory(Path(run_dir))
-    config = directory.load_config()
-    _require_dtype(config.network.dtype)
-    net = data.network_of(config.network)
-    summary, history = directory.load_summary(), directory.read_metrics()
-    if summary["status"] == "running":
-        summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
-        if config.seeds:
-            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: finish it with --resume")
-    seeds = tuple(load(directory.of_seed(seed).path) for seed in config.seeds or ())
-    model = None if seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
-    return Run(config, net, model, summary.get("results", {}), history, summary, seeds)
-
-
 def replay(run_dir: str | Path) -> str:
     """Take the step that made a run diverge again, and say what happens.
 
@@ -176,11 +110,12 @@ def replay(run_dir: str | Path) -> str:
     config = directory.load_config()
     if not (directory.crash / failure.STATE).exists():
         raise InputError(f"{directory.path} holds no crash: its run did not diverge, or the folder crash was removed")
-    _require_dtype(config.network.dtype)
+    require_dtype(config.network.dtype)
     prepared = data.prepare(config)
-    trainer = Trainer(config, prepared)
-    moment = checkpoint.load(directory.crash / failure.STATE, trainer.start(), config, prepared)
-    return trainer.diagnosis(moment)
+    with jax.numpy_dtype_promotion("standard"):  # as in `fit`
+        trainer = Trainer(config, prepared)
+        moment = checkpoint.load(directory.crash / failure.STATE, trainer.start(), config, prepared)
+        return trainer.diagnosis(moment)
 
 
 class _Stopped(BaseException):
@@ -349,25 +284,6 @@ def summary_of(
     }
 
 
-def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Mean, standard deviation and all values of each metric over the seeds.
-
-    >>> over_seeds([{"test": {"accuracy": 0.5}}, {"test": {"accuracy": 1.0}}])["test"]["accuracy"]["mean"]
-    0.75
-    """
-    return {
-        part: {
-            metric: {
-                "mean": float(np.mean(values)),
-                "sd": float(np.std(values, ddof=1)) if np.isfinite(values).all() else float("nan"),
-                "seeds": values,
-            }
-            for metric, values in ((m, [of_seed[part][m] for of_seed in results]) for m in metrics)
-        }
-        for part, metrics in results[0].items()
-    }
-
-
 def _of_seed(record: Any, i: int) -> Any:
     """A seed's part of a record, whose lists have an entry for each seed."""
     if isinstance(record, dict):
@@ -391,13 +307,6 @@ def _as_config(config: Config | dict[str, Any], examples: Any) -> Config:
     return configuration.from_values(config)
 
 
-def _require_dtype(dtype: str) -> None:
-    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
-        raise InputError(
-            f'network.dtype: {dtype} is off in this process; jax.config.update("jax_enable_x64", True) turns it on'
-        )
-
-
 def _require_free(directory: RunDirectory, config: Config, resume: bool, overwrite: bool) -> None:
     children = [directory.of_seed(seed) for seed in config.seeds or ()]
     if overwrite or (directory.is_free() and all(child.is_free() for child in children)):
@@ -407,7 +316,7 @@ def _require_free(directory: RunDirectory, config: Config, resume: bool, overwri
             f"{directory.path} holds a run; go on with it (--resume), replace it (--overwrite), "
             "or name another directory (--run-dir)"
         )
-    before, now = _flat(as_values(directory.load_config())), _flat(as_values(config))
+    before, now = flat(as_values(directory.load_config())), flat(as_values(config))
     free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
     changed = [key for key in before | now if before.get(key) != now.get(key) and key not in free]
     if changed:
@@ -480,10 +389,3 @@ def _out_of_memory_explained() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0]
         raise InputError(f"network.widths, batch_size or the data need more memory than there is: {reason}") from None
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

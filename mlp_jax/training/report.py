@@ -12,8 +12,8 @@ from mlp_jax.training import data, strict_yaml
 from mlp_jax.training.checkpoint import require_same_data
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.files import write_atomically
-from mlp_jax.training.fitting import Run, load
 from mlp_jax.training.predicting import target_names
+from mlp_jax.training.run import Run, load
 from mlp_jax.training.trainer import Trainer
 
 _STYLE = """

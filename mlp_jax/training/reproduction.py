@@ -10,7 +10,7 @@ from mlp_jax.training import tensors
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.record import environment
+from mlp_jax.training.record import environment, flat
 from mlp_jax.training.run_directory import RunDirectory
 
 # Below it, rounding in another order explains a difference: relative to the largest entry of a leaf.
@@ -21,7 +21,7 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     """Train anew with the configuration of a finished run, elsewhere, and compare records and weights.
 
     Returns:
-        Whether they are equal, bit for bit or to rounding; and a line that says which, or from which step and at which
+        Whether they are equal, bit for bit or to rounding; and a line that says which, or from which epoch and at which
         leaf they differ, and what is different in the environment.
 
     Raises:
@@ -29,8 +29,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     """
     directory = RunDirectory(run_dir)
     config, summary = directory.load_config(), directory.load_summary()
-    if summary.get("status") != "finished":
-        remedy = "see `mlp-jax replay`" if summary.get("status") == "diverged" else "finish it with --resume first"
+    if summary["status"] != "finished":
+        remedy = "see `mlp-jax replay`" if summary["status"] == "diverged" else "finish it with --resume first"
         raise InputError(f"the run in {run_dir} is {summary.get('status')}, so there is no result: {remedy}")
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
@@ -59,7 +59,7 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
 def _apart(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float:
     """The largest difference of a number of the records, relative to it; infinite if one is missing."""
     found = 0.0
-    for one, other in zip(map(_flat, before), map(_flat, after), strict=False):
+    for one, other in zip(map(flat, before), map(flat, after), strict=False):
         for key in one | other:
             a, b = (np.asarray(record.get(key, np.nan), np.float64) for record in (one, other))
             if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
@@ -86,12 +86,6 @@ def _difference(before: Path, after: Path) -> tuple[float, str]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    flat = [_flat({key: record.get(key) for key in now}) for record in (before, now)]
-    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)]
-    return ", ".join(f"{key} ({flat[0].get(key)}, now {flat[1].get(key)})" for key in keys)
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix[:-1]: values}
-    return {k: v for key, value in values.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+    one, other = flat({key: before.get(key) for key in now}), flat(now)
+    keys = [key for key in one | other if one.get(key) != other.get(key)]
+    return ", ".join(f"{key} ({one.get(key)}, now {other.get(key)})" for key in keys)
