@@ -18,7 +18,7 @@ from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.step import run_one, take_step
+from mlp_jax.training.step import run_one, run_steps, take_step
 from mlp_jax.training.trainer import Trainer
 
 
@@ -185,8 +185,8 @@ def test_seeds_as_one_call_are_like_those_on_threads():
     moments = []
     for as_one_call in (True, False):
         trainer = trainer_of(config)
-        trainer.as_one_call = as_one_call
         moment = trainer.start()
+        trainer._run_steps.as_one_call = as_one_call
         for _ in range(3):
             moment, _ = one_epoch(trainer, moment)
         moments.append(moment)
@@ -310,3 +310,11 @@ def test_deep_networks_that_compute_as_one_loop_are_watched_by_layer():
 
 def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
     assert build_optimizer(iris().optimizer) is build_optimizer(iris().optimizer)
+
+
+def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(monkeypatch):
+    refused = jax.jit(run_steps, static_argnames="program", compiler_options={"xla_cpu_of_another_time": True})
+    monkeypatch.setattr("mlp_jax.training.execution.run_one_of_small_products", refused)
+    before = fit(iris(training__epochs=2)).history
+    monkeypatch.setattr("mlp_jax.training.execution._MOST_OPERATIONS", 0)
+    assert before[-1]["loss"] == pytest.approx(fit(iris(training__epochs=2)).history[-1]["loss"], rel=1e-5)

@@ -174,6 +174,14 @@ def run_steps(
 
 run_one = jax.jit(run_steps, static_argnames="program")
 
+# On a CPU, small products lose more by being handed to other threads, or to a library, than they gain. Options of
+# this program alone: XLA's flags, which are the process's, stay as they are.
+run_one_of_small_products = jax.jit(
+    run_steps,
+    static_argnames="program",
+    compiler_options={"xla_cpu_multi_thread_eigen": False, "xla_cpu_experimental_ynn_fusion_type": ""},
+)
+
 
 @partial(jax.jit, static_argnames="program")
 def run_several(program: Program, state: State, *args: Any) -> tuple[State, Outcome]:

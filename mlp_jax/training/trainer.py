@@ -14,9 +14,10 @@ from mlp_jax.training.build import build_program
 from mlp_jax.training.config import Config
 from mlp_jax.training.data import Examples, Prepared, batch_size, network_for
 from mlp_jax.training.errors import TrainingDiverged
+from mlp_jax.training.execution import Execution
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.metrics import METRICS, evaluate, last_layer
-from mlp_jax.training.step import Outcome, Patience, State, initial_state, run_one, run_several, shuffled_batches
+from mlp_jax.training.step import Outcome, Patience, State, initial_state, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 _MOST_EPOCHS_PER_CALL = 128
@@ -50,7 +51,6 @@ class Trainer:
         program: network, optimizer and ways of training.
         net: the network.
         seeds: one, or several that train side by side.
-        as_one_call: whether several seeds are one call of a batched program.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -62,8 +62,6 @@ class Trainer:
         self.net = network_for(config.network, prepared)
         self.program = build_program(config, self.net)
         self.seeds = config.seeds or (config.seed,)
-        # On a CPU the program of one seed, called for each, is faster than a batched one, and gives the same bits.
-        self.as_one_call = len(self.seeds) > 1 and jax.default_backend() != "cpu"
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
@@ -104,9 +102,11 @@ class Trainer:
             )
             for seed in self.seeds
         )
+        data = self.parts["train"], self.parts.get("validation"), self._target_scale
+        self._run_steps = Execution(self.program, self.batch_size, *data, self._patience)
         jax.block_until_ready(states)  # if there is not memory enough, fail here
         started = time.perf_counter()
-        _, outcome = self._run_steps(states, 0, 0, 0)
+        outcome = self._run_steps.compile(states, self._batches(0, 0))
         self.compile_seconds = time.perf_counter() - started
         return Moment(states, 0, jax.tree.map(lambda table: np.zeros_like(table[:, 0]), outcome.steps))
 
@@ -128,13 +128,14 @@ class Trainer:
         epoch, first = divmod(moment.step, self.steps)
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
-        states, outcome = self._run_steps(moment.states, epoch, first, stop)
+        batches = self._batches(epoch, -(-stop // self.steps))
+        states, outcome = self._run_steps(moment.states, batches, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
-            stop = self._last_finite(moment.states, epoch, first, stop)  # keep the steps before it
+            stop = self._last_finite(moment.states, batches, first, stop)  # keep the steps before it
             if stop == first:
                 raise TrainingDiverged(self.diagnosis(moment))
-            states, outcome = self._run_steps(moment.states, epoch, first, stop)
+            states, outcome = self._run_steps(moment.states, batches, first, stop)
         if not outcome.ran.any(axis=0).all():
             stop = min(stop, int(np.argmin(outcome.ran.any(axis=0))) * self.steps)
         return self._after(moment, states, outcome, stop)
@@ -185,20 +186,6 @@ class Trainer:
     def _names(self) -> Sequence[str]:
         return ("loss", *METRICS[self.net.output_unit.kind])
 
-    def _run_steps(self, states: tuple[State, ...], epoch: int, first: int, stop: int) -> tuple[Any, Outcome]:
-        """The states after the steps; the outcome with a leading axis for the seeds."""
-        batches = self._batches(epoch, -(-stop // self.steps))
-        fixed = self.parts["train"], self.parts.get("validation"), self._target_scale
-        rest = (first, stop, self._patience)
-        if self.as_one_call:
-            stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-            after, outcome = run_several(self.program, stack, *fixed, batches, *rest)
-            each = (jax.tree.map(lambda leaf, i=i: leaf[i], after) for i in range(len(states)))
-            return tuple(each), jax.device_get(outcome)
-        results = [run_one(self.program, s, *fixed, b, *rest) for s, b in zip(states, batches, strict=True)]
-        outcomes = jax.device_get([outcome for _, outcome in results])
-        return tuple(s for s, _ in results), jax.tree.map(lambda *values: np.stack(values), *outcomes)
-
     def _batches(self, epoch: int, count: int) -> NDArray[np.int32]:
         """A table for as many epochs as a call can have, filled for `count`; a long epoch needs it several times."""
         if self._table_of != (epoch, count):
@@ -222,11 +209,11 @@ class Trainer:
         costs = outcome.steps.cost.reshape(len(self.seeds), -1)[:, first:stop]
         return bool(np.isfinite(costs).all() and outcome.finite.all())
 
-    def _last_finite(self, states: tuple[State, ...], epoch: int, first: int, stop: int) -> int:
+    def _last_finite(self, states: tuple[State, ...], batches: Any, first: int, stop: int) -> int:
         """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
         while stop - first > 1:
             middle = (first + stop) // 2
-            after, outcome = self._run_steps(states, epoch, first, middle)
+            after, outcome = self._run_steps(states, batches, first, middle)
             if self._is_finite(outcome, first, middle):
                 states, first = after, middle
             else:
