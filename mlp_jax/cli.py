@@ -331,15 +331,18 @@ def _load(run_dir: Path) -> Any:
 
 
 def _set_up_jax(dtype: str) -> None:
-    """In this process only: float64 if it is needed, and programs compiled once kept for the next run."""
+    """In this process only: float64 if it is needed; compiled programs and bundled data are kept for the next run."""
     import jax
+
+    from mlp_jax.training import bundled
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_jax"
+    bundled.keep_in(caches)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         # by machine: a program compiled for one processor may not run on another that shares this folder
-        jax.config.update("jax_compilation_cache_dir", str(caches / "mlp_jax" / platform.node()))
+        jax.config.update("jax_compilation_cache_dir", str(caches / platform.node()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

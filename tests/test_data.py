@@ -1,11 +1,12 @@
 """Examples are read, checked, split and standardised; whatever is wrong names file and place."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from mlp_jax.training import data, reading
+from mlp_jax.training import bundled, data, reading
 from mlp_jax.training.config import Config
 from mlp_jax.training.errors import InputError
 
@@ -269,3 +270,27 @@ def test_inputs_for_prediction_are_found_by_name(tmp_path):
     np.savez(tmp_path / "new.npz", x=np.ones((1, 2)))
     with pytest.raises(InputError, match="must be an array of real numbers, got several arrays"):
         reading.read_inputs(tmp_path / "new.npz", (), 2)
+
+
+@pytest.mark.parametrize("name", ["digits", "iris", "diabetes", "breast_cancer"])
+def test_a_bundled_set_is_kept_and_read_without_scikit_learn(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "_folder", None)
+    expected = bundled.read_bundled(name)
+    bundled.keep_in(tmp_path / "new")
+    bundled.read_bundled(name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # importing it fails from here on
+    kept = bundled.read_bundled(name)
+    assert kept.keys() == expected.keys()
+    for key, value in expected.items():
+        assert kept[key].dtype == value.dtype
+        assert np.array_equal(kept[key], value)
+    (file,) = (tmp_path / "new").iterdir()
+    file.write_bytes(file.read_bytes()[:-100])  # damaged: read from scikit-learn again, which is not there
+    with pytest.raises(InputError, match=f"data.source: {name} comes with scikit-learn, which is not installed"):
+        bundled.read_bundled(name)
+
+
+def test_a_bundled_set_is_read_though_it_cannot_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "_folder", tmp_path / "file" / "folder")
+    (tmp_path / "file").touch()
+    assert bundled.read_bundled("iris")["x"].shape == (150, 4)

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.training.bundled import read_bundled
 from mlp_jax.training.config import ArrayData, CSVData, Data, NPYData, NPZData, SklearnData
 from mlp_jax.training.errors import InputError
 
@@ -131,18 +132,9 @@ def load_numpy(path: Path) -> Any:
 
 
 def _read_sklearn(name: str) -> Table:
-    try:
-        from sklearn import datasets
-    except ImportError:
-        raise InputError(
-            f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
-        ) from None
-    bunch = getattr(datasets, f"load_{name}")()
-    y = bunch.target
-    if name in ("breast_cancer", "diabetes"):  # one target a row, 0 or 1, or a quantity
-        y = y[:, None]
-    target_names = tuple(str(target) for target in bunch.get("target_names", ()))
-    return Table(name, bunch.data, y, tuple(map(str, bunch.feature_names)), target_names)
+    found = read_bundled(name)
+    names = (tuple(map(str, found[key])) for key in ("input_names", "target_names"))
+    return Table(name, found["x"], found["y"], *names)
 
 
 def _read_csv(data: CSVData) -> Table:

@@ -1,0 +1,66 @@
+"""scikit-learn's bundled sets, kept as plain arrays where that is asked for: importing scikit-learn takes a second."""
+
+import contextlib
+import io
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mlp_jax.training.errors import InputError
+from mlp_jax.training.files import write_atomically
+
+_folder: Path | None = None
+
+
+def keep_in(folder: Path) -> None:
+    """From now on, keep what is read in this folder, and take it from there; for the command line."""
+    global _folder
+    _folder = folder
+
+
+def read_bundled(name: str) -> dict[str, Any]:
+    """The arrays x, y, input_names and target_names of a set, such as "digits".
+
+    Raises:
+        InputError: scikit-learn is not installed.
+    """
+    try:
+        file = _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
+        if file and (kept := _read(file)):
+            return kept
+        arrays = _load(name)
+    except (ImportError, PackageNotFoundError):
+        raise InputError(
+            f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
+        ) from None
+    if file:
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        with contextlib.suppress(OSError):  # no place for it: it is read anew the next time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, content.getvalue())
+    return arrays
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What is kept; None if nothing is, or if it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            return {key: found[key] for key in ("x", "y", "input_names", "target_names")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _load(name: str) -> dict[str, Any]:
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    y = bunch.target
+    if name in ("breast_cancer", "diabetes"):  # one target a row, 0 or 1, or a quantity
+        y = y[:, None]
+    names = np.array([str(feature) for feature in bunch.feature_names])
+    targets = np.array([str(target) for target in bunch.get("target_names", ())], dtype=str)
+    return {"x": bunch.data, "y": y, "input_names": names, "target_names": targets}
