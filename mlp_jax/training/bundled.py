@@ -48,7 +48,7 @@ def read_bundled(name: str) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any] | None:
     """What is kept; None if nothing is, or if it is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             return {key: found[key] for key in ("x", "y", "input_names", "target_names")}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
