@@ -62,7 +62,8 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
     assert summary["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
     assert summary["versions"]["jax"] == jax.__version__
     assert [record["epoch"] for record in read_metrics(run)] == [1, 2, 3, 4]
-    assert read_metrics(run)[-1]["validation"] == summary["results"]["validation"]
+    # within the training program and in one of its own, XLA may sum in another order
+    assert read_metrics(run)[-1]["validation"] == pytest.approx(summary["results"]["validation"], rel=1e-6)
 
     weights = load_file(run / "weights.safetensors")  # numpy alone can use it
     table = reading.read(config.data)

@@ -31,6 +31,14 @@ class Tape(NamedTuple):
     h: tuple[jax.Array, ...]
 
 
+class _Losses(NamedTuple):
+    """The cost of each example (n,), the targets (n, k) as that cost takes them, and the weights (n,)."""
+
+    L: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+
+
 def forward(net: MLP, params: Params, x: Any) -> Tape:
     """Algorithm 6.3: forward propagation through all layers, keeping what backward needs.
 
@@ -99,7 +107,11 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     >>> grads[0].W.tolist(), grads[0].b.tolist()
     ([[3.0]], [1.0])
     """
-    L, targets, w = _losses(net, params, tape, y, weights)
+    return _backpropagate(net, params, tape, _losses(net, params, tape, y, weights))
+
+
+def _backpropagate(net: MLP, params: Params, tape: Tape, losses: _Losses) -> Params:
+    L, targets, w = losses
     g = ops.weighted_mean.gradient(0, 1, ops.weighted_mean(L, w), L, w)
     theta = params[-1][2:]
     g, *g_theta = _cost(net).gradients(tuple(range(1 + len(theta))), g, L, (tape.a[-1], *theta, targets), {})
@@ -154,8 +166,7 @@ def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None)
     >>> grads[0].b.tolist()  # softmax(z) − y
     [-0.5, 0.5]
     """
-    tape = forward(net, params, x)
-    return total_cost(net, params, tape, y, weights), backward(net, params, tape, y, weights)
+    return cost_and_gradient(net, params, forward(net, params, x), y, weights)
 
 
 def cost_graph(net: MLP, n: int = 1) -> Graph:
@@ -185,13 +196,13 @@ def cost_graph(net: MLP, n: int = 1) -> Graph:
 
 def total_cost(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> jax.Array:
     """J of `loss`, from the tape of a forward propagation; only the logits are read."""
-    L, _, w = _losses(net, params, tape, y, weights)
-    J: jax.Array = ops.weighted_mean(L, w)
-    if net.penalty:
-        for k, layer, _m in _entries(params):
-            for _, value in _penalised(net, k, layer):
-                J = J + net.penalty(value)
-    return J
+    return _total(net, params, _losses(net, params, tape, y, weights))
+
+
+def cost_and_gradient(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:
+    """What `loss_and_grad` returns, from the tape of a forward propagation."""
+    losses = _losses(net, params, tape, y, weights)
+    return _total(net, params, losses), _backpropagate(net, params, tape, losses)
 
 
 def predict(net: MLP, params: Params, x: Any) -> jax.Array:
@@ -332,8 +343,16 @@ def _last(h: Any, params: Params) -> Any:
     return h[-1] if params and stacked_layers(params[-1]) else h
 
 
-def _losses(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The cost of each example (n,), the targets (n, k) and the weights (n,)."""
+def _total(net: MLP, params: Params, losses: _Losses) -> jax.Array:
+    J: jax.Array = ops.weighted_mean(losses.L, losses.weights)
+    if net.penalty:
+        for k, layer, _m in _entries(params):
+            for _, value in _penalised(net, k, layer):
+                J = J + net.penalty(value)
+    return J
+
+
+def _losses(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> _Losses:
     z, k = tape.a[-1], net.widths[-1]
     targets = as_targets(net.output_unit, y, z, k)
     by_class = _class_weight(net, targets)
@@ -341,7 +360,7 @@ def _losses(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple
         uniform = 1 / k if net.output_unit.kind == "classes" else 0.5
         targets = (1 - net.label_smoothing) * targets + net.label_smoothing * uniform
     L = _cost(net)(z, *params[-1][2:], targets)
-    return L, targets, _example_weights(L, weights, by_class)
+    return _Losses(L, targets, _example_weights(L, weights, by_class))
 
 
 def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:

@@ -225,9 +225,8 @@ def _gradient(program: Program, params: Params, x: Any, y: Any, weights: Any) ->
 
     def of(x: Any, y: Any, weights: Any) -> Any:
         tape = network.forward(program.net, params, x)
-        J = network.total_cost(program.net, params, tape, y, weights)
-        grads = network.backward(program.net, params, tape, y, weights)
-        return (J, grads), is_alive(program.net, tape, weights) if program.watch else None
+        J_and_grads = network.cost_and_gradient(program.net, params, tape, y, weights)
+        return J_and_grads, is_alive(program.net, tape, weights) if program.watch else None
 
     if program.microbatches == 1:
         (J, grads), alive = of(x, y, weights)
