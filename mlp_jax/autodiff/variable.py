@@ -1,6 +1,7 @@
 """A variable of a computational graph (section 6.5.1): an array, or only its shape and dtype, and its origin."""
 
 import itertools
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -369,4 +370,4 @@ def _users_line() -> str | None:
     frame = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back  # type: ignore[assignment]
-    return f"line {frame.f_lineno} of {Path(frame.f_code.co_filename).name}" if frame else None
+    return f"line {frame.f_lineno} of {os.path.basename(frame.f_code.co_filename)}" if frame else None
