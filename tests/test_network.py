@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from quick import quick_jit
 from sklearn.neural_network import MLPClassifier
 
 import mlp_jax
@@ -22,6 +23,9 @@ NETWORKS = [(hidden, "linear", "squared_error") for hidden in HIDDEN_UNITS] + [
     ("tanh", *both) for both in OUTPUT_AND_COST
 ]
 N = 7
+
+loss_and_grad = quick_jit(mlp_jax.loss_and_grad, static_argnums=0)
+value_and_grad = quick_jit(jax.value_and_grad(mlp_jax.loss, argnums=1), static_argnums=0)
 
 
 def examples(output, dtype, *, one_hot=False):
@@ -56,8 +60,8 @@ def test_gradients_equal_jax_grad_in_float64(hidden, output, cost, penalty):
         params = mlp_jax.init(net, jax.random.key(1), bias=0.1, dtype=jnp.float64)
         x, y, weights = examples(output, jnp.float64)
         weights = weights if weighted else None
-        ours = mlp_jax.loss_and_grad(net, params, x, y, weights)
-        reference = jax.value_and_grad(mlp_jax.loss, argnums=1)(net, params, x, y, weights)
+        ours = loss_and_grad(net, params, x, y, weights)
+        reference = value_and_grad(net, params, x, y, weights)
         assert_close_per_leaf(ours, reference, 1e-13)
 
 
@@ -67,12 +71,12 @@ def test_gradients_in_float32_are_within_a_few_ulp_of_float64(hidden, output, co
         with jax.enable_x64(dtype == jnp.float64):
             exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
             x, y, weights = examples(output, dtype)
-            return jax.tree.map(np.asarray, jax.jit(function, static_argnums=0)(net, exact, x, y, weights))
+            return jax.tree.map(np.asarray, function(net, exact, x, y, weights))
 
     net = MLP((4, 6, 5, 3), hidden, output, cost, L2(0.01))
     params = jax.tree.map(np.asarray, mlp_jax.init(net, jax.random.key(1), bias=0.1))
-    ours = gradient(lambda *a: mlp_jax.loss_and_grad(*a)[1], jnp.float32)
-    exact = gradient(jax.grad(mlp_jax.loss, argnums=1), jnp.float64)
+    _, ours = gradient(jax.jit(mlp_jax.loss_and_grad, static_argnums=0), jnp.float32)  # compiled as for a user
+    _, exact = gradient(value_and_grad, jnp.float64)
     ulps = [
         np.abs(mine - truth).max() / np.spacing(np.abs(truth).max().astype(np.float32))
         for mine, truth in zip(*map(jax.tree.leaves, (ours, exact)), strict=True)
@@ -96,15 +100,15 @@ def test_under_jit_vmap_and_per_example(output, cost):
     def of_one(x, y):
         return mlp_jax.loss_and_grad(net, params, x[None], y[None])
 
-    costs, per_example = jax.vmap(of_one)(x, y)
-    loop = [of_one(x[i], y[i]) for i in range(N)]
-    assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[2], per_example), loop[2][1], 1e-14)
+    costs, per_example = quick_jit(jax.vmap(of_one))(x, y)
+    one = quick_jit(of_one)(x[2], y[2])[1]
+    assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[2], per_example), one, 1e-14)
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf.mean(0), (costs, per_example)), (J, grads), 1e-14)
 
     ensemble = [mlp_jax.init(net, jax.random.key(i), dtype=jnp.float64) for i in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ensemble)
-    _, together = jax.vmap(lambda p: mlp_jax.loss_and_grad(net, p, x, y))(stacked)
-    alone = mlp_jax.loss_and_grad(net, ensemble[1], x, y)[1]
+    _, together = quick_jit(jax.vmap(lambda p: mlp_jax.loss_and_grad(net, p, x, y)))(stacked)
+    alone = loss_and_grad(net, ensemble[1], x, y)[1]
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[1], together), alone, 1e-13)
 
 
@@ -116,8 +120,8 @@ def test_our_gradient_can_be_differentiated_again():
     def sum_of_squares(gradient):
         return lambda p: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient(p)))
 
-    ours = jax.grad(sum_of_squares(lambda p: mlp_jax.loss_and_grad(net, p, x, y)[1]))(params)
-    reference = jax.grad(sum_of_squares(jax.grad(lambda p: mlp_jax.loss(net, p, x, y))))(params)
+    ours = quick_jit(jax.grad(sum_of_squares(lambda p: mlp_jax.loss_and_grad(net, p, x, y)[1])))(params)
+    reference = quick_jit(jax.grad(sum_of_squares(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)))))(params)
     assert_close_per_leaf(ours, reference, 1e-5)
 
 
@@ -164,8 +168,8 @@ def test_weights_count_examples(output, cost):
     params = mlp_jax.init(net, jax.random.key(0), dtype=jnp.float64)
     x, y, _ = examples(output, jnp.float64)
     times = np.array([0, 1, 2, 3, 0, 1, 1])
-    weighted = mlp_jax.loss_and_grad(net, params, x, y, weights=times)
-    repeated = mlp_jax.loss_and_grad(net, params, np.repeat(x, times, axis=0), np.repeat(y, times, axis=0))
+    weighted = loss_and_grad(net, params, x, y, weights=times)
+    repeated = loss_and_grad(net, params, np.repeat(x, times, axis=0), np.repeat(y, times, axis=0))
     assert_close_per_leaf(weighted, repeated, 1e-13)
 
 

@@ -12,13 +12,14 @@ from safetensors.numpy import load_file
 
 import mlp_jax
 from mlp_jax import MLP
+from mlp_jax.mlp.parameters import structure
 from mlp_jax.training import config as configuration
 from mlp_jax.training import data
 from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.step import run_one, run_steps, take_step
+from mlp_jax.training.step import State, run_steps, take_step
 from mlp_jax.training.trainer import Trainer
 
 
@@ -43,19 +44,22 @@ def test_the_gradient_in_parts_equals_that_of_the_minibatch(microbatches, class_
     chex.assert_trees_all_close(after_two_epochs(microbatches), after_two_epochs(1), rtol=1e-9)
 
 
+def compiled_step(config):
+    """A step of its training, not run."""
+    trainer = trainer_of(config)
+    params = structure(trainer.net)
+    state = State(params, jax.eval_shape(trainer.program.optimizer.init, trainer.program.trained(params)))
+    step = jax.jit(take_step, static_argnums=0)
+    return step.lower(trainer.program, state, trainer.parts["train"], trainer.batch(0, 0)).compile()
+
+
 def test_the_gradient_in_parts_needs_less_memory():
     def activations(parts):
         network = {"widths": (64, 256, 256, 10), "output": "softmax"}
         config = iris(
             data={"source": "digits"}, network=network, training__batch_size="all", training__microbatches=parts
         )
-        trainer = trainer_of(config)
-        moment = trainer.start()
-        table = np.zeros((1, trainer.steps, trainer._width), np.int32)
-        lowered = run_one.lower(
-            trainer.program, moment.state, trainer.parts["train"], None, trainer._target_scale, table, 0, 1, None
-        )
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+        return compiled_step(config).memory_analysis().temp_size_in_bytes
 
     assert activations(8) < 0.6 * activations(1)
 
@@ -85,16 +89,11 @@ def test_frozen_layers_keep_their_weights_and_the_others_train_as_without_them(t
     chex.assert_trees_all_close(after.state.params, params, rtol=1e-4, atol=1e-6)
 
 
-def flops_of_a_step(config):
-    trainer = trainer_of(config)
-    step = jax.jit(take_step, static_argnums=0)
-    lowered = step.lower(trainer.program, trainer.start().state, trainer.parts["train"], trainer.batch(0, 0))
-    return lowered.compile().cost_analysis()["flops"]
-
-
 def test_no_gradient_is_computed_for_frozen_layers():
     net = {"widths": (4, 256, 256, 256, 3), "output": "softmax"}
-    whole, top = (flops_of_a_step(iris(network=net, training__frozen=frozen)) for frozen in ((), (0, 1, 2)))
+    whole, top = (
+        compiled_step(iris(network=net, training__frozen=frozen)).cost_analysis()["flops"] for frozen in ((), (0, 1, 2))
+    )
     assert top < 0.4 * whole  # a third: forwards, without backwards
 
 
