@@ -79,7 +79,8 @@ def draw(tables: list[Table], title: str) -> None:
         rows = table.rows[::-1]
         ours = ["C1" if row.name.startswith("mlp_jax") else "0.6" if "alone" in row.name else "C0" for row in rows]
         ax.barh([row.name for row in rows], [row.median for row in rows], color=ours)
-        ax.set(title=table.title.partition(", ")[2], xlabel="µs a step")
+        ax.set(xlabel="µs a step")
+        ax.set_title(table.title.partition(", ")[2], fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", labelsize=7)
     figure.suptitle(title, fontsize=9)
