@@ -179,8 +179,8 @@ def run_steps(
 
 run_one = jax.jit(run_steps, static_argnames="program")
 
-# On a CPU, small products lose more by being handed to other threads, or to a library, than they gain, and loops over
-# few numbers by being unrolled. Options of this program alone: XLA's flags, which are the process's, stay as they are.
+# On a CPU, small products lose more by being handed to other threads than they gain, and LLVM's third level makes loops
+# over few numbers slower (docs/speed.md). Options of this program alone: XLA's flags, the process's, stay as they are.
 run_one_of_small_products = jax.jit(
     run_steps,
     static_argnames="program",
