@@ -272,7 +272,7 @@ def test_inputs_for_prediction_are_found_by_name(tmp_path):
         reading.read_inputs(tmp_path / "new.npz", (), 2)
 
 
-@pytest.mark.parametrize("name", ["digits", "iris", "diabetes", "breast_cancer"])
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])
 def test_a_bundled_set_is_kept_and_read_without_scikit_learn(name, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "_folder", None)
     expected = bundled.read_bundled(name)
