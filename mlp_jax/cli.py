@@ -338,7 +338,9 @@ def _set_up_jax(dtype: str) -> None:
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_jax"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
+    if caches.parts[0] == "~":  # a user without a home keeps nothing
+        return
     bundled.keep_in(caches)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # by machine: a program compiled for one processor may not run on another that shares this folder

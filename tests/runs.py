@@ -5,10 +5,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
+from mlp_jax.training.program import Program
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -31,6 +33,12 @@ def iris(**changes):
         section, _, name = key.partition("__")
         values[section] = {**values[section], name: value} if name else value
     return Config.model_validate(values)
+
+
+def own_optimizer(monkeypatch, init, update):
+    """Let trainings have this one."""
+    optimizer = optax.with_extra_args_support(optax.GradientTransformation(init, update))
+    monkeypatch.setattr("mlp_jax.training.trainer.build_program", lambda config, net: Program(net, optimizer))
 
 
 def read_metrics(run_dir):

@@ -290,6 +290,19 @@ def test_a_bundled_set_is_kept_and_read_without_scikit_learn(name, tmp_path, mon
         bundled.read_bundled(name)
 
 
+def test_no_damage_to_a_kept_set_is_more_than_a_set_to_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "_folder", tmp_path)
+    expected = bundled.read_bundled("iris")
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for place in np.random.default_rng(0).choice(8 * len(content), 1000, replace=False):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        found = bundled._read(file)
+        assert found is None or all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
 def test_a_bundled_set_is_read_though_it_cannot_be_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "_folder", tmp_path / "file" / "folder")
     (tmp_path / "file").touch()

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from numpy.testing import assert_allclose
-from runs import CONFIGS, iris, one_epoch, points, read_metrics, train, usual_promotion  # noqa: F401
+from runs import CONFIGS, iris, one_epoch, own_optimizer, points, read_metrics, train, usual_promotion  # noqa: F401
 from safetensors.numpy import load_file
 
 import mlp_jax
@@ -102,17 +102,16 @@ def test_the_epoch_loss_is_the_mean_over_examples_with_a_ragged_last_batch():
     assert_allclose(record["loss"], mlp_jax.loss(trainer.net, moment.state.params, *trainer.parts["train"]), rtol=1e-6)
 
 
-def test_the_whole_training_is_compiled_once():
+def test_the_whole_training_is_compiled_once(monkeypatch):
     traced = []
 
     def update(grads, state, params=None):
         traced.append(1)
         return jax.tree.map(lambda g: -0.01 * g, grads), state
 
+    own_optimizer(monkeypatch, lambda params: optax.EmptyState(), update)
     config = iris(training__epochs=5)
     trainer = Trainer(config, data.prepare(config))
-    optimizer = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-    trainer.program = trainer.program._replace(optimizer=optax.with_extra_args_support(optimizer))
     moment = trainer.start()
     assert traced
     traced.clear()

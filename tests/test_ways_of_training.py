@@ -1,5 +1,8 @@
 """Ways of training: each held to what it must equal."""
 
+import subprocess
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.step import State, run_steps, take_step
+from mlp_jax.training.step import State, take_step
 from mlp_jax.training.trainer import Trainer
 
 
@@ -185,7 +188,7 @@ def test_seeds_as_one_call_are_like_those_on_threads():
     for as_one_call in (True, False):
         trainer = trainer_of(config)
         moment = trainer.start()
-        trainer._run_steps.as_one_call = as_one_call
+        trainer.execution.as_one_call = as_one_call
         for _ in range(3):
             moment, _ = one_epoch(trainer, moment)
         moments.append(moment)
@@ -312,8 +315,29 @@ def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
 
 
 def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(monkeypatch):
-    refused = jax.jit(run_steps, static_argnames="program", compiler_options={"xla_cpu_of_another_time": True})
-    monkeypatch.setattr("mlp_jax.training.execution.run_one_of_small_products", refused)
-    before = fit(iris(training__epochs=2)).history
-    monkeypatch.setattr("mlp_jax.training.execution._MOST_OPERATIONS", 0)
-    assert before[-1]["loss"] == pytest.approx(fit(iris(training__epochs=2)).history[-1]["loss"], rel=1e-5)
+    monkeypatch.setattr("mlp_jax.training.execution.FOR_SMALL_PRODUCTS", (("xla_cpu_of_another_time", True),))
+    other = fit(iris(training__epochs=2)).history
+    monkeypatch.setattr("mlp_jax.training.execution._FEW", 0)
+    assert fit(iris(training__epochs=2)).history == other
+
+
+@pytest.mark.parametrize("setting", ["jax_disable_jit", "jax_debug_nans"])
+def test_several_seeds_under_the_settings_for_debugging(setting):
+    config = iris(network={"widths": (4, 3), "output": "softmax"}, training={"epochs": 1, "batch_size": 60})
+    with getattr(jax, setting.removeprefix("jax_"))(True):
+        together = fit(config.model_copy(update={"seeds": (0, 1)}))
+        alone = fit(config.model_copy(update={"seed": 1}))
+    chex.assert_trees_all_equal(together.seeds[1].params, alone.params)
+
+
+def test_several_seeds_train_on_while_the_interpreter_ends():
+    script = """
+import threading, numpy as np
+from mlp_jax.training import fit
+config = {"network": {"widths": [2, 1]}, "optimizer": {"name": "sgd", "learning_rate": 0.1}, "seeds": [0, 1],
+          "training": {"epochs": 3000, "batch_size": 10}}
+x = np.ones((200, 2))
+threading.Thread(target=lambda: print(fit(config, (x, x[:, :1])).summary["epochs"])).start()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("3000\n", 0), done.stderr

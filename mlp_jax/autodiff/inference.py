@@ -9,11 +9,7 @@ from mlp_jax.autodiff.operation import Operation, Traced, TracingError
 
 def type_key(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     """Equal where the result has one type; 1, 1.0 and True are equal to Python and not here."""
-    parts = [
-        (x.shape, x.dtype, x.weak_type, x.sharding) if isinstance(x, jax.ShapeDtypeStruct) else (type(x), x)
-        for x in types
-    ]
-    return operation, tuple(parts), hashable(attributes)
+    return operation, tuple((type(x), x) for x in types), hashable(attributes)
 
 
 def hashable(attributes: dict[str, Any]) -> Any:

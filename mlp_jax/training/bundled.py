@@ -5,7 +5,6 @@ import io
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -27,12 +26,12 @@ def read_bundled(name: str) -> dict[str, Any]:
     Raises:
         InputError: scikit-learn is not installed.
     """
+    file = _file(name)
+    if file and (kept := _read(file)):
+        return kept
     try:
-        file = _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
-        if file and (kept := _read(file)):
-            return kept
         arrays = _load(name)
-    except (ImportError, PackageNotFoundError):
+    except ImportError:
         raise InputError(
             f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
         ) from None
@@ -45,12 +44,20 @@ def read_bundled(name: str) -> dict[str, Any]:
     return arrays
 
 
+def _file(name: str) -> Path | None:
+    """Where the set of this scikit-learn is kept, if it is to be."""
+    try:
+        return _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
+    except PackageNotFoundError:
+        return None
+
+
 def _read(file: Path) -> dict[str, Any] | None:
     """What is kept; None if nothing is, or if it is damaged."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             return {key: found[key] for key in ("x", "y", "input_names", "target_names")}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except Exception:  # numpy and zipfile raise what they meet in a damaged file
         return None
 
 

@@ -9,48 +9,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.training.program import Program
-from mlp_jax.training.step import Outcome, State, run_one, run_one_of_small_products, run_several
+from mlp_jax.training.data import Examples
+from mlp_jax.training.program import FOR_SMALL_PRODUCTS, Program, jitted
+from mlp_jax.training.step import Outcome, Patience, State, run_steps, run_steps_of_seeds
 
-_MOST_OPERATIONS = 2**20  # of a matrix product that is small; by measurement on two processors
+# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, XLA's options for
+# small products pay; up to the second, a thread for each seed does: beyond, one program keeps all cores busy.
+_FEW, _SOME = 2**20, 2**24
 
 
 class Execution:
     """`run_steps` with all but the states, the minibatches and the steps fixed.
 
-    On a CPU, each seed runs the program of one in a thread, and so gets the bits that it would get alone; on other
-    devices several seeds are one call of a batched program.
+    On a CPU each seed runs the program of one, and so gets the bits that it would get alone; on other devices several
+    seeds are one call of a batched program.
+
+    Attributes:
+        as_one_call: whether several seeds are one call.
 
     Args:
         program: network, optimizer and ways of training.
         batch_size: of the minibatches.
-        train: the examples to learn from.
-        validation: the examples to evaluate after each epoch, if any.
+        parts: the examples by part: train, and validation if there is one.
         target_scale: (k,), for the metrics.
         patience: when to take no more steps, if at all.
     """
 
     def __init__(
-        self, program: Program, batch_size: int, train: Any, validation: Any, target_scale: Any, patience: Any
+        self,
+        program: Program,
+        batch_size: int,
+        parts: dict[str, Examples],
+        target_scale: Any,
+        patience: Patience | None,
     ) -> None:
+        self.as_one_call = jax.default_backend() != "cpu"
         self._program = program
-        self._data = train, validation, target_scale
+        self._parts = parts
+        self._target_scale = target_scale
         self._patience = patience
-        on_cpu = jax.default_backend() == "cpu"
-        self.as_one_call = not on_cpu
         largest = max(2 * batch_size * n * m for n, m in program.net.shapes)
-        self._run_one: Any = run_one_of_small_products if on_cpu and largest <= _MOST_OPERATIONS else run_one
-        self._in_threads: Any = None
-
-    def compile(self, states: tuple[State, ...], batches: Any) -> Outcome:
-        """Compile what will run; the outcome of no step."""
-        try:
-            return self(states, batches, 0, 0)[1]
-        except jax.errors.JaxRuntimeError as error:
-            if "No such compile option" not in str(error):
-                raise
-        self._run_one = run_one  # this XLA has other options than those of the small program
-        return self(states, batches, 0, 0)[1]
+        self._run_one = jitted(run_steps, ("program",), FOR_SMALL_PRODUCTS if largest <= _FEW else ())
+        self._threads = largest <= _SOME
+        self._compiled: Any = None
 
     def __call__(
         self, states: tuple[State, ...], batches: Any, first: int, stop: int
@@ -63,26 +64,38 @@ class Execution:
             first: the first step.
             stop: the step after the last one.
         """
+        fixed = self._parts["train"], self._parts.get("validation"), self._target_scale
         steps = np.int32(first), np.int32(stop), self._patience
         if len(states) > 1 and self.as_one_call:
             stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-            after, outcome = run_several(self._program, stack, *self._data, batches, *steps)
+            run = jitted(run_steps_of_seeds, ("program",))
+            after, outcome = run(self._program, stack, *fixed, batches, *steps)
             each = (jax.tree.map(lambda leaf, i=i: leaf[i], after) for i in range(len(states)))
             return tuple(each), jax.device_get(outcome)
-        if len(states) > 1:
-            results = self._run_in_threads(states, batches, steps)
+        arguments = [(state, *fixed, b, *steps) for state, b in zip(states, batches, strict=True)]
+        if len(states) > 1 and self._threads and not _is_debugging():
+            results = self._in_threads(arguments)
         else:
-            results = [self._run_one(self._program, states[0], *self._data, batches[0], *steps)]
+            results = [self._run_one(self._program, *of_seed) for of_seed in arguments]
         afters, outcomes = zip(*results, strict=True)
         return afters, jax.tree.map(lambda *values: np.stack(values), *jax.device_get(outcomes))
 
-    def _run_in_threads(self, states: tuple[State, ...], batches: Any, steps: tuple[Any, ...]) -> Sequence[Any]:
-        if self._in_threads is None:  # compiled here: JAX's settings are those of a thread, and may differ in others
-            lowered = self._run_one.lower(self._program, states[0], *self._data, batches[0], *steps)
-            self._in_threads = lowered.compile()
+    def _in_threads(self, arguments: Sequence[Any]) -> list[Any]:
+        if self._compiled is None:  # here: JAX's settings are those of a thread, and may differ in others
+            self._compiled = self._run_one.lower(self._program, *arguments[0]).compile()
 
-        def run(state: State, batches: Any) -> Any:
-            return jax.block_until_ready(self._in_threads(state, *self._data, batches, *steps))
+        def run(of_seed: Any) -> Any:
+            return jax.block_until_ready(self._compiled(*of_seed))
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(run, states, batches))
+        with ThreadPoolExecutor(getattr(os, "process_cpu_count", os.cpu_count)()) as pool:
+            try:
+                running = [pool.submit(run, of_seed) for of_seed in arguments]
+            except RuntimeError:  # the interpreter is ending and starts no thread
+                return [run(of_seed) for of_seed in arguments]
+            return [each.result() for each in running]
+
+
+def _is_debugging() -> bool:
+    """Whether a setting is on that JAX heeds only where it compiles or runs a program by itself."""
+    config: Any = jax.config
+    return bool(config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs)

@@ -1,6 +1,8 @@
 """What is fixed when a training step is compiled."""
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +41,25 @@ class Program(NamedTuple):
         if state.average is None:
             return state.params
         return jax.tree.map(lambda a, p: a.astype(p.dtype), state.average.params, state.params)
+
+
+# Options of XLA for single programs on a CPU, with what they gain in docs/speed.md. Its flags, which are the process's,
+# stay as they are.
+SOONER_COMPILED = (("xla_backend_optimization_level", 1),)
+FOR_SMALL_PRODUCTS = (*SOONER_COMPILED, ("xla_cpu_multi_thread_eigen", False))
+
+
+@cache
+def jitted(function: Callable[..., Any], static: tuple[str, ...], options: tuple[tuple[str, Any], ...] = ()) -> Any:
+    """`jax.jit` of a function, one for each; with the options where this is a CPU whose XLA knows them."""
+    plain = jax.jit(function, static_argnames=static)
+    if not options or jax.default_backend() != "cpu":
+        return plain
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(options))()
+    except jax.errors.JaxRuntimeError:
+        return plain
+    return jax.jit(function, static_argnames=static, compiler_options=dict(options))
 
 
 class Average(NamedTuple):

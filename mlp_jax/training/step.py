@@ -66,12 +66,6 @@ class Outcome(NamedTuple):
     ran: jax.Array
 
 
-# LLVM's first level gives the same bits, and compiles the random numbers three times as fast as the third.
-@partial(
-    jax.jit,
-    static_argnames=("program", "initializer", "bias", "dtype", "stacked", "keep_best"),
-    compiler_options={"xla_backend_optimization_level": 1},
-)
 def initial_state(
     program: Program,
     seed: Any,
@@ -177,22 +171,7 @@ def run_steps(
     return state, Outcome(table, training, validated, finite, ran)
 
 
-run_one = jax.jit(run_steps, static_argnames="program")
-
-# On a CPU, small products lose more by being handed to other threads than they gain, and LLVM's third level makes loops
-# over few numbers slower (docs/speed.md). Options of this program alone: XLA's flags, the process's, stay as they are.
-run_one_of_small_products = jax.jit(
-    run_steps,
-    static_argnames="program",
-    compiler_options={
-        "xla_cpu_multi_thread_eigen": False,
-        "xla_backend_optimization_level": 1,
-    },
-)
-
-
-@partial(jax.jit, static_argnames="program")
-def run_several(program: Program, state: State, *args: Any) -> tuple[State, Outcome]:
+def run_steps_of_seeds(program: Program, state: State, *args: Any) -> tuple[State, Outcome]:
     """The same for a stack of states and their minibatches, one for each seed: for a device with many cores."""
     axes = (0, None, None, None, 0, None, None, None)
     return jax.vmap(partial(run_steps, program), in_axes=axes)(state, *args)

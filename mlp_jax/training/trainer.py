@@ -17,6 +17,7 @@ from mlp_jax.training.errors import TrainingDiverged
 from mlp_jax.training.execution import Execution
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.metrics import METRICS, evaluate, last_layer
+from mlp_jax.training.program import SOONER_COMPILED, jitted
 from mlp_jax.training.step import Outcome, Patience, State, initial_state, shuffled_batches
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
@@ -54,6 +55,7 @@ class Trainer:
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
+        execution: how they run.
         compile_seconds: what compiling the training program took.
     """
 
@@ -81,6 +83,7 @@ class Trainer:
         self._steps_per_call = 1
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
+        self.execution = Execution(self.program, self.batch_size, self.parts, self._target_scale, self._patience)
 
     @property
     def parameters(self) -> int:
@@ -90,8 +93,10 @@ class Trainer:
     def start(self) -> Moment:
         """The moment before the first step; compiles the training program, by taking no step."""
         network = self.config.network
+        static = ("program", "initializer", "bias", "dtype", "stacked", "keep_best")
+        initial = jitted(initial_state, static, SOONER_COMPILED)
         states = tuple(
-            initial_state(
+            initial(
                 self.program,
                 np.uint32(seed),
                 initializer=network.initializer,
@@ -102,11 +107,9 @@ class Trainer:
             )
             for seed in self.seeds
         )
-        data = self.parts["train"], self.parts.get("validation"), self._target_scale
-        self._run_steps = Execution(self.program, self.batch_size, *data, self._patience)
         jax.block_until_ready(states)  # if there is not memory enough, fail here
         started = time.perf_counter()
-        outcome = self._run_steps.compile(states, self._batches(0, 0))
+        _, outcome = self.execution(states, self._batches(0, 0), 0, 0)
         self.compile_seconds = time.perf_counter() - started
         return Moment(states, 0, jax.tree.map(lambda table: np.zeros_like(table[:, 0]), outcome.steps))
 
@@ -129,13 +132,13 @@ class Trainer:
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
         batches = self._batches(epoch, -(-stop // self.steps))
-        states, outcome = self._run_steps(moment.states, batches, first, stop)
+        states, outcome = self.execution(moment.states, batches, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
             stop = self._last_finite(moment.states, batches, first, stop)  # keep the steps before it
             if stop == first:
                 raise TrainingDiverged(self.diagnosis(moment))
-            states, outcome = self._run_steps(moment.states, batches, first, stop)
+            states, outcome = self.execution(moment.states, batches, first, stop)
         if not outcome.ran.any(axis=0).all():
             stop = min(stop, int(np.argmin(outcome.ran.any(axis=0))) * self.steps)
         return self._after(moment, states, outcome, stop)
@@ -213,7 +216,7 @@ class Trainer:
         """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
         while stop - first > 1:
             middle = (first + stop) // 2
-            after, outcome = self._run_steps(states, batches, first, middle)
+            after, outcome = self.execution(states, batches, first, middle)
             if self._is_finite(outcome, first, middle):
                 states, first = after, middle
             else:
