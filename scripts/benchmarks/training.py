@@ -357,6 +357,6 @@ def steps_of(task: Task) -> Table:
 
 
 def seeds_together() -> Table:
-    """Ten seeds in one program beside one seed."""
+    """Ten seeds side by side, and one."""
     workers = {f"{n} seed{'s' * (n > 1)}": Worker(__name__, "of_seeds", SMALL, n) for n in (10, 1)}
     return compare_workers(f"ms of training, {SMALL.name}", 1e-3, workers)
