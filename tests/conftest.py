@@ -1,9 +1,13 @@
 """Strict JAX for all tests: nothing promotes ranks or dtypes in silence; float64 where a test asks for it."""
 
+import gc
 from pathlib import Path
 
 import jax
 import pytest
+
+# The suite leaves millions of objects in JAX's caches, which Python's collector would walk again and again.
+gc.set_threshold(100_000, 20, 50)
 
 # What one worker of a run has compiled, the others and the next run need not compile again.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
