@@ -315,20 +315,22 @@ def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
 
 
 def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(monkeypatch):
-    monkeypatch.setattr("mlp_jax.training.execution.FOR_SMALL_PRODUCTS", (("xla_cpu_of_another_time", True),))
+    unknown = (("xla_cpu_of_another_time", True),)
+    monkeypatch.setattr("mlp_jax.training.execution.FOR_SMALL_PRODUCTS", unknown)
+    monkeypatch.setattr("mlp_jax.training.trainer.SOONER_COMPILED", unknown)
     other = fit(iris(training__epochs=2)).history
     monkeypatch.setattr("mlp_jax.training.execution._FEW", 0)
     assert fit(iris(training__epochs=2)).history == other
 
 
-def test_several_seeds_under_a_setting_for_debugging():
-    config = iris(network={"widths": (4, 3), "output": "softmax"}, training={"epochs": 1, "batch_size": 60})
-    with jax.debug_nans(True):
-        together = fit(config.model_copy(update={"seeds": (0, 1)}))
-        alone = fit(config.model_copy(update={"seed": 1}))
-    chex.assert_trees_all_equal(together.seeds[1].params, alone.params)
-    with jax.disable_jit():  # the same way, which takes long
+@pytest.mark.parametrize("setting", [jax.debug_nans, jax.debug_infs, jax.disable_jit])
+def test_several_seeds_run_in_no_thread_under_a_setting_for_debugging(setting, monkeypatch):
+    assert not execution.is_debugging()
+    monkeypatch.setattr(execution.Execution, "_in_threads", None)
+    with setting(True):
         assert execution.is_debugging()
+        if setting is not jax.disable_jit:  # which takes long
+            fit(iris(seeds=(0, 1), training__epochs=1))
 
 
 def test_several_seeds_train_on_while_the_interpreter_ends():
