@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 from mlp_jax import autodiff as ad
-from mlp_jax.autodiff import layout, ops
+from mlp_jax.autodiff import ops
+from mlp_jax.autodiff.drawing import layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 GALLERY = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "gallery.py"))
@@ -135,6 +136,14 @@ def test_svg_boxes_do_not_overlap_and_lie_in_the_picture(graph):
     assert not any(overlap(a, b) for a, b in combinations(boxes, 2))
     x, y, width, height = map(float, ElementTree.fromstring(svg).get("viewBox").split())
     assert all(x < left < right < x + width and y < top < bottom < y + height for left, top, right, bottom in boxes)
+    curves = [curve for _, _, curve in edges(svg)]
+    assert all(x < min(curve[::2]) and max(curve[::2]) < x + width for curve in curves)
+    assert all(y < min(curve[1::2]) and max(curve[1::2]) < y + height for curve in curves)
+
+
+def test_svg_edges_meet_boxes_side_by_side(graph):
+    curves = [curve for _, _, curve in edges(graph.to_svg())]
+    assert len({tuple(end) for curve in curves for end in (curve[:2], curve[-2:])}) == 2 * len(curves)
 
 
 def test_drawings_are_the_same_every_time(graph, request):
@@ -226,28 +235,31 @@ def test_names_with_special_characters():
 # --- layout ---------------------------------------------------------------------------------------
 
 
-def random_placement(seed):
+def random_picture(seed):
+    """Edges, widths and the right block of a random graph, and where its boxes and edges go."""
     draw = random.Random(seed)
     count = draw.randrange(2, 60)
-    pairs = [sorted(draw.sample(range(count), 2)) for _ in range(draw.randrange(2 * count))]
+    edges = [tuple(sorted(draw.sample(range(count), 2))) for _ in range(draw.randrange(2 * count))]
     right = {k for k in range(count) if k >= count // 2} if seed % 2 else set()
-    rows = layout.mirrored_rows(count, pairs, right, {})
     widths = [draw.uniform(60, 250) for _ in range(count)]
-    return pairs, rows, widths, right, layout.place(widths, rows, pairs, right)
+    return edges, widths, right, *layout.lay_out(widths, edges, right, {})
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_layouts_have_no_overlaps_and_no_edges_through_boxes(seed):
-    pairs, rows, widths, right, placed = random_placement(seed)
+    edges, widths, right, centres, curves = random_picture(seed)
     half = layout.HEIGHT / 2
-    boxes = [(x - w / 2, y - half, x + w / 2, y + half) for (x, y), w in zip(placed.centres, widths, strict=True)]
+    boxes = [(x - w / 2, y - half, x + w / 2, y + half) for (x, y), w in zip(centres, widths, strict=True)]
     assert not any(overlap(a, b) for a, b in combinations(boxes, 2))
     assert min(box[0] for box in boxes) > -1e-6
-    assert all(box[2] < placed.width + 1e-6 and box[3] < placed.height + 1e-6 for box in boxes)
-    for (u, v), curve in zip(pairs, placed.curves, strict=True):
-        assert u in right or v in right or rows[u] < rows[v]
-        assert u not in right or v not in right or rows[u] > rows[v]
+    assert min(box[1] for box in boxes) > -1e-6
+    for (u, v), curve in zip(edges, curves, strict=True):
+        assert u in right or v in right or centres[u][1] < centres[v][1]
+        assert u not in right or v not in right or centres[u][1] > centres[v][1]
+        assert [abs(y - centres[k][1]) for k, (_, y) in ((u, curve[0]), (v, curve[-1]))] == [half, half]
+        assert all(abs(x - centres[k][0]) < widths[k] / 2 for k, (x, _) in ((u, curve[0]), (v, curve[-1])))
         for x, y in points_on(curve):
+            assert min(x, y) > -1e-6
             assert not any(a + 1e-6 < x < c - 1e-6 and b + 1e-6 < y < d - 1e-6 for a, b, c, d in boxes)
 
 
