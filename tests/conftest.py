@@ -17,6 +17,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+@pytest.fixture(autouse=True)
+def usual_promotion(request):
+    """JAX's usual promotion in the tests of training: optax multiplies its step count, an integer, with decay rates."""
+    trains = hasattr(request.module, "train") or hasattr(request.module, "iris")
+    with jax.numpy_dtype_promotion("standard" if trains else "strict"):
+        yield
+
+
 @pytest.fixture
 def x64():
     """Float64 for one test; the process is left as it was."""

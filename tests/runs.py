@@ -3,23 +3,17 @@
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import optax
-import pytest
 
+from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
-from mlp_jax.training.program import Program
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.step import Program
+from mlp_jax.training.trainer import Trainer
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
-
-
-# optax multiplies its step count, an integer, with decay rates: it needs JAX's usual promotion
-@pytest.fixture(autouse=True)
-def usual_promotion():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def iris(**changes):
@@ -37,7 +31,7 @@ def iris(**changes):
 
 def own_optimizer(monkeypatch, init, update):
     """Let trainings have this one."""
-    optimizer = optax.with_extra_args_support(optax.GradientTransformation(init, update))
+    optimizer = optax.GradientTransformation(init, update)
     monkeypatch.setattr("mlp_jax.training.trainer.build_program", lambda config, net: Program(net, optimizer))
 
 
@@ -49,13 +43,48 @@ def train(config, run_dir, **options):
     return fit(config, run_dir=run_dir, **options).summary
 
 
-def one_epoch(trainer, moment):
-    """The moment after an epoch, and its record; as many calls as it takes."""
-    records = []
-    while not records:
-        trainer._steps_per_call = min(trainer._steps_per_call, trainer.steps)
-        moment, records = trainer.advance(moment)
-    return moment, records
+class ByHand:
+    """A training whose calls a test makes itself."""
+
+    def __init__(self, config):
+        self.trainer = Trainer(config, prepare(config))
+        self.batches = self.trainer.batches(config.seed)
+        self.moment = self.trainer.start(config.seed)
+
+    @property
+    def params(self):
+        return self.moment.state.params
+
+    @params.setter
+    def params(self, params):
+        self.moment = self.moment._replace(state=self.moment.state._replace(params=params))
+
+    def advance(self, steps):
+        """A call of at most so many steps."""
+        self.trainer.steps_per_call = steps
+        self.moment, records = self.trainer.advance(self.moment, self.batches)
+        return records
+
+    def epoch(self):
+        """The record of an epoch."""
+        (record,) = self.advance(self.trainer.steps)
+        return record
+
+    def examples_of(self, epoch):
+        """The examples of each step of an epoch, x and y."""
+        x, y = self.trainer.parts["train"]
+        for step in range(self.trainer.steps):
+            rows = self.batches.of_step(epoch, step)
+            yield x[rows], y[rows]
+
+
+class Hears(Reporter):
+    """Remembers what it was told."""
+
+    heard: list[str] = []  # noqa: RUF012
+
+    def say(self, message):
+        self.heard.append(message)
 
 
 def points(tmp_path, x, y, **network):

@@ -6,19 +6,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from runs import CONFIGS, read_metrics, train
 from safetensors.numpy import load_file
-from test_training import CONFIGS, read_metrics, train
 
+from mlp_jax.errors import InputError
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_optimizer
-from mlp_jax.training.errors import InputError
 
-
-# optax needs JAX's usual promotion, see test_training
-@pytest.fixture(autouse=True)
-def _usual_promotion():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 DIABETES = CONFIGS[0].parent / "diabetes.yaml"

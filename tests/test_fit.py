@@ -5,8 +5,8 @@ import pytest
 from runs import iris
 from sklearn.datasets import load_iris
 
+from mlp_jax.errors import InputError
 from mlp_jax.training import fit, load
-from mlp_jax.training.errors import InputError
 
 SETTINGS = {
     "network": {"widths": [4, 8, 3], "output": "softmax"},

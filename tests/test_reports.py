@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from runs import iris, points, train, usual_promotion  # noqa: F401
+from runs import iris, points, train
 
-from mlp_jax.training.errors import InputError
-from mlp_jax.training.report import write_report
-from mlp_jax.training.reproduction import reproduce
+from mlp_jax.commands.report import write_report
+from mlp_jax.commands.reproduce import reproduce
+from mlp_jax.errors import InputError
 
 
 def page_of(run):

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import iris, points, read_metrics, train, usual_promotion  # noqa: F401
+from runs import Hears, iris, points, read_metrics, train
 
-from mlp_jax.training import checkpoint, data, load, weights
-from mlp_jax.training.build import build_network
+from mlp_jax.errors import InputError, TrainingInterrupted
+from mlp_jax.training import load
+from mlp_jax.training.build import build_network, prepare
 from mlp_jax.training.config import fingerprint
-from mlp_jax.training.errors import InputError, TrainingInterrupted
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.run_directory import RunDirectory
+from mlp_jax.training.store import checkpoint, weights
+from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.trainer import Trainer
 
 
@@ -49,7 +50,7 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"seed": 0, "seeds": (3, 1)}], ids=["plain", "all", "seeds"])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "all"])
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(changes, tmp_path):
     class StopInEpoch(Reporter):
         """Asks for the end, as a cluster does, after the first step of the second call."""
@@ -70,13 +71,30 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(change
     assert same_but_for_records(tmp_path / "whole", tmp_path / "run")
 
 
+def test_a_sweep_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path):
+    class StopAfterASeed(Reporter):
+        def advanced(self, done, records):
+            if 1 < done < 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    config = iris(seeds=(3, 1, 2), training__epochs=40)
+    with pytest.raises(TrainingInterrupted, match="stopped after [12] of 3 seeds"):
+        train(config, tmp_path / "run", reporter=StopAfterASeed)
+    assert load(tmp_path / "run").summary["status"] == "interrupted"
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "run", resume=True)
+    assert load(tmp_path / "run").results == load(tmp_path / "whole").results
+    for seed in (3, 1, 2):
+        assert same_but_for_records(tmp_path / "whole" / f"seed-{seed}", tmp_path / "run" / f"seed-{seed}")
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     train(iris(), tmp_path / "run")
     for file in (*checkpoint.newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
         file.unlink()
-    heard.clear()
+    Hears.heard.clear()
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
-    assert "has no checkpoint yet: starting from the beginning" in heard[0]
+    assert "has no checkpoint yet: starting from the beginning" in Hears.heard[0]
     assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
 
 
@@ -206,7 +224,7 @@ def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monke
     train(iris(), tmp_path / "run")
     before = files_of(tmp_path / "run")
 
-    def interrupted(trainer):
+    def interrupted(trainer, seed):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "start", interrupted)
@@ -236,25 +254,15 @@ def flipped(content):
 DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "a bit flipped": flipped}
 
 
-class Hears(Reporter):
-    """Remembers what it was told."""
-
-    def say(self, message):
-        heard.append(message)
-
-
-heard: list[str] = []
-
-
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tmp_path):
     train(iris(), tmp_path / "whole")
     train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
     newest, before = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
     newest.write_bytes(damage(newest.read_bytes()))
-    heard.clear()
+    Hears.heard.clear()
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
-    (message,) = heard
+    (message,) = Hears.heard
     assert f"{newest} is damaged" in message
     assert f"going on from the checkpoint before it, of step {int(before.stem[5:])}" in message
     assert files_of(tmp_path / "run")[newest.relative_to(tmp_path / "run")]
@@ -339,7 +347,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_run_damages_nothing(tmp_path):
     code = """
 import resource, sys
 from runs import iris, train
-from mlp_jax.training.errors import InputError
+from mlp_jax.errors import InputError
 config = iris(training__checkpoint_seconds=0.0, training__epochs=100000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
 try:
@@ -361,10 +369,10 @@ except InputError as error:
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     train(iris(), tmp_path / "run")
     other = iris(network__widths=(4, 9, 3))
-    prepared = data.prepare(other)
+    prepared = prepare(other)
     (path,) = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
-        checkpoint.load(path, Trainer(other, prepared).start(), other, prepared)
+        checkpoint.load(path, Trainer(other, prepared).start(0), other, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
     narrow = build_network(iris(network__widths=(4, 7, 3)).network)
     with pytest.raises(InputError, match=r"belongs to another network: params\[0\].W must have shape \(4, 7\)"):

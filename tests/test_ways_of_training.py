@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import mlp_jax
 from mlp_jax import MLP
-from mlp_jax.mlp.parameters import structure
+from mlp_jax.mlp.params import structure
 from mlp_jax.training import config as configuration
 from mlp_jax.training import data, execution
 from mlp_jax.training.build import build_optimizer

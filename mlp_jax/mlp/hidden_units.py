@@ -22,19 +22,24 @@
 A radial basis unit measures how far the inputs h are from a centre C, a column of the layer's W; b is the log of
 its precision, so that σ² of the book is n_in e^−b.
 
+`HIDDEN_UNITS` is the one list of them: configurations take their names and arguments from it. To add one, write its
+operation in `autodiff/operations/activations.py` if there is none yet, and a line here.
+
 Sources: the book, section 6.3; He et al. 2015 (parametric_relu); Goodfellow et al. 2013 (maxout); Clevert et al. 2016
 (elu); Hendrycks & Gimpel 2016 (gelu); Elfwing et al. 2018 (silu).
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
+from mlp_jax.lazily import jnp, ops
 
-from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operation import Operation
+if TYPE_CHECKING:
+    from mlp_jax.autodiff.operation import Operation
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class HiddenUnit:
 
     Attributes:
         name: what it is called in configurations.
-        operation: of the pre-activations (n, pieces · units) and the unit's own parameters, to (n, units).
+        operation: of the pre-activations (n, pieces · units) and the unit's own parameters, to (n, units): the name of
+            one in `ops`, or an `Operation`.
         initializer: the name of the one that suits the layer's weights.
         pieces: pre-activations for each unit.
         theta: the initial value of the parameter that each unit has of its own, or None if it has none.
@@ -52,27 +58,32 @@ class HiddenUnit:
     """
 
     name: str
-    operation: Operation
+    operation: str | Operation
     initializer: str
     pieces: int = 1
     theta: float | None = None
     attributes: tuple[tuple[str, Any], ...] = ()
     radial: bool = False
 
+    @property
+    def f(self) -> Operation:
+        """The operation itself."""
+        return getattr(ops, self.operation) if isinstance(self.operation, str) else self.operation
+
     def __call__(self, a: Any, *theta: Any) -> Any:
         """The activations f(a), (n, pieces · units) -> (n, units)."""
-        return self.operation(a, *theta, **dict(self.attributes))
+        return self.f(a, *theta, **dict(self.attributes))
 
     @property
     def is_elementwise(self) -> bool:
         """Whether h is a function of a alone, entry by entry."""
-        return self.pieces == 1 and self.theta is None and not self.radial and self.operation is not ops.softmax
+        return self.pieces == 1 and self.theta is None and not self.radial and self.f is not ops.softmax
 
     def gradients(self, g: Any, h: Any, a: Any, *theta: Any) -> list[Any]:
         """∇_a J, and that of the unit's own parameters if it has them, for g = ∇_h J."""
-        return self.operation.gradients(tuple(range(1 + len(theta))), g, h, (a, *theta), dict(self.attributes))
+        return self.f.gradients(tuple(range(1 + len(theta))), g, h, (a, *theta), dict(self.attributes))
 
-    def pre_activation(self, h: Any, W: Any, b: Any) -> tuple[Operation, Sequence[Any]]:
+    def pre_activation(self, h: Any, W: Any, b: Any) -> tuple[Operation, tuple[Any, ...]]:
         """The operation that gives the pre-activations of a layer, and its inputs h, W and, if there is one, b."""
         if self.radial:
             return ops.radial, (h, W, jnp.zeros(W.shape[1], W.dtype) if b is None else b)
@@ -80,28 +91,30 @@ class HiddenUnit:
 
 
 def leaky_relu(slope: float = 0.01) -> HiddenUnit:
-    """Max{0, a} + slope · min{0, a}.
+    """The unit max{0, a} + slope · min{0, a}.
 
+    >>> import jax.numpy as jnp
     >>> leaky_relu(0.5)(jnp.array([-2.0, 3.0])).tolist()
     [-1.0, 3.0]
     """
-    return HiddenUnit("leaky_relu", ops.leaky_relu, "he", attributes=(("negative_slope", _finite("slope", slope)),))
+    return HiddenUnit("leaky_relu", "leaky_relu", "he", attributes=(("negative_slope", _finite("slope", slope)),))
 
 
 def elu(slope: float = 1.0) -> HiddenUnit:
     """The exponential linear unit: a, or slope · (e^a − 1) where a < 0."""
-    return HiddenUnit("elu", ops.elu, "he", attributes=(("alpha", _finite("slope", slope)),))
+    return HiddenUnit("elu", "elu", "he", attributes=(("alpha", _finite("slope", slope)),))
 
 
 def maxout(pieces: int = 2) -> HiddenUnit:
     """The largest of `pieces` pre-activations: a layer of n units has n · pieces columns in W, a unit's side by side.
 
+    >>> import jax.numpy as jnp
     >>> maxout(2)(jnp.array([[1.0, 4.0, 3.0, 2.0]])).tolist()
     [[4.0, 3.0]]
     """
     if not isinstance(pieces, Integral) or isinstance(pieces, bool) or pieces < 1:
         raise ValueError(f"maxout needs a whole number of pieces, at least 1, got {pieces!r}")
-    return HiddenUnit("maxout", ops.maxout, "he", pieces=int(pieces), attributes=(("pieces", int(pieces)),))
+    return HiddenUnit("maxout", "maxout", "he", pieces=int(pieces), attributes=(("pieces", int(pieces)),))
 
 
 def _finite(what: str, value: Any) -> float:
@@ -110,24 +123,27 @@ def _finite(what: str, value: Any) -> float:
     return float(value)
 
 
+# Those that are made with arguments, which all have defaults.
+MADE: dict[str, Callable[..., HiddenUnit]] = {"leaky_relu": leaky_relu, "maxout": maxout, "elu": elu}
+
 HIDDEN_UNITS = {
     unit.name: unit
     for unit in (
-        HiddenUnit("relu", ops.relu, "he"),
-        HiddenUnit("absolute", ops.abs, "he"),
+        HiddenUnit("relu", "relu", "he"),
+        HiddenUnit("absolute", "abs", "he"),
         leaky_relu(),
-        HiddenUnit("parametric_relu", ops.parametric_relu, "he", theta=0.25),
+        HiddenUnit("parametric_relu", "parametric_relu", "he", theta=0.25),
         maxout(),
-        HiddenUnit("sigmoid", ops.sigmoid, "glorot"),
-        HiddenUnit("tanh", ops.tanh, "glorot"),
-        HiddenUnit("hard_tanh", ops.hard_tanh, "glorot"),
-        HiddenUnit("softplus", ops.softplus, "he"),
-        HiddenUnit("rbf", ops.exp, "unit_normal", radial=True),
-        HiddenUnit("softmax", ops.softmax, "glorot"),
-        HiddenUnit("cosine", ops.cos, "glorot"),
-        HiddenUnit("linear", ops.identity, "glorot"),
+        HiddenUnit("sigmoid", "sigmoid", "glorot"),
+        HiddenUnit("tanh", "tanh", "glorot"),
+        HiddenUnit("hard_tanh", "hard_tanh", "glorot"),
+        HiddenUnit("softplus", "softplus", "he"),
+        HiddenUnit("rbf", "exp", "unit_normal", radial=True),
+        HiddenUnit("softmax", "softmax", "glorot"),
+        HiddenUnit("cosine", "cos", "glorot"),
+        HiddenUnit("linear", "identity", "glorot"),
         elu(),
-        HiddenUnit("gelu", ops.gelu, "he", attributes=(("approximate", False),)),
-        HiddenUnit("silu", ops.silu, "he"),
+        HiddenUnit("gelu", "gelu", "he", attributes=(("approximate", False),)),
+        HiddenUnit("silu", "silu", "he"),
     )
 }

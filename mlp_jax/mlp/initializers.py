@@ -10,13 +10,26 @@
 | orthogonal  | uniform over matrices with orthonormal rows or columns | Saxe et al. 2014     |
 """
 
-from jax.nn import initializers as _jax
+from __future__ import annotations
 
-INITIALIZERS = {
-    "normal": _jax.normal(0.01),
-    "unit_normal": _jax.normal(1.0),
-    "glorot": _jax.glorot_uniform(),
-    "he": _jax.he_normal(),
-    "lecun": _jax.lecun_normal(),
-    "orthogonal": _jax.orthogonal(),
+from collections.abc import Callable
+from typing import Any
+
+from mlp_jax.lazily import jax, jnp
+
+# Each makes an initializer of JAX, (key, shape, dtype) -> W, when it is called: the names alone need no JAX.
+INITIALIZERS: dict[str, Callable[[], jax.nn.initializers.Initializer]] = {
+    "normal": lambda: jax.nn.initializers.normal(0.01),
+    "unit_normal": lambda: jax.nn.initializers.normal(1.0),
+    "glorot": lambda: jax.nn.initializers.glorot_uniform(),
+    "he": lambda: jax.nn.initializers.he_normal(),
+    "lecun": lambda: jax.nn.initializers.lecun_normal(),
+    "orthogonal": lambda: jax.nn.initializers.orthogonal(),
 }
+
+
+def draw(name: str, key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """Weights W (n_in, n_out) by the initializer of this name."""
+    # In float32 at least: a QR decomposition has no bfloat16 form.
+    W = INITIALIZERS[name]()(key, shape, jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype)
+    return W.astype(dtype)

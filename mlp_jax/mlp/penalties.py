@@ -1,12 +1,14 @@
 """Parameter norm penalties: the term λΩ(θ) of the total cost (sections 6.2.1.1 and 6.5.7)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from mlp_jax.autodiff import ops
+from mlp_jax.lazily import ops
 
 LEAVES = ("W", "b", "theta")
 

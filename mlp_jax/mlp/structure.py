@@ -9,7 +9,8 @@ from typing import Any
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
 from mlp_jax.mlp.penalties import Penalty
-from mlp_jax.mlp.products import PRODUCTS
+
+PRODUCTS = ("bfloat16",)  # to what the factors of a layer's matrix products may be rounded
 
 
 @dataclass(frozen=True, init=False)
@@ -74,8 +75,8 @@ class MLP:
             require_known("hidden unit", unit, HIDDEN_UNITS, HiddenUnit)
         require_known("output unit", output, OUTPUT_UNITS, OutputUnit)
         unit = _output_unit(output)
-        cost = next(iter(unit.costs())) if cost is None else cost
-        require_known(f"cost of a {unit.name} output unit", cost, unit.costs())
+        cost = unit.costs[0] if cost is None else cost
+        require_known(f"cost of a {unit.name} output unit", cost, unit.costs)
         if not isinstance(penalty, Penalty | None):
             raise ValueError(f"penalty must be mlp_jax.L2(λ), L1(λ), ElasticNet(λ₁, λ₂) or None, got {penalty!r}")
         fields = {

@@ -1,30 +1,29 @@
 """Where the first number that is not finite arises in a training step, and from what."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.tracing import trace
 from mlp_jax.autodiff.variable import Variable
 from mlp_jax.mlp import network
-from mlp_jax.mlp.parameters import structure, unstack
-from mlp_jax.training.data import Examples
-from mlp_jax.training.files import write_atomically
-from mlp_jax.training.program import Program, merged
-from mlp_jax.training.tensors import by_path
+from mlp_jax.mlp.params import param_types, unstack
+from mlp_jax.tables.preparation import Examples
+from mlp_jax.training.step import Program, State
+from mlp_jax.training.step.program import merged
+from mlp_jax.training.store.tensors import by_path
 
-STATE = "state.safetensors"  # in the folder of a crash
-_MEANING = {"a": "the pre-activations", "h": "the activations", "J": "the cost"}
+# What the names are that `network.loss` gives its variables, but for the number of the layer.
+_MEANING = {"a": "the pre-activations", "h": "the activations", "L": "the cost of each example", "J": "the cost"}
 
 
-def diagnose(program: Program, state: Any, train: Examples, rows: Any) -> str | None:
+def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str | None:
     """Take a training step operation by operation, and say what is not finite first.
 
     The step's graph is that of Algorithm 6.5: its variables, in order, are a and h of each layer, the cost, and the
@@ -34,12 +33,11 @@ def diagnose(program: Program, state: Any, train: Examples, rows: Any) -> str | 
         program: the `Program` of the training.
         state: the `State` before the step.
         train: the training examples.
-        rows: the numbers of the examples that the step uses; −1 is none.
+        rows: the numbers of the examples that the step uses.
 
     Returns:
         Layer, quantity, how many entries, and the operation with the range of its inputs; None if all is finite.
     """
-    rows = rows[rows >= 0]
     x, y = (jnp.asarray(part)[rows] for part in train)
     params = unstack(program.net, state.params)
 
@@ -50,14 +48,6 @@ def diagnose(program: Program, state: Any, train: Examples, rows: Any) -> str | 
     inputs = graph.inputs[: len(jax.tree.leaves(params))]
     with jax.numpy_dtype_promotion("standard"):  # as optax needs
         return _in_graph(graph.gradient(wrt=inputs), params, x) or _in_update(program, state, x, y)
-
-
-def write_report(folder: Path, what: str, step: int, seeds: Sequence[int], batches: Sequence[Any]) -> None:
-    """Write what happened in which step, and which examples it used, counted from 0 in the training part."""
-    write_atomically(folder / "report.txt", f"{what}\n".encode())
-    examples = {str(seed): rows[rows >= 0].tolist() for seed, rows in zip(seeds, batches, strict=True)}
-    batch = {"step": step, "examples_by_seed": examples}
-    write_atomically(folder / "batch.json", (json.dumps(batch) + "\n").encode())
 
 
 def _in_graph(graph: Graph, params: Any, x: Any) -> str | None:
@@ -79,12 +69,13 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
     def value(trained: Any) -> Any:
         return network.loss(net, merged(trained, state.params), x, y)
 
-    updates, optimizer = program.optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
+    optimizer = optax.with_extra_args_support(program.optimizer)
+    updates, memory = optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     after = unstack(net, jax.tree.map(lambda p, u: p + u, state.params, merged(updates, zeros)))
     steps, slopes = (unstack(net, merged(tree, zeros)) for tree in (updates, grads))
     for k, layers in enumerate(zip(steps, after, slopes, params, strict=True)):
-        for name in structure(net)[k]._fields:
+        for name in param_types(net)[k]._fields:
             update, new, slope, old = (getattr(layer, name) for layer in layers)
             for what, values in (("update", update), ("new value", new)):
                 if values is not None and (bad := _not_finite(values)) is not None:
@@ -92,7 +83,7 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
                         f"layer {k + 1}, the {what} of {name}: {bad}; the gradient is {_range(slope)}, {name} before "
                         f"is {_range(old)}: the optimizer's step left the range of {values.dtype}"
                     )
-    for path, values in by_path(optimizer).items():
+    for path, values in by_path(memory).items():
         if (bad := _not_finite(values)) is not None:
             return (
                 f"the optimizer's state {path}: {bad}; squares of the gradient leave the range of {values.dtype} early"
@@ -106,7 +97,7 @@ def _what(graph: Graph, v: Variable) -> str:
     if v in graph.gradients:
         of = graph.names[graph.gradients[v][1]]
         return f"{_layer(of)}the gradient {name}"
-    meaning = _MEANING.get(name[0]) if name == "J" or name[1:].isdigit() else None
+    meaning = _MEANING.get(name.rstrip("0123456789"))
     if name == "x":
         return "the inputs x"
     if name.startswith("params"):

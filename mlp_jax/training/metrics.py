@@ -1,83 +1,73 @@
-"""How good the predictions of a part of the data are, in a few numbers per kind of output unit."""
+"""How good the predictions of a part of the data are: metrics by the kind of the output unit, inside a program of XLA.
 
+To add a metric, write a function of `Predictions` and name it in `METRICS`.
+"""
+
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.network import Tape
-from mlp_jax.mlp.output_units import Quantiles, as_targets
-from mlp_jax.mlp.parameters import Params
+from mlp_jax.mlp.output_units.base import OutputUnit
+from mlp_jax.mlp.output_units.targets import as_targets
+from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.training.data import Examples
-
-# By the kind of the output unit, the one that is shown first. All are those of scikit-learn where it has them.
-#   accuracy: the fraction of right classes (a probability of at least ½, a margin above 0); of several targets that of
-#       all their entries
-#   macro_f1: the mean over the classes of 2 TP / (2 TP + FP + FN); classes that are neither there nor predicted are
-#       left out. Of several targets: the mean over them
-#   log_loss: the mean of −log p(y given x)
-#   calibration_error: how far accuracy and confidence (the probability of the class chosen) are apart, on average over
-#       15 equal intervals of the confidence (Guo et al. 2017)
-#   rmse, mae: root mean squared and mean absolute error in the original units; r2: the coefficient of determination (of
-#       constant targets 1 or 0); averaged over the targets
-#   nll: the mean of −log p(y given x), a density in the original units; of the unit's own distribution, which for
-#       linear and laplace has scale 1 (after standardisation)
-#   coverage_error: how far the fraction of targets below a quantile is from its level, on average
-METRICS = {
-    "quantities": ("rmse", "mae", "r2", "nll"),
-    "quantiles": ("coverage_error",),
-    "classes": ("accuracy", "macro_f1", "log_loss", "calibration_error"),
-    "probabilities": ("accuracy", "macro_f1", "log_loss", "calibration_error"),
-    "margins": ("accuracy", "macro_f1"),
-}
 
 _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 _BINS = 15
 
 
+class Predictions(NamedTuple):
+    """What a metric is a function of: arrays in float32 at least.
+
+    Attributes:
+        unit: the output unit, which is a distribution.
+        y: the targets (n, k), one-hot rows for classes.
+        y_hat: the predictions ŷ (n, k), or (n, k · levels) for quantiles.
+        z: the logits (n, k').
+        theta: the parameters that the output unit has of its own, if any.
+        scale: (k,), by which the targets were divided.
+    """
+
+    unit: OutputUnit
+    y: Any
+    y_hat: Any
+    z: Any
+    theta: tuple[Any, ...]
+    scale: Any
+
+
 @partial(jax.jit, static_argnames="net")
-def evaluate(net: MLP, params: Params, examples: Examples, target_scale: Any) -> tuple[jax.Array, ...]:
+def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any) -> dict[str, jax.Array]:
     """The cost and the metrics on a set of examples.
 
     Args:
         net: the network.
         params: its parameters.
-        examples: x (n, d) and y, (n,) class numbers or (n, k).
+        x: the inputs (n, d).
+        y: the targets, (n,) class numbers or (n, k).
         target_scale: (k,), by which the targets were divided.
 
     Returns:
-        The total cost J, then the metrics `METRICS[net.output_unit.kind]`, scalars.
+        The total cost J as "loss", and each of `metrics_of(net)`, scalars.
     """
-    tape = last_layer(net, params, examples.x)
-    J = network.total_cost(net, params, tape, examples.y)
-    z, y_hat, *theta = (_wide(value) for value in (tape.a[-1], tape.h[-1], *params[-1][2:]))
-    y = as_targets(net.output_unit, examples.y, z, net.widths[-1])
-    match net.output_unit.kind:
-        case "quantities":
-            return J, *_of_quantities(net, z, y_hat, y, theta, target_scale)
-        case "quantiles":
-            return J, _coverage_error(net, y_hat, y)
-        case "classes":
-            chosen = y_hat.argmax(axis=1)
-            is_right = chosen == y.argmax(axis=1)
-            f1 = _macro_f1(y.argmax(axis=1), chosen, net.widths[-1])
-            confidence = y_hat.max(axis=1)
-        case "probabilities" | "margins" as kind:
-            at_least_half = y_hat >= 0.5 if kind == "probabilities" else y_hat > 0
-            is_right = at_least_half == (y >= 0.5)
-            f1 = _f1_of_targets(y >= 0.5, at_least_half)
-            confidence = jnp.maximum(y_hat, 1 - y_hat)
-    accuracy = jnp.mean(is_right, dtype=y_hat.dtype)
-    if net.output_unit.kind == "margins":
-        return J, accuracy, f1
-    log_loss = -jnp.mean(net.output_unit.log_density(z, y, *theta))
-    return J, accuracy, f1, log_loss, _calibration_error(is_right, confidence)
+    z, y_hat = output_of(net, params, x)
+    J = network.total_cost(net, params, z, y)
+    z, y_hat, *theta = (_wide(value) for value in (z, y_hat, *params[-1][2:]))
+    targets = as_targets(net.output_unit, y, z, net.widths[-1])
+    predictions = Predictions(net.output_unit, targets, y_hat, z, tuple(theta), target_scale)
+    return {"loss": J} | {name: metric(predictions) for name, metric in metrics_of(net).items()}
 
 
-def last_layer(net: MLP, params: Params, x: Any) -> Tape:
+def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
+    """The metrics for the output unit of a network, the one that is shown first at the front."""
+    return METRICS[net.output_unit.kind]
+
+
+def output_of(net: MLP, params: Params, x: Any) -> tuple[jax.Array, jax.Array]:
     """The logits z and the predictions ŷ, both (n, k), computed a bounded number of rows at a time."""
 
     def of_row(row: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +75,7 @@ def last_layer(net: MLP, params: Params, x: Any) -> Tape:
         return tape.a[-1][0], tape.h[-1][0]
 
     z, y_hat = jax.lax.map(of_row, x, batch_size=_ROWS_AT_ONCE)
-    return Tape(a=(z,), h=(y_hat,))
+    return z, y_hat
 
 
 def _wide(values: jax.Array) -> jax.Array:
@@ -93,22 +83,85 @@ def _wide(values: jax.Array) -> jax.Array:
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def _of_quantities(net: MLP, z: Any, y_hat: Any, y: Any, theta: Any, target_scale: Any) -> tuple[jax.Array, ...]:
-    squared_error = jnp.mean((y_hat - y) ** 2, axis=0)
-    rmse = jnp.mean(jnp.sqrt(squared_error) * target_scale)
-    mae = jnp.mean(jnp.mean(jnp.abs(y_hat - y), axis=0) * target_scale)
-    constant = y.max(axis=0) == y.min(axis=0)
-    explained = 1 - squared_error / jnp.where(constant, 1, jnp.var(y, axis=0))
-    r2 = jnp.mean(jnp.where(constant, (squared_error == 0).astype(y.dtype), explained))
-    nll = jnp.sum(jnp.log(target_scale)) - jnp.mean(net.output_unit.log_density(z, y, *theta))
-    return rmse, mae, r2, nll
+# --- quantities: in the original units, averaged over the targets -----------------------------------
 
 
-def _coverage_error(net: MLP, y_hat: Any, y: Any) -> jax.Array:
-    assert isinstance(net.output_unit, Quantiles)
-    levels = jnp.asarray(net.output_unit.levels, y_hat.dtype)
-    below = jnp.mean(y[:, :, None] <= y_hat.reshape(*y.shape, -1), axis=0)
+def rmse(p: Predictions) -> jax.Array:
+    """Root mean squared error."""
+    return jnp.mean(jnp.sqrt(_squared_error(p)) * p.scale)
+
+
+def mae(p: Predictions) -> jax.Array:
+    """Mean absolute error."""
+    return jnp.mean(jnp.mean(jnp.abs(p.y_hat - p.y), axis=0) * p.scale)
+
+
+def r2(p: Predictions) -> jax.Array:
+    """The coefficient of determination; of constant targets 1 or 0."""
+    constant = p.y.max(axis=0) == p.y.min(axis=0)
+    explained = 1 - _squared_error(p) / jnp.where(constant, 1, jnp.var(p.y, axis=0))
+    return jnp.mean(jnp.where(constant, (_squared_error(p) == 0).astype(p.y.dtype), explained))
+
+
+def nll(p: Predictions) -> jax.Array:
+    """The mean of −log p(y given x), a density, of the unit's own distribution.
+
+    That of linear and laplace has scale 1 (after standardisation).
+    """
+    return jnp.sum(jnp.log(p.scale)) - jnp.mean(p.unit.log_density(p.z, p.y, *p.theta))
+
+
+def coverage_error(p: Predictions) -> jax.Array:
+    """How far the fraction of targets below a quantile is from its level, on average."""
+    levels = jnp.asarray(p.unit.levels, p.y_hat.dtype)  # type: ignore[attr-defined]
+    below = jnp.mean(p.y[:, :, None] <= p.y_hat.reshape(*p.y.shape, -1), axis=0)
     return jnp.mean(jnp.abs(below - levels[None]))
+
+
+def _squared_error(p: Predictions) -> jax.Array:
+    return jnp.mean((p.y_hat - p.y) ** 2, axis=0)
+
+
+# --- classes: one of several, or for each target one of two -----------------------------------------
+
+
+def accuracy(p: Predictions) -> jax.Array:
+    """The fraction of right classes (a probability of at least ½, a margin above 0), over all targets."""
+    return jnp.mean(_is_right(p), dtype=p.y_hat.dtype)
+
+
+def macro_f1(p: Predictions) -> jax.Array:
+    """The mean over the classes of 2 TP / (2 TP + FP + FN); of several targets, the mean over them.
+
+    Classes that are neither there nor predicted are left out.
+    """
+    if p.unit.kind == "classes":
+        return _macro_f1(p.y.argmax(axis=1), p.y_hat.argmax(axis=1), p.y.shape[1])
+    return _f1_of_targets(p.y >= 0.5, _is_one(p))
+
+
+def log_loss(p: Predictions) -> jax.Array:
+    """The mean of −log p(y given x)."""
+    return -jnp.mean(p.unit.log_density(p.z, p.y, *p.theta))
+
+
+def calibration_error(p: Predictions) -> jax.Array:
+    """How far accuracy and confidence are apart, on average over 15 equal intervals of the confidence.
+
+    The confidence is the probability of the class chosen (Guo et al. 2017).
+    """
+    confidence = p.y_hat.max(axis=1) if p.unit.kind == "classes" else jnp.maximum(p.y_hat, 1 - p.y_hat)
+    return _calibration_error(_is_right(p), confidence)
+
+
+def _is_right(p: Predictions) -> jax.Array:
+    if p.unit.kind == "classes":
+        return p.y_hat.argmax(axis=1) == p.y.argmax(axis=1)
+    return _is_one(p) == (p.y >= 0.5)
+
+
+def _is_one(p: Predictions) -> jax.Array:
+    return p.y_hat > 0 if p.unit.kind == "margins" else p.y_hat >= 0.5
 
 
 def _macro_f1(true: jax.Array, chosen: jax.Array, k: int) -> jax.Array:
@@ -130,3 +183,19 @@ def _calibration_error(is_right: jax.Array, confidence: jax.Array) -> jax.Array:
     bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
     in_bin = bins[:, None] == jnp.arange(_BINS, dtype=bins.dtype)[None]
     return jnp.sum(jnp.abs(jnp.sum(jnp.where(in_bin, gaps[:, None], 0), axis=0))) / len(gaps)
+
+
+# By the kind of the output unit, the one that is shown first at the front. All are those of scikit-learn where it has
+# them.
+_OF_QUANTITIES = (rmse, mae, r2, nll)
+_OF_PROBABILITIES = (accuracy, macro_f1, log_loss, calibration_error)
+METRICS: dict[str, dict[str, Callable[[Predictions], jax.Array]]] = {
+    kind: {metric.__name__: metric for metric in metrics}
+    for kind, metrics in {
+        "quantities": _OF_QUANTITIES,
+        "quantiles": (coverage_error,),
+        "classes": _OF_PROBABILITIES,
+        "probabilities": _OF_PROBABILITIES,
+        "margins": (accuracy, macro_f1),
+    }.items()
+}

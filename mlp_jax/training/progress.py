@@ -1,6 +1,5 @@
 """What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
 
-import statistics
 import sys
 import time
 from types import TracebackType
@@ -12,12 +11,13 @@ _SECONDS_OF_SILENCE = 30.0
 class Reporter:
     """Shows nothing; the base of those that do. Used as a context around the training."""
 
-    def __init__(self, epochs: int) -> None:
-        """Of a training of so many epochs in all."""
-        self.epochs = epochs
+    def __init__(self, total: int, unit: str = "epoch") -> None:
+        """Of a training of so many epochs in all; or of so many seeds, each a training."""
+        self.total = total
+        self.unit = unit
 
     def start(self, done: float, examples: int) -> None:
-        """Compilation is over; so many epochs were done before, and one has so many examples."""
+        """Compilation is over; so many epochs or seeds were done before, and one has so many examples."""
         self.first = done
         self.examples = examples
         self.started = time.perf_counter()
@@ -32,7 +32,7 @@ class Reporter:
         """Something that the person should know."""
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """So many epochs are done, the last perhaps in part; `records` are the metrics of those just completed."""
+        """So many epochs or seeds are done, perhaps in part; `records` are the last of those just completed."""
 
     def _rate(self, done: float) -> str:
         rate = (done - self.first) * self.examples / (time.perf_counter() - self.started)
@@ -55,14 +55,14 @@ class PlainLines(Reporter):
         print(f"mlp-jax: {message}", file=sys.stderr, flush=True)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """Print a line for each epoch whose turn it is, and after half a minute without one."""
-        every = -(-self.epochs // 20)
+        """Print a line for each whose turn it is, and after half a minute without one."""
+        every = -(-self.total // 20)
         for record in records:
-            epoch = record["epoch"]
-            if epoch % every == 0 or epoch in (1, self.epochs):
-                self._print(f"epoch {epoch}/{self.epochs}  {_in_words(record, 'validation')}  {self._rate(done)}")
+            k = record[self.unit]
+            if k % every == 0 or k in (1, self.total):
+                self._print(f"{self.unit} {k}/{self.total}  {_in_words(record, 'validation')}  {self._rate(done)}")
         if time.perf_counter() - self._printed > _SECONDS_OF_SILENCE:
-            self._print(f"epoch {done:.2f}/{self.epochs}  {self._rate(done)}")
+            self._print(f"{self.unit} {done:.2f}/{self.total}  {self._rate(done)}")
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -84,7 +84,7 @@ class LiveBar(Reporter):
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("", total=self.epochs, text="compiling", rate="")
+        self._task = self._bar.add_task("", total=self.total, text="compiling", rate="")
         self._bar.start()
         return self
 
@@ -112,13 +112,7 @@ def reporter_for_terminal() -> type[Reporter]:
 
 
 def _in_words(record: dict[str, Any], validation: str) -> str:
-    words = [f"loss {_mean(record['loss']):.4g}"]
+    words = [f"loss {record['loss']:.4g}"]
     for metric, value in list(record.get("validation", {}).items())[1:2]:
-        words.append(f"{validation} {metric} {_mean(value):.4f}")
+        words.append(f"{validation} {metric} {value:.4f}")
     return "  ".join(words)
-
-
-def _mean(value: Any) -> float:
-    """A number; of several seeds, the mean of those that are still training."""
-    values = [v for v in value if v == v] if isinstance(value, list) else [value]
-    return float(statistics.fmean(values)) if values else float("nan")

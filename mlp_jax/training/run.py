@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from mlp_jax.mlp.parameters import Params
+from mlp_jax.errors import InputError
+from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.tables.reading import as_array, require_inputs
 from mlp_jax.training import config as configuration
-from mlp_jax.training import data
+from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
-from mlp_jax.training.errors import InputError
-from mlp_jax.training.predicting import predictions
-from mlp_jax.training.reading import as_array, require_inputs
-from mlp_jax.training.run_directory import RunDirectory
-from mlp_jax.training.weights import Model, load_weights
+from mlp_jax.training.prediction import predictions
+from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.weights import Model, load_weights
 
 
 class Run(NamedTuple):
@@ -25,8 +24,9 @@ class Run(NamedTuple):
         config: the resolved configuration.
         net: the network.
         model: its parameters, and how inputs and targets were standardised; None if there are several seeds.
-        results: cost and metrics by part; of several seeds, mean, standard deviation and each seed's.
-        history: a record for each epoch, as in `metrics.jsonl`.
+        results: cost and metrics by part; of several seeds, mean, standard deviation and each seed's, of those that
+            finished.
+        history: a record for each epoch, as in `metrics.jsonl`; of several seeds, each run in `seeds` has its own.
         summary: as in `summary.json`.
         seeds: the run of each seed, if there are several.
     """
@@ -43,6 +43,11 @@ class Run(NamedTuple):
     def params(self) -> Params:
         """The parameters that the run gives: with early stopping the best; else the average, or the last."""
         return self._one_model().params
+
+    @property
+    def trained_on(self) -> str:
+        """The fingerprint of the examples that it was trained on."""
+        return self._one_model().data
 
     def predict(self, x: Any) -> tuple[list[str], list[list[Any]]]:
         """Predictions for inputs (n, d) as they were before standardisation: names of columns, and a row for each.
@@ -70,34 +75,16 @@ def load(run_dir: str | Path) -> Run:
     directory = RunDirectory(Path(run_dir))
     config = directory.load_config()
     require_dtype(config.network.dtype)
-    net = data.network_of(config.network)
-    summary, history = directory.load_summary(), directory.read_metrics()
+    net = build_network(config.network)
+    summary, history = directory.load_summary(), [] if config.seeds else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.seeds:
             raise InputError(f"{directory.path} has several seeds and is {summary['status']}: finish it with --resume")
-    seeds = tuple(load(directory.of_seed(seed).path) for seed in config.seeds or ())
-    model = None if seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
+    children = map(directory.of_seed, config.seeds or ())
+    seeds = tuple(load(child.path) for child in children if child.holds_run())
+    model = None if config.seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
     return Run(config, net, model, summary.get("results", {}), history, summary, seeds)
-
-
-def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Mean, standard deviation and all values of each metric over the seeds.
-
-    >>> over_seeds([{"test": {"accuracy": 0.5}}, {"test": {"accuracy": 1.0}}])["test"]["accuracy"]["mean"]
-    0.75
-    """
-    return {
-        part: {
-            metric: {
-                "mean": float(np.mean(values)),
-                "sd": float(np.std(values, ddof=1)) if np.isfinite(values).all() else float("nan"),
-                "seeds": values,
-            }
-            for metric, values in ((m, [of_seed[part][m] for of_seed in results]) for m in metrics)
-        }
-        for part, metrics in results[0].items()
-    }
 
 
 def require_dtype(dtype: str) -> None:

@@ -1,35 +1,40 @@
 """The records of a run for TensorBoard, beside `metrics.jsonl`."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlp_jax.training.errors import InputError
+from mlp_jax.errors import InputError
 
 
-@contextmanager
-def writer(folder: Path, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that adds the record of an epoch; records of epochs after `done` that are there are replaced.
+class Board:
+    """What `tensorboard --logdir` shows of a run; records of epochs after `done` that are there are replaced."""
 
-    Raises:
-        InputError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise InputError(
-            'training.tensorboard needs tensorboardX: pip install "mlp_jax[tensorboard]", or set it to false'
-        ) from None
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1) as board:
+    def __init__(self, folder: Path, done: int) -> None:
+        """In a folder of its own within the run's.
 
-        def add(record: dict[str, Any]) -> None:
+        Raises:
+            InputError: tensorboardX is not installed.
+        """
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise InputError(
+                'training.tensorboard needs tensorboardX: pip install "mlp_jax[tensorboard]", or set it to false'
+            ) from None
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+
+    def add(self, records: list[dict[str, Any]]) -> None:
+        """Add the records of epochs."""
+        for record in records:
             for name, value in _scalars(record):
-                board.add_scalar(name, value, record["epoch"])
-            board.flush()
+                self._writer.add_scalar(name, value, record["epoch"])
+        self._writer.flush()
 
-        yield add
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
 
 
 def _scalars(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -1,0 +1,28 @@
+"""`mlp-jax draw CONFIG`: the graph of a network's cost, and of its gradient."""
+
+from argparse import Namespace
+
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically
+from mlp_jax.mlp.network import cost_graph
+from mlp_jax.training.build import build_network
+from mlp_jax.training.config import Config
+
+_FORMATS = {".svg": "to_svg", ".dot": "to_dot", ".mmd": "to_mermaid", ".txt": "to_text"}
+
+
+def run(config: Config, options: Namespace) -> None:
+    """Write the drawing to a file, whose name says in which form; or as text to standard output."""
+    suffix = options.output.suffix if options.output else ".txt"
+    if suffix not in _FORMATS:
+        raise InputError(f"--output must end in one of {', '.join(_FORMATS)}; got {options.output}")
+    given = config.training.batch_size
+    graph = cost_graph(build_network(config.network), 1 if given == "all" else given)
+    if options.gradient:
+        graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y
+    drawing = getattr(graph, _FORMATS[suffix])()
+    if options.output:
+        write_atomically(options.output, drawing.encode())
+        print(f"{options.output}: {len(graph.variables)} variables")
+    else:
+        print(drawing)

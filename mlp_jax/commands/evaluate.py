@@ -1,0 +1,36 @@
+"""`mlp-jax evaluate RUN_DIR`: cost and metrics of a trained network on its data."""
+
+from argparse import Namespace
+from typing import Any
+
+from mlp_jax.training.build import prepare
+from mlp_jax.training.config import Config
+from mlp_jax.training.run import load
+from mlp_jax.training.store.checkpoint import require_same_data
+from mlp_jax.training.sweep import over_seeds
+from mlp_jax.training.trainer import Trainer
+
+
+def run(config: Config, options: Namespace) -> None:
+    """Evaluate the saved weights; of several seeds those that finished."""
+    run = load(options.run_dir)
+    prepared = prepare(config)
+    trainer = Trainer(config, prepared)
+    results = []
+    for one in [seed for seed in run.seeds if seed.summary["status"] == "finished"] or [run]:
+        require_same_data(one.trained_on, prepared)
+        results.append(trainer.evaluate(one.params))
+    print_results(over_seeds(results) if run.seeds else results[0])
+
+
+def print_results(results: dict[str, dict[str, Any]]) -> None:
+    """A table of parts and metrics; of several seeds, mean ± standard deviation."""
+    rows = [[part, *map(_number, values.values())] for part, values in results.items()]
+    rows.insert(0, ["", *next(iter(results.values()))])
+    widths = [max(12, *(len(row[k]) + 2 for row in rows)) for k in range(len(rows[0]))]
+    for name, *cells in rows:
+        print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
+
+
+def _number(value: Any) -> str:
+    return f"{value['mean']:.6g} ± {value['sd']:.2g}" if isinstance(value, dict) else f"{value:.6g}"

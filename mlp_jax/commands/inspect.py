@@ -1,0 +1,120 @@
+"""`mlp-jax inspect CONFIG`: what a configuration is about to do: data, network, cost of a step, memory; no training."""
+
+from argparse import Namespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.mlp import network
+from mlp_jax.mlp.params import init, param_types, pays_as_one_loop
+from mlp_jax.mlp.structure import MLP
+from mlp_jax.tables.preparation import Examples, Prepared, class_counts
+from mlp_jax.training.build import batch_size, build_network, build_program, prepare
+from mlp_jax.training.config import Config
+
+_SHOWN = 12  # classes or columns listed one by one
+
+
+def run(config: Config, options: Namespace) -> None:
+    """Print the findings."""
+    for subject, finding in inspect(config):
+        print(f"{subject:12}{finding}")
+
+
+def inspect(config: Config) -> list[tuple[str, str]]:
+    """Findings about a configuration, each with what it is about; the training step is compiled, and not run.
+
+    Raises:
+        InputError: the data cannot be read, or do not fit the network or the batch size.
+    """
+    prepared = prepare(config)
+    net = build_network(config.network, prepared)
+    return [*_about_data(prepared, net), *_about_network(net, config), *_about_step(net, config, prepared)]
+
+
+def _about_data(prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
+    table, parts = prepared.table, prepared.parts
+    n, d = table.x.shape
+    sizes = ", ".join(f"{part} {len(examples.x):,}" for part, examples in parts.items())
+    lines = [
+        ("data", f"{table.name}: {n:,} examples ({sizes})"),
+        ("inputs", f"{d}, from {table.x.min():.4g} to {table.x.max():.4g}"),
+    ]
+    constant = np.flatnonzero(table.x.min(axis=0) == table.x.max(axis=0))
+    if len(constant):
+        names = [table.input_names[k] if table.input_names else str(k) for k in constant[:_SHOWN]]
+        more = f" and {len(constant) - _SHOWN} more" if len(constant) > _SHOWN else ""
+        lines.append(("constant", f"{len(constant)} inputs have one value only: {', '.join(names)}{more}"))
+    return [*lines, *_about_targets(parts["train"], prepared, net)]
+
+
+def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
+    k, kind, names = net.widths[-1], net.output_unit.kind, prepared.table.target_names
+    y = np.asarray(train.y)
+    if kind == "classes" or (kind in ("probabilities", "margins") and k == 1):
+        counts = class_counts(y, k)
+        labels = names if len(names) == len(counts) else tuple(map(str, range(len(counts))))
+        shares = [f"{label} {count / len(y):.1%}" for label, count in zip(labels, counts, strict=True)]
+        more = f", and {len(shares) - _SHOWN} more" if len(shares) > _SHOWN else ""
+        empty = [label for label, count in zip(labels, counts, strict=True) if not count]
+        missing = f"; no training example of {', '.join(empty[:_SHOWN])}" if empty else ""
+        return [("classes", ", ".join(shares[:_SHOWN]) + more + missing)]
+    raw = prepared.targets.undo(y)
+    return [("targets", f"{k}, from {raw.min():.4g} to {raw.max():.4g}, standard deviation {raw.std():.4g}")]
+
+
+def _about_network(net: MLP, config: Config) -> list[tuple[str, str]]:
+    parameters = param_types(net)
+    units = dict.fromkeys(unit.name for unit in net.hidden_units)
+    return [
+        ("network", "-".join(map(str, net.widths)) if len(net.widths) <= _SHOWN else f"{len(net.widths) - 1} layers"),
+        ("units", f"{', '.join(units) or 'no hidden layer'}; {net.output_unit.name} output, cost {net.cost}"),
+        ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(parameters)):,} of {config.network.dtype}"),
+    ]
+
+
+def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str, str]]:
+    y = np.asarray(prepared.parts["train"].y)
+    dtype, batch = config.network.dtype, batch_size(config, len(y))
+    program = build_program(config, net)
+    params = jax.eval_shape(lambda: init(net, jax.random.key(0), dtype=dtype, stacked=pays_as_one_loop(net)))
+    state = jax.eval_shape(program.optimizer.init, params)
+    at_once = -(-batch // program.microbatches)
+    x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
+    targets = jax.ShapeDtypeStruct((at_once, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
+    compiled = jax.jit(network.loss_and_grad, static_argnums=0).lower(net, params, x, targets).compile()
+    cost: Any = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    steps = -(-len(y) // batch)
+    held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
+    on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
+    lines = [
+        ("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples"),
+        ("one step", f"{cost['flops'] * program.microbatches:.3g} flops for cost and gradient, by XLA's count")
+        if "flops" in cost
+        else None,
+        (
+            "memory",
+            f"{_size(on_device * jnp.dtype(dtype).itemsize)} of data, {_size(held)} of parameters, gradient and "
+            "optimizer" + (f", {_size(memory.temp_size_in_bytes)} of activations in a step" if memory else ""),
+        ),
+    ]
+    return [line for line in lines if line]
+
+
+def _bytes(tree: Any) -> int:
+    return int(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
+
+
+def _size(count: int) -> str:
+    """A number of bytes with a unit.
+
+    >>> _size(999), _size(12_345), _size(3_000_000)
+    ('999 B', '12.3 kB', '3 MB')
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} B"

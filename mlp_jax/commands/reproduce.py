@@ -1,0 +1,110 @@
+"""`mlp-jax reproduce RUN_DIR`: run a run again, and say how far it comes out the same."""
+
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import InputError
+from mlp_jax.training.config import Config, flat
+from mlp_jax.training.environment import environment
+from mlp_jax.training.fitting import fit
+from mlp_jax.training.progress import Reporter, reporter_for_terminal
+from mlp_jax.training.run import load
+from mlp_jax.training.store import tensors
+from mlp_jax.training.store.directory import RunDirectory
+
+# Below it, rounding in another order explains a difference: relative to the largest entry of a leaf.
+_ROUNDING = 1e-3
+_EQUAL = "equal bit for bit: all records and weights"
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Print what was found; 1 if it is another result."""
+    load(options.run_dir)
+    same, finding = reproduce(options.run_dir, reporter_for_terminal())
+    print(finding)
+    return 0 if same else 1
+
+
+def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool, str]:
+    """Train anew with the configuration of a finished run, elsewhere, and compare records and weights.
+
+    Returns:
+        Whether they are equal, bit for bit or to rounding; and a line that says which, or from which epoch and at which
+        leaf they differ, and what is different in the environment.
+
+    Raises:
+        InputError: the run has not finished, or its files or data do not allow it.
+    """
+    directory = RunDirectory(run_dir)
+    config, summary = directory.load_config(), directory.load_summary()
+    if summary["status"] != "finished":
+        remedy = f"see {directory.crash}" if summary["status"] == "diverged" else "finish it with --resume first"
+        raise InputError(f"the run in {run_dir} is {summary.get('status')}, so there is no result: {remedy}")
+    with tempfile.TemporaryDirectory() as folder:
+        again = RunDirectory(Path(folder) / "run")
+        fit(config, run_dir=again.path, reporter=reporter)
+        if not config.seeds:
+            return _compared(directory, again, summary)
+        for seed in config.seeds:
+            same, finding = _compared(directory.of_seed(seed), again.of_seed(seed), summary)
+            if finding != _EQUAL:
+                return same, f"seed {seed}: {finding}"
+    return True, _EQUAL
+
+
+def _compared(directory: RunDirectory, again: RunDirectory, summary: dict[str, Any]) -> tuple[bool, str]:
+    records = directory.read_metrics(), again.read_metrics()
+    size, leaf = _difference(directory.weights, again.weights)
+    first = _first_difference(*records)
+    if first is None and size == 0:
+        return True, _EQUAL
+    where = ""
+    if first:
+        size, leaf = max((size, leaf), (_apart(*records), "the records"))
+        steps = summary["steps_per_epoch"]
+        where = f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})"
+    changed = _changes(summary, environment())
+    why = f"; different are {changed}" if changed else "; device, versions and flags are the same"
+    what = f"{size:.1e} of the largest entry of {leaf}"
+    if size <= _ROUNDING:
+        return True, f"equal within {what}{where}{why}"
+    return False, f"differs by {what}{where}{why}"
+
+
+def _apart(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float:
+    """The largest difference of a number of the records, relative to it; infinite if one is missing."""
+    found = 0.0
+    for one, other in zip(map(flat, before), map(flat, after), strict=False):
+        for key in one | other:
+            a, b = (np.asarray(record.get(key, np.nan), np.float64) for record in (one, other))
+            if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
+                return np.inf
+            found = max(found, float(np.nan_to_num(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-12)))))
+    return found if len(before) == len(after) else np.inf
+
+
+def _first_difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> int | None:
+    for epoch, (one, other) in enumerate(zip(before, after, strict=False), start=1):
+        if one != other:
+            return epoch
+    return None if len(before) == len(after) else min(len(before), len(after)) + 1
+
+
+def _difference(before: Path, after: Path) -> tuple[float, str]:
+    """The largest difference of a leaf relative to its largest entry, and the leaf's name."""
+    one, other = tensors.read(before)[0], tensors.read(after)[0]
+    found = (0.0, "")
+    for name in one:
+        a, b = (np.asarray(values[name], np.float64) for values in (one, other))
+        found = max(found, (float(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-300)), name))
+    return found
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    one, other = flat({key: before.get(key) for key in now}), flat(now)
+    keys = [key for key in one | other if one.get(key) != other.get(key)]
+    return ", ".join(f"{key} ({one.get(key)}, now {other.get(key)})" for key in keys)

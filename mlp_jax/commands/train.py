@@ -1,0 +1,29 @@
+"""`mlp-jax train CONFIG`: train a network as a YAML file says."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from mlp_jax.commands.evaluate import print_results
+from mlp_jax.errors import InputError
+from mlp_jax.training.config import Config
+from mlp_jax.training.fitting import fit
+from mlp_jax.training.progress import reporter_for_terminal
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Train, print results, and say where the run is; 1 if seeds of a sweep diverged."""
+    run_dir = options.run_dir or Path("runs") / options.config.stem
+    if options.config.resolve() == (run_dir / "config.yaml").resolve() and not options.resume:
+        raise InputError(f"the run would replace its own configuration, {options.config}; name another --run-dir")
+    run = fit(
+        config, run_dir=run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
+    )
+    print_results(run.results)
+    diverged = run.summary.get("diverged", {})
+    finished = f"{len(run.seeds) - len(diverged)} of " if diverged else ""
+    seeds = f"{finished}{len(run.seeds)} seeds, " if run.seeds else ""
+    print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
+    print(f"run: {run_dir}")
+    for seed, why in diverged.items():
+        print(f"seed {seed} diverged: {why}")
+    return 1 if diverged else 0

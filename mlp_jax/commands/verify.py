@@ -1,0 +1,136 @@
+"""`mlp-jax verify TARGET`: check a function of a module, or the network, cost and data of a configuration."""
+
+import importlib
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax import autodiff
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically
+from mlp_jax.mlp import network
+from mlp_jax.mlp.params import init
+from mlp_jax.training.build import batch_size, build_network, prepare
+from mlp_jax.training.config import Config
+from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
+from mlp_jax.verify.subject import first_lines
+
+HOW = """for example, in mypackage/kernels.py:
+    def example_args():
+        return jnp.ones((4, 3)), jnp.arange(4)
+and then: mlp-jax verify mypackage.kernels:fused_loss --args mypackage.kernels:example_args"""
+
+
+def run(config: Config | None, options: Namespace) -> int:
+    """Print the reports; 1 if a check did not pass."""
+    if config:
+        reports = verify_config(config)
+    else:
+        reports = verify_function(
+            options.target, options.args, options.grad, options.reference, options.transforms, options.seed
+        )
+    print("\n\n".join(map(str, reports)))
+    if options.json:
+        write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def verify_function(
+    target: str, args: str | None, grad: str | None, reference: str | None, transforms: bool, seed: int
+) -> list[Report]:
+    """Check `module:function` at the arguments that `module:name` holds, or returns when called.
+
+    Raises:
+        InputError: something cannot be imported, there are no arguments, or nothing can be checked.
+    """
+    f = imported(target)
+    if not callable(f):
+        raise InputError(f"{target} must be a function, got {type(f).__name__}")
+    values = _example_args(target, args)
+    others: dict[str, Any] = {"reference": imported(reference) if reference else None, "seed": seed}
+    try:
+        if grad:
+            return [check_grad(f, imported(grad), *values, **others)]
+        reports = [check_vjp(f, *values, **others)]
+        return [*reports, check_transforms(f, *values, **others)] if transforms else reports
+    except CannotCheck as error:
+        raise InputError(f"{target}: {error}") from None
+
+
+def imported(target: str) -> Any:
+    """What `module:name` names; the folder in which the command runs is searched, too.
+
+    Raises:
+        InputError: there is no such module, it raises, or it has no such name.
+    """
+    module_name, colon, name = target.partition(":")
+    if not (module_name and colon and name):
+        raise InputError(f"{target!r} must have the form module:name, or end in .yaml; {HOW}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module_name)
+    except Exception as error:  # a module may raise anything
+        raise InputError(f"cannot import {module_name}: {type(error).__name__}: {first_lines(error)}; {HOW}") from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{module_name} has no {name!r}; it has {', '.join(_public(found)) or 'no functions'}")
+        found = getattr(found, part)
+    return found
+
+
+def _public(module: Any) -> list[str]:
+    return [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+
+
+def _example_args(target: str, args: str | None) -> tuple[Any, ...]:
+    if args is None:
+        module_name, _, name = target.partition(":")
+        if not hasattr(importlib.import_module(module_name), "example_args"):
+            raise InputError(f"{name} needs arguments to be checked at: name them with --args; {HOW}")
+        args = f"{module_name}:example_args"
+    values = imported(args)
+    if callable(values):
+        try:
+            values = values()
+        except Exception as error:
+            raise InputError(f"{args} raised {type(error).__name__}: {first_lines(error)}") from None
+    return tuple(values) if isinstance(values, tuple | list) else (values,)
+
+
+def verify_config(config: Any) -> list[Report]:
+    """Check the gradients of a configuration's network on a batch of its data: Algorithm 6.4, and the tracer.
+
+    Each is held to `jax.grad` of the cost in float64, with differences as a witness.
+
+    Raises:
+        InputError: the data cannot be read or do not fit.
+    """
+    prepared = prepare(config)
+    examples = prepared.parts["train"]
+    net = build_network(config.network, prepared)
+    params = init(
+        net,
+        jax.random.key(config.seed),
+        initializer=config.network.initializer,
+        bias=config.network.initial_bias,
+        dtype=config.network.dtype,
+    )
+    rows = slice(batch_size(config, len(examples.x)))
+    x = jnp.asarray(examples.x[rows], config.network.dtype)
+    y = jnp.asarray(examples.y[rows], None if examples.y.ndim == 1 else config.network.dtype)
+
+    def cost(params: Any, x: Any, y: Any) -> Any:
+        return network.loss(net, params, x, y)
+
+    def algorithm_6_4(params: Any, x: Any, y: Any) -> Any:
+        return network.backward(net, params, network.forward(net, params, x), y)
+
+    def tracer(params: Any, x: Any, y: Any) -> Any:
+        return autodiff.grad(cost)(params, x, y)
+
+    return [check_grad(cost, gradient, params, x, y, seed=config.seed) for gradient in (algorithm_6_4, tracer)]

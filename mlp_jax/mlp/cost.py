@@ -1,0 +1,91 @@
+"""The data cost of a network, Σ_i w_i L_i / Σ_i w_i, and its gradient for the logits (sections 6.2.1 and 6.2.2)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.autodiff import ops
+from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.variable import named
+from mlp_jax.mlp.output_units.targets import as_targets
+from mlp_jax.mlp.structure import MLP
+
+
+class Costs(NamedTuple):
+    """What the data cost is the mean of.
+
+    Attributes:
+        L: the cost of each example, (n,).
+        weights: of the examples, (n,), those of their classes included.
+        inputs: of the cost as an operation: the logits (n, k'), the output unit's parameters and the targets (n, k).
+    """
+
+    L: jax.Array
+    weights: jax.Array
+    inputs: tuple[jax.Array, ...]
+
+
+def costs(net: MLP, z: Any, theta: tuple[Any, ...], y: Any, weights: Any) -> Costs:
+    """The cost of each example.
+
+    Args:
+        net: the network.
+        z: its logits (n, k').
+        theta: the parameters that its output unit has of its own, if any.
+        y: the targets, as `as_targets` takes them.
+        weights: of the examples, (n,); None counts each once.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    k = net.widths[-1]
+    targets = as_targets(net.output_unit, y, z, k)
+    of_class = _class_weights(net, targets)
+    if net.label_smoothing:
+        uniform = 1 / k if net.output_unit.kind == "classes" else 0.5
+        targets = (1 - net.label_smoothing) * targets + net.label_smoothing * uniform
+    inputs = (z, *theta, targets)
+    L = named(_operation(net)(*inputs), "L")
+    return Costs(L, _example_weights(L, weights, of_class), inputs)
+
+
+def mean(costs: Costs) -> jax.Array:
+    """The data cost, a scalar."""
+    J: jax.Array = ops.weighted_mean(costs.L, costs.weights)
+    return J
+
+
+def gradient(net: MLP, costs: Costs) -> list[jax.Array]:
+    """∇ of the data cost for the logits, (n, k'), and for the parameters that the output unit has of its own."""
+    L, weights, inputs = costs
+    g = ops.weighted_mean.gradient(0, 1, ops.weighted_mean(L, weights), L, weights)
+    return _operation(net).gradients(tuple(range(len(inputs) - 1)), g, L, inputs, {})
+
+
+def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:
+    """The weights w_i of the examples, (n,): those given, times those of the examples' classes."""
+    like = jnp.zeros((jnp.shape(y)[0], 1))
+    targets = as_targets(net.output_unit, y, like, net.widths[-1])
+    return _example_weights(like[:, 0], weights, _class_weights(net, targets))
+
+
+def _example_weights(like: Any, weights: Any, of_class: Any) -> Any:
+    w = ops.ones_like(like) if weights is None else ops.asarray(weights, like.dtype)
+    if w.shape != like.shape:
+        raise ValueError(f"weights must have shape {like.shape}, one per example, got {w.shape}")
+    return w if of_class is None else w * of_class
+
+
+def _class_weights(net: MLP, targets: Any) -> Any:
+    """The weight of each example by its class, (n,); for soft labels, the mean of those of its classes."""
+    if net.class_weights is None:
+        return None
+    of_class = jnp.asarray(net.class_weights, targets.dtype)
+    if net.output_unit.kind == "classes":
+        return ops.sum(targets * of_class[None], axis=-1)
+    return ops.sum(of_class[0] + targets * (of_class[1] - of_class[0]), axis=-1)
+
+
+def _operation(net: MLP) -> Operation:
+    return net.output_unit.cost(net.cost)

@@ -1,0 +1,77 @@
+"""Strict records of which configurations are made, and records made from the arguments of what they configure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
+from typing import Annotated, Any, Literal, Self, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
+
+LARGEST = 2**31 - 1  # what an int32 holds, as optax and XLA count
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Index = Annotated[int, Field(ge=0, le=LARGEST)]
+
+
+class Section(BaseModel):
+    """Immutable; an unknown key or a value of another type is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def given(self, without: str) -> dict[str, Any]:
+        """The keys that are set, as arguments: what takes them has defaults for the others."""
+        return {key: value for key, value in self if value is not None and key != without}
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """One of these words."""
+    return Literal[tuple(names)]
+
+
+def either(word: Any, is_section: Any, section: Any) -> Any:
+    """A value of one kind or of another, told apart before either is checked, so that an error speaks of one."""
+    return Annotated[
+        Annotated[word, Tag("a value")] | Annotated[section, Tag("a section")],
+        Discriminator(lambda value: "a section" if isinstance(value, is_section) else "a value"),
+    ]
+
+
+def one_or_each(kind: Any) -> Any:
+    """One value for all layers, or a list with one for each."""
+    return either(kind, tuple, tuple[kind, ...])
+
+
+def variants(tag: str, table: dict[str, dict[str, Any]], base: type[Section] = Section, **shared: Any) -> Any:
+    """A union of sections told apart by the key `tag`; arguments without a default are required."""
+    sections: list[type[Section]] = []
+    for name, arguments in table.items():
+        fields: dict[str, Any] = {tag: (Literal[name], ...), **shared}
+        for key, kind in arguments.items():
+            fields[key] = kind if isinstance(kind, tuple) else (kind | None, None)
+        sections.append(create_model(name, __base__=base, **fields))
+    union: Any = sections[0]
+    for section in sections[1:]:
+        union |= section
+    return Annotated[union, Field(discriminator=tag)]
+
+
+def name_or_section(names: Iterable[str], makers: Mapping[str, Callable[..., Any]]) -> Any:
+    """A name, or a section with `name` and the arguments of its maker, which also checks their values."""
+
+    class Made(Section):
+        @model_validator(mode="after")
+        def _maker_takes_it(self) -> Self:
+            if make := makers.get(self.name):  # type: ignore[attr-defined]
+                make(**self.given(without="name"))
+            return self
+
+    table = {name: _arguments_of(makers[name]) if name in makers else {} for name in names}
+    return either(one_of(table), dict | Section, variants("name", table, Made))
+
+
+def _arguments_of(make: Callable[..., Any]) -> dict[str, Any]:
+    """The names of a maker's arguments with their types."""
+    types = get_type_hints(make)
+    return {name: types[name] for name in signature(make).parameters}

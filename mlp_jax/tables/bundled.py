@@ -1,0 +1,79 @@
+"""scikit-learn's bundled sets, kept as plain arrays where that is asked for: importing scikit-learn takes a second."""
+
+import contextlib
+import io
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically
+from mlp_jax.tables.reading import Table
+
+_folder: Path | None = None
+
+
+def keep_in(folder: Path) -> None:
+    """From now on, keep what is read in this folder, and take it from there; for the command line."""
+    global _folder
+    _folder = folder
+
+
+def read_bundled(name: str) -> Table:
+    """A set, such as "digits".
+
+    Raises:
+        InputError: scikit-learn is not installed.
+    """
+    file = _file(name)
+    arrays = _read(file) if file else None
+    if arrays is None:
+        try:
+            arrays = _load(name)
+        except ImportError:
+            raise InputError(
+                f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
+            ) from None
+        if file:
+            _keep(file, arrays)
+    names = (tuple(map(str, arrays[key])) for key in ("input_names", "target_names"))
+    return Table(name, arrays["x"], arrays["y"], *names)
+
+
+def _keep(file: Path, arrays: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with contextlib.suppress(OSError):  # no place for it: it is read anew the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.getvalue())
+
+
+def _file(name: str) -> Path | None:
+    """Where the set of this scikit-learn is kept, if it is to be."""
+    try:
+        return _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
+    except PackageNotFoundError:
+        return None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What is kept; None if nothing is, or if it is damaged."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
+            return {key: found[key] for key in ("x", "y", "input_names", "target_names")}
+    except Exception:  # numpy and zipfile raise what they meet in a damaged file
+        return None
+
+
+def _load(name: str) -> dict[str, Any]:
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    y = bunch.target
+    if name in ("breast_cancer", "diabetes"):  # one target a row, 0 or 1, or a quantity
+        y = y[:, None]
+    names = np.array([str(feature) for feature in bunch.feature_names])
+    targets = np.array([str(target) for target in bunch.get("target_names", ())], dtype=str)
+    return {"x": bunch.data, "y": y, "input_names": names, "target_names": targets}

@@ -1,0 +1,89 @@
+"""Reading a configuration, writing it, and what of it determines each step."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlp_jax.errors import InputError
+from mlp_jax.training.config import problems, yaml
+from mlp_jax.training.config.records import Config
+
+# Keys of `training` that do not change what a step computes.
+FREE_TO_CHANGE = ("epochs", "checkpoint_seconds", "tensorboard")
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration file, apply overrides, and check everything.
+
+    Args:
+        path: a YAML file. Paths of data in it are taken from its own folder.
+        overrides: assignments such as `optimizer.learning_rate=0.05`, applied in order.
+
+    Returns:
+        The configuration with all defaults filled in and paths made absolute.
+
+    Raises:
+        InputError: with every problem found, each with its place and the nearest valid key.
+    """
+    path = Path(path)
+    config = _checked(yaml.read(path, overrides), path)
+    return _with_absolute_paths(config, path.parent.absolute())
+
+
+def as_values(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, for writing; what optax leaves to its own defaults is left out."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    if config.seeds:
+        del values["seed"]
+    return values
+
+
+def fingerprint(config: Config) -> str:
+    """A SHA-256 of what determines each step."""
+    values = as_values(config)
+    values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
+    values["data"] = {key: value for key, value in values["data"].items() if key not in config.data.where}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def from_values(values: Any) -> Config:
+    """The configuration of a dict as a file would give it, lists included; paths start at the current folder.
+
+    Raises:
+        InputError: with every problem found, each with its key and the nearest valid one.
+    """
+    document = yaml.Document.of_values(values)
+    return _with_absolute_paths(_checked(document, "the configuration"), Path.cwd())
+
+
+def _checked(document: yaml.Document, name: str | Path) -> Config:
+    found, config = document.problems, None
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        found = found + problems.in_words(error, Config, document)
+    if config is None or found:
+        raise InputError(problems.listed(name, found, document))
+    return config
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    files = {key: folder / os.path.expanduser(value) for key, value in config.data if isinstance(value, Path)}
+    return config.model_copy(update={"data": config.data.model_copy(update=files)})
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one, by dotted keys.
+
+    >>> flat({"a": 1, "b": {"c": 2}})
+    {'a': 1, 'b.c': 2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found

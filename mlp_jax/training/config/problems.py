@@ -1,0 +1,103 @@
+"""What is wrong with a configuration, in words: where it stands, what was required, the nearest valid key."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from mlp_jax.training.config.yaml import Document, KeyPath
+
+Problem = tuple[KeyPath, str]
+Record = type[BaseModel]
+
+
+def in_words(error: ValidationError, root: Record, document: Document) -> list[Problem]:
+    """Pydantic's errors, without those about values that reading had refused already."""
+    refused = [path for path, _ in document.problems]
+    found = [(_key_path(detail, document.values), _message(detail, root)) for detail in error.errors()]
+    return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
+
+
+def listed(path: str | Path, problems: list[Problem], document: Document) -> str:
+    """All problems in the order of the file, a line each."""
+    lines = [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
+    lines.sort(key=lambda line: _line_number(line[0]))
+    heading = f"{path}: {len(lines)} problem{'s' * (len(lines) != 1)}"
+    return "\n".join([heading, *(f"  {_where(place, key)}: {message}" for place, key, message in lines)])
+
+
+def _where(place: str, key: str) -> str:
+    return place if key == "" or place == f"--set {key}" else ": ".join(filter(None, (place, key)))
+
+
+def _line_number(place: str) -> int:
+    number = place.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _key_path(detail: Any, values: Any) -> KeyPath:
+    """Pydantic's location without the tags of unions, which are no keys of the file."""
+    path: KeyPath = ()
+    for i, part in enumerate(detail["loc"]):
+        inside = part in values if isinstance(values, dict) else isinstance(values, tuple) and isinstance(part, int)
+        missing = detail["type"] == "missing" and i == len(detail["loc"]) - 1
+        if inside or missing:
+            path = (*path, part)
+            values = values[part] if inside else None
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        path = (*path, detail["ctx"]["discriminator"].strip("'"))
+    return path
+
+
+def _message(detail: Any, root: Record) -> str:
+    kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        keys = _keys_at(detail["loc"][:-1], root)
+        return f"unknown key{_did_you_mean(detail['loc'][-1], keys)} (valid keys: {', '.join(keys)})"
+    if kind in ("missing", "union_tag_not_found"):
+        return "this key is missing"
+    if kind in ("literal_error", "union_tag_invalid"):
+        known = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        word = got.get(context["discriminator"].strip("'")) if "discriminator" in context else got
+        return f"must be one of {', '.join(known)}; got {word!r}{_did_you_mean(word, known)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} entries; got {got!r}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"must be a section with keys of its own; got {got!r}"
+    return f"{detail['msg'].replace('Input should be', 'must be').replace('a valid tuple', 'a list')}; got {got!r}"
+
+
+def _did_you_mean(word: Any, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if isinstance(word, str) else []
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _keys_at(location: tuple[Any, ...], root: Record) -> list[str]:
+    """The keys of the record at pydantic's location, whose parts are keys and tags of unions."""
+    records = [root]
+    for part in location:
+        fields = [record.model_fields[part] for record in records if part in record.model_fields]
+        if fields:
+            records = [found for field in fields for found in _records_in((field.annotation, *field.metadata))]
+        else:
+            records = [record for record in records if _has_tag(record, part)] or records
+    return list(dict.fromkeys(key for record in records for key in record.model_fields))
+
+
+def _records_in(annotations: Iterable[Any]) -> list[Record]:
+    found: list[Record] = []
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        else:
+            found += _records_in(get_args(annotation))
+    return found
+
+
+def _has_tag(record: Record, tag: Any) -> bool:
+    return any(tag in get_args(field.annotation) for field in record.model_fields.values())

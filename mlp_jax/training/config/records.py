@@ -1,0 +1,197 @@
+"""The configuration of a training run: one strict record per section, checked before JAX is imported.
+
+Precedence, lowest first: the defaults below, the file, `--set KEY=VALUE` in the order given. Nothing is
+coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infinity are refused.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, MADE
+from mlp_jax.mlp.initializers import INITIALIZERS
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.penalties import LEAVES
+from mlp_jax.mlp.structure import PRODUCTS
+from mlp_jax.sections import (
+    Count,
+    Fraction,
+    Index,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    either,
+    name_or_section,
+    one_of,
+    one_or_each,
+)
+from mlp_jax.tables.sources import Data
+from mlp_jax.training.config.optimizers import Optimizer
+
+_MOST_SEEDS = 1000
+
+HiddenUnit: Any = name_or_section(HIDDEN_UNITS, MADE)
+OutputUnit: Any = name_or_section(OUTPUT_UNITS, OUTPUT_UNITS)
+Cost: Any = one_of(dict.fromkeys(cost for unit in OUTPUT_UNITS.values() for cost in unit.costs))
+Initializer: Any = one_of(INITIALIZERS)
+Leaf: Any = one_of(LEAVES)
+Products: Any = one_of(PRODUCTS)
+# Output units whose targets may be standardised.
+QUANTITIES = [name for name, unit in OUTPUT_UNITS.items() if unit.kind in ("quantities", "quantiles")]
+
+
+class Penalty(Section):
+    """λ of penalties: l2: λΣW², l1: λΣ|W| or both; on the weights of all layers, or on what is listed."""
+
+    l2: NotNegative | None = None
+    l1: NotNegative | None = None
+    on: tuple[Leaf, ...] = ("W",)
+    layers: tuple[Index, ...] | None = None  # counted from 0
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.l2 is None and self.l1 is None:
+            raise ValueError("give l2, l1 or both")
+        return self
+
+
+class Network(Section):
+    """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
+
+    widths: Annotated[tuple[Count, ...], Field(min_length=2)]
+    hidden: one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]
+    output: OutputUnit = "linear"
+    cost: Cost | None = None
+    penalty: Penalty | None = None
+    bias: one_or_each(bool) = True  # type: ignore[valid-type]
+    skip: one_or_each(bool) = False  # type: ignore[valid-type]
+    label_smoothing: Fraction = 0.0
+    class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
+    initializer: Initializer | None = None
+    initial_bias: float = 0.0
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    products: Products | None = None  # round the factors of matrix products; sums stay in dtype
+
+    @field_validator("cost")
+    @classmethod
+    def _cost_fits_output(cls, cost: str | None, info: ValidationInfo) -> str | None:
+        if cost is not None and "output" in info.data:
+            output = name_of(info.data["output"])
+            known = OUTPUT_UNITS[output].costs
+            if cost not in known:
+                raise ValueError(f"a {output} output unit has the cost {' or '.join(known)}, not {cost}")
+        return cost
+
+    @field_validator("products")
+    @classmethod
+    def _products_of_float32(cls, products: str | None, info: ValidationInfo) -> str | None:
+        if products is not None and info.data.get("dtype", "float32") != "float32":
+            raise ValueError(f"products: {products} is for dtype float32; got dtype {info.data['dtype']}")
+        return products
+
+    @field_validator("hidden", "bias", "skip")
+    @classmethod
+    def _one_for_each_layer(cls, value: Any, info: ValidationInfo) -> Any:
+        layers = len(info.data.get("widths", ())) - (1 if info.field_name == "bias" else 2)
+        if isinstance(value, tuple) and "widths" in info.data and len(value) != layers:
+            raise ValueError(f"must be one value, or a list of {layers} for these widths; got {len(value)}")
+        return value
+
+
+class EarlyStopping(Section):
+    """Stop after `patience` epochs in which no validation cost was lower by more than min_delta; keep the best."""
+
+    patience: Count
+    min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
+
+
+BatchSize: Any = either(Count, str, Literal["all"])
+
+
+class Training(Section):
+    """How long, how many examples a step, and in which way."""
+
+    epochs: Count
+    batch_size: BatchSize
+    early_stopping: EarlyStopping | None = None
+    clip_norm: Positive | None = None  # of the whole gradient
+    microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory
+    frozen: tuple[Index, ...] = ()  # layers that keep their initial parameters, counted from 0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of the parameters that is given
+    watch: bool = False  # record the health of each layer, and the metrics on the training part
+    checkpoint_seconds: NotNegative = 10.0  # the most that a killed run loses
+    tensorboard: bool = False
+
+    @field_validator("frozen")
+    @classmethod
+    def _different_layers(cls, frozen: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(frozen)) != len(frozen):
+            raise ValueError(f"must name different layers; got {list(frozen)}")
+        return frozen
+
+
+def _as_seeds(value: Any) -> Any:
+    """Each seed of a range such as 0..9."""
+    if isinstance(value, str) and (ends := re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value.strip())):
+        first, last = map(int, ends.groups())
+        if not 0 < last - first < _MOST_SEEDS:
+            raise ValueError(f"must be a range FIRST..LAST of 2 to {_MOST_SEEDS} seeds; got {value}")
+        return tuple(range(first, last + 1))
+    are_numbers = isinstance(value, tuple) and all(isinstance(seed, int) for seed in value)
+    if not are_numbers or len(set(value)) != len(value) or not 2 <= len(value) <= _MOST_SEEDS:
+        raise ValueError(f"must be a range such as 0..9 or a list of 2 to {_MOST_SEEDS} different seeds; got {value!r}")
+    return value
+
+
+class Config(Section):
+    """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
+
+    seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_seeds)] | None = None  # several networks, side by side
+    data: Data
+    network: Network
+    optimizer: Optimizer
+    training: Training
+
+    @field_validator("network")
+    @classmethod
+    def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
+        if "data" in info.data and info.data["data"].standardize_targets and name_of(network.output) not in QUANTITIES:
+            raise ValueError(
+                f"data.standardize_targets needs an output of quantities ({', '.join(QUANTITIES)}), "
+                f"got {name_of(network.output)}"
+            )
+        return network
+
+    @field_validator("seeds")
+    @classmethod
+    def _one_way_to_give_seeds(cls, seeds: Any, info: ValidationInfo) -> Any:
+        if seeds is not None and info.data.get("seed"):
+            raise ValueError(f"give seed or seeds, not both; got seed {info.data['seed']}")
+        return seeds
+
+    @field_validator("training")
+    @classmethod
+    def _lbfgs_takes_all(cls, training: Training, info: ValidationInfo) -> Training:
+        optimizer = info.data.get("optimizer")
+        if optimizer is not None and optimizer.name == "lbfgs":
+            if training.batch_size != "all":
+                raise ValueError(f"lbfgs needs the same cost in every step: batch_size: all; got {training.batch_size}")
+            if training.clip_norm is not None:
+                raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
+        return training
+
+    @field_validator("training")
+    @classmethod
+    def _early_stopping_has_validation(cls, training: Training, info: ValidationInfo) -> Training:
+        if training.early_stopping and "data" in info.data and not info.data["data"].split.validation:
+            raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
+        return training
+
+
+def name_of(unit: Any) -> str:
+    """The name of a unit that is given by its name or as a section."""
+    name: str = unit if isinstance(unit, str) else unit.name
+    return name

@@ -1,0 +1,166 @@
+"""YAML 1.2 read strictly: plain values only, each with the place that it came from.
+
+In YAML 1.2 `1e-3` is a number and `off` is a string. Refused here: a key given twice, a tag that would build
+a Python object, and an alias.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from mlp_jax.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
+
+_PLAIN_TAGS = {
+    ScalarNode: {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")},
+    SequenceNode: {"tag:yaml.org,2002:seq"},
+    MappingNode: {"tag:yaml.org,2002:map"},
+}
+
+
+class Document:
+    """The plain values of a file, the place of each, and the problems found while reading.
+
+    Attributes:
+        values: mappings as dict, sequences as tuple, and numbers, strings, booleans, None.
+        problems: what reading refused, as (path of keys, message).
+    """
+
+    def __init__(self, text: str, place_of: PlaceOf) -> None:
+        self.problems: list[tuple[KeyPath, str]] = []
+        self._places: dict[KeyPath, str] = {}
+        self._seen: set[Node] = set()
+        self.values = self._parse(text, (), place_of)
+
+    @classmethod
+    def of_values(cls, values: Any) -> "Document":
+        """A document of Python's values, which stand nowhere; lists become tuples, numpy's numbers Python's."""
+        document = cls("", lambda line: "")
+        document.values = _as_plain(values)
+        return document
+
+    def place(self, path: KeyPath) -> str:
+        """Where this value stands, or the nearest one around it."""
+        while path and path not in self._places:
+            path = path[:-1]
+        return self._places[path]
+
+    def set(self, assignment: str) -> None:
+        """Apply `a.b=value`, the value in YAML, over what stands there.
+
+        Raises:
+            InputError: not of this form, a key set twice, or a path through a value that has no keys.
+        """
+        key, equals, text = assignment.partition("=")
+        path: KeyPath = tuple(key.strip().split("."))
+        label = f"--set {key.strip()}"
+        if not equals or not all(path):
+            raise InputError(f"--set takes KEY=VALUE, as in optimizer.learning_rate=0.05; got {assignment!r}")
+        if self._places.get(path) == label:
+            raise InputError(f"{label} is given twice")
+        section = self.values
+        for i, part in enumerate(path[:-1], start=1):
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise InputError(f"{label}: {'.'.join(map(str, path[:i]))} is a value, it has no keys")
+            self._places.setdefault(path[:i], label)
+        self._places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
+        self.problems = [(p, message) for p, message in self.problems if p[: len(path)] != path]
+        section[path[-1]] = self._parse(text, path, lambda line: label)
+
+    def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
+        try:
+            node = YAML(typ="safe", pure=True).compose(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            raise InputError(f"{place_of(mark.line + 1 if mark else 1)}: not YAML: {error.problem}") from None
+        except YAMLError as error:
+            raise InputError(f"{place_of(1)}: not YAML: {error}".splitlines()[0]) from None
+        except RecursionError:
+            raise InputError(f"{place_of(1)}: nested too deeply") from None
+        if node is None:
+            self._places[path] = place_of(1)
+            return None
+        return self._plain(node, path, place_of)
+
+    def _plain(self, node: Node, path: KeyPath, place_of: PlaceOf) -> Any:
+        self._places.setdefault(path, place_of(node.start_mark.line + 1))
+        if node.tag not in _PLAIN_TAGS[type(node)]:
+            return self._refuse(path, f"the tag {node.tag} is refused: a configuration holds plain values")
+        if node in self._seen:
+            return self._refuse(path, "an alias is refused: write the value out")
+        self._seen.add(node)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path, place_of)
+        if isinstance(node, SequenceNode):
+            return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
+        try:
+            return YAML(typ="safe", pure=True).constructor.construct_object(node)
+        except (ValueError, KeyError):  # !!int abc, or an integer of thousands of digits
+            return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
+
+    def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = place_of(key_node.start_mark.line + 1)
+            if not isinstance(key_node, ScalarNode):
+                self._refuse(path, f"a key must be a name, at {place}")
+                continue
+            key = str(key_node.value)
+            if key in values:
+                self._refuse((*path, key), f"this key is given twice, the second time at {place}")
+                continue
+            self._places[(*path, key)] = place
+            values[key] = self._plain(value_node, (*path, key), place_of)
+        return values
+
+    def _refuse(self, path: KeyPath, message: str) -> None:
+        self.problems.append((path, message))
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order.
+
+    Raises:
+        InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read the configuration {path}: it is not text in UTF-8") from None
+    if text.startswith("%"):
+        raise InputError(f"{path}:1: a YAML directive is refused: a configuration is YAML 1.2")
+    document = Document(text, lambda line: f"{path}:{line}")
+    if not isinstance(document.values, dict):
+        found = document.problems[0][1] if document.problems else f"got {document.values!r}"
+        raise InputError(f"{path}: a configuration is a mapping of keys to values; {found}")
+    for assignment in overrides:
+        document.set(assignment)
+    return document
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_plain, value))
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+
+
+def as_text(values: dict[str, Any]) -> str:
+    """Plain values as YAML, in the order in which they stand."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()

@@ -1,0 +1,215 @@
+"""The training of one network under way: the moment it has come to, its records, and where it is kept."""
+
+import time
+from typing import Any
+
+from mlp_jax.errors import InputError, TrainingDiverged
+from mlp_jax.tables.preparation import Prepared
+from mlp_jax.training import config as configuration
+from mlp_jax.training.config import Config
+from mlp_jax.training.environment import environment
+from mlp_jax.training.moment import Moment
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.run import Run
+from mlp_jax.training.store import checkpoint
+from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.weights import Model, model_of, save_weights
+from mlp_jax.training.trainer import Trainer
+
+
+class Training:
+    """One network, one seed; `loop.train` takes it forward.
+
+    Attributes:
+        config: its configuration, of one seed.
+        trainer: the compiled program.
+        history: the records of the epochs done.
+        ended: whether there is no step left to take.
+        diverged: why it cannot go on, if so.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        trainer: Trainer,
+        prepared: Prepared,
+        directory: RunDirectory | None,
+        resume: bool,
+        report: Reporter,
+    ) -> None:
+        """Begin, or where `resume` says so, go on from the newest checkpoint of the directory.
+
+        Raises:
+            InputError: the directory does not allow it.
+        """
+        self.config = config
+        self.trainer = trainer
+        self.history: list[dict[str, Any]] = []
+        self.diverged: str | None = None
+        self._prepared = prepared
+        self._directory = directory
+        self._batches = trainer.batches(config.seed)
+        self._moment = trainer.start(config.seed)
+        self._board: Any = None
+        self._started = self._kept = time.perf_counter()
+        if directory:
+            self._moment = _first_moment(directory, self._moment, config, prepared, trainer.steps, resume, report)
+            self.history = directory.begin_metrics(self.epochs)
+            if config.training.tensorboard:
+                from mlp_jax.training.tensorboard import Board
+
+                self._board = Board(directory.path, self.epochs)
+            directory.save_summary(self._summary("running", {}))
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are done, early stopping has had enough, or a number is not finite."""
+        return self.diverged is not None or self.trainer.has_ended(self._moment)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were completed."""
+        return self._moment.step // self.trainer.steps
+
+    @property
+    def done(self) -> float:
+        """How many epochs are done, the last perhaps in part."""
+        return self._moment.step / self.trainer.steps
+
+    def progress(self) -> str:
+        """How far it came, in words."""
+        steps = self._moment.step % self.trainer.steps
+        more = f" and {steps} of {self.trainer.steps} steps of the next" if steps else ""
+        return f"{self.epochs} of {self.config.training.epochs} epochs{more}"
+
+    def advance(self) -> tuple[Moment, list[dict[str, Any]]]:
+        """What `Trainer.advance` makes of the moment; it changes nothing, and may run in any thread."""
+        return self.trainer.advance(self._moment, self._batches)
+
+    def take(self, moment: Moment, records: list[dict[str, Any]]) -> None:
+        """Go to a moment that `advance` gave; where it is the same, find out why."""
+        if moment.step == self._moment.step:
+            self.diverged = self.trainer.diagnosis(moment, self._batches)
+            return
+        self._moment = moment
+        self.history += records
+        if self._directory:
+            self._directory.log(records)
+            if time.perf_counter() - self._kept > self.config.training.checkpoint_seconds:
+                self.keep()
+        if self._board:
+            self._board.add(records)
+
+    def keep(self) -> None:
+        """Write the checkpoint and the weights."""
+        if directory := self._directory:
+            with directory.writing():
+                directory.sync_metrics()
+                checkpoint.save_next(directory.checkpoints, self._moment, self.config, self._prepared)
+                belongs_to = configuration.fingerprint(self.config)
+                save_weights(directory.weights, self.trainer.net, self._model(), belongs_to)
+        self._kept = time.perf_counter()
+
+    def finish(self, status: str, seconds_before: float = 0.0) -> Run:
+        """Keep what was done, evaluate it, and write the summary.
+
+        Args:
+            status: finished, diverged or interrupted, which is to stop at once.
+            seconds_before: what it took before this training began.
+        """
+        training_seconds = time.perf_counter() - self._started
+        self.keep()
+        model = self._model()
+        results = {} if status == "interrupted" else self.trainer.evaluate(model.params)
+        seconds = {
+            "compile": self.trainer.compile_seconds,
+            "training": training_seconds,
+            "all": seconds_before + training_seconds,
+        }
+        summary = self._summary(status, seconds)
+        if self.diverged:
+            summary["reason"] = self.diverged
+        if best := self._moment.best:
+            summary["best_epoch"] = self.epochs - int(best.since)
+        if results:
+            summary["results"] = results
+        if self._board:
+            self._board.close()
+        if self._directory:
+            self._directory.save_summary(summary)
+        return Run(self.config, self.trainer.net, model, results, self.history, summary)
+
+    def why_diverged(self) -> TrainingDiverged:
+        """The error that says why, and where the report of it is, which this writes."""
+        if not self._directory:
+            return TrainingDiverged(self.diverged)
+        epoch, step = divmod(self._moment.step, self.trainer.steps)
+        rows = self._batches.of_step(epoch, step).tolist()
+        self._directory.save_crash(
+            f"{self.diverged}\nThe examples of that step, counted from 0 in the training part: {rows}\n"
+            f"{self._directory.weights} and the newest checkpoint are of the moment before it."
+        )
+        return TrainingDiverged(
+            f"{self.diverged}. The report is {self._directory.crash}, the weights are those before that step; a "
+            "smaller optimizer.learning_rate or training.clip_norm is the usual remedy"
+        )
+
+    def never_had_a_validation_cost(self) -> bool:
+        """Whether early stopping could not choose."""
+        best = self._moment.best
+        return best is not None and not float(best.loss) < float("inf")
+
+    def _model(self) -> Model:
+        return model_of(self.trainer.chosen(self._moment), self._prepared)
+
+    def _summary(self, status: str, seconds: dict[str, float]) -> dict[str, Any]:
+        return summary_of(self.trainer, self._prepared, status, self.epochs, seconds)
+
+
+def summary_of(
+    trainer: Trainer, prepared: Prepared, status: str, epochs: int, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """What is known of a run, but its results."""
+    network = trainer.config.network
+    return {
+        "status": status,
+        "epochs": epochs,
+        "steps_per_epoch": trainer.steps,
+        "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
+        "data": prepared.fingerprint,
+        "parameters": trainer.parameters,
+        "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
+        "seconds": {what: round(value, 3) for what, value in seconds.items()},
+        **environment(),
+    }
+
+
+def _first_moment(
+    directory: RunDirectory,
+    start: Moment,
+    config: Config,
+    prepared: Prepared,
+    steps: int,
+    resume: bool,
+    report: Reporter,
+) -> Moment:
+    """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
+    found = resume and checkpoint.load_newest(directory.checkpoints, start, config, prepared, report.say)
+    if not found:
+        if resume and directory.weights.exists():
+            raise InputError(
+                f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, or "
+                "train anew with --overwrite"
+            )
+        if resume and directory.config.exists():
+            report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
+        directory.start(config)
+        return start
+    done = -(-found.step // steps)
+    if done > config.training.epochs:
+        raise InputError(
+            f"the run in {directory.path} has {done} epochs; training.epochs is {config.training.epochs}. "
+            f"Set it to {done} or more to go on"
+        )
+    directory.save_config(config)
+    return found

@@ -1,0 +1,111 @@
+"""The steps of many epochs as one compiled program, over data that stay on the device."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlp_jax.training.step.early_stopping import Best, Patience
+from mlp_jax.training.step.program import Program
+from mlp_jax.training.step.step import Batch, OfStep, State, observed_step
+
+Measure = Callable[..., Any]  # (net, params, *examples) -> a pytree of scalars
+
+
+class Outcome(NamedTuple):
+    """What the steps of one call gave, for a table of E epochs of S steps.
+
+    Attributes:
+        steps: of each step, (E, S, …); 0 for steps not taken.
+        measures: what was measured after each completed epoch, by part, (E,) each; 0 for the others.
+        finite: whether all parameters and the optimizer's state are finite after the steps of each epoch, (E,).
+        ran: whether patience lasted to the beginning of each epoch, (E,).
+    """
+
+    steps: OfStep
+    measures: dict[str, Any]
+    finite: jax.Array
+    ran: jax.Array
+
+
+def run_steps(
+    program: Program,
+    measure: Measure,
+    state: State,
+    best: Best | None,
+    train: tuple[Any, Any],
+    watched: dict[str, tuple[Any, ...]],
+    batches: Any,
+    first: Any,
+    stop: Any,
+    patience: Patience | None = None,
+) -> tuple[State, Best | None, Outcome]:
+    """Take the steps first ≤ i < stop, each on its minibatch, and measure after each epoch.
+
+    One call runs many short epochs, or a part of a long one: `first` and `stop` are values, not shapes, so
+    whatever they are, it is the same compiled program. A minibatch that holds fillers has weight 0 for them:
+    one shape again, and each example counts once.
+
+    Args:
+        program: network, optimizer and ways of training; static under jit.
+        measure: what to measure, `(net, params, *examples)` -> a pytree of scalars; static under jit.
+        state: the state before the steps.
+        best: the best parameters so far; None without early stopping.
+        train: the examples to learn from, x and y.
+        watched: the examples to measure on, by part; for early stopping "validation", whose measure is a dict with
+            the "loss".
+        batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler.
+        first: the first step, counted from the first of the E epochs.
+        stop: the step after the last one.
+        patience: when to take no more steps, with `best`.
+    """
+    epochs, steps, _ = batches.shape
+    batches = jnp.asarray(batches)
+
+    def step(rows: jax.Array, state: State) -> tuple[State, OfStep]:
+        x, y = (jnp.take(part, rows, axis=0, mode="clip") for part in train)
+        return observed_step(program, state, Batch(x, y, weights=rows >= 0))
+
+    def measures(state: State) -> dict[str, Any]:
+        return {part: measure(program.net, program.chosen(state), *examples) for part, examples in watched.items()}
+
+    def epoch(e: jax.Array, carry: Any) -> Any:
+        def recorded_step(i: jax.Array, carry: Any) -> Any:
+            state, table = carry
+            state, of_step = step(batches[e, i], state)
+            return state, jax.tree.map(lambda rows, value: rows.at[e, i].set(value), table, of_step)
+
+        def measured(best: Any, table: Any) -> Any:
+            now = measures(state)
+            if best is not None and patience is not None:
+                best = best.or_better(program.chosen(state), now["validation"]["loss"], patience)
+            return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), table, now)
+
+        state, best, (table, all_measures, finite, ran) = carry
+        goes_on = jnp.array(True) if best is None or patience is None else best.since < patience.epochs
+        last = jnp.where(goes_on, jnp.minimum(stop - e * steps, steps), 0)
+        start = jnp.maximum(first - e * steps, 0)
+        state, table = jax.lax.fori_loop(start, last, recorded_step, (state, table))
+        best, all_measures = jax.lax.cond(last == steps, measured, lambda *unchanged: unchanged, best, all_measures)
+        finite = finite.at[e].set(_all_finite((state.params, state.optimizer)))
+        return state, best, Outcome(table, all_measures, finite, ran.at[e].set(goes_on))
+
+    outcome = Outcome(
+        steps=_table(jax.eval_shape(lambda: step(batches[0, 0], state)[1]), (epochs, steps)),
+        measures=_table(jax.eval_shape(measures, state), (epochs,)),
+        finite=jnp.ones(epochs, bool),
+        ran=jnp.ones(epochs, bool),
+    )
+    state, best, outcome = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, (state, best, outcome))
+    return state, best, outcome
+
+
+def _table(kinds: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros for a value of these kinds at each place."""
+    return jax.tree.map(lambda value: jnp.zeros((*shape, *value.shape), value.dtype), kinds)
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()

@@ -1,0 +1,129 @@
+"""One step of minibatch SGD (section 6.5.7) as a pure function: (state, batch) -> (state, J)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mlp_jax.mlp import cost, network
+from mlp_jax.mlp.params import Params
+from mlp_jax.training.step.average import Average
+from mlp_jax.training.step.health import Health, health, is_alive
+from mlp_jax.training.step.program import Program, merged
+
+
+class Batch(NamedTuple):
+    """A minibatch: inputs x (n, d), targets y, (n,) class numbers or (n, k), weights (n,) or None for 1 each.
+
+    An example of weight 0 does not count, so that a ragged last minibatch has the shape of the others.
+    """
+
+    x: Any
+    y: Any
+    weights: Any = None
+
+
+class State(NamedTuple):
+    """What a step changes: the parameters, the optimizer's memory, and with `ema` the average."""
+
+    params: Params
+    optimizer: optax.OptState
+    average: Average | None = None
+
+
+def initial_state(program: Program, params: Params) -> State:
+    """The state before the first step."""
+    average = None if program.ema is None else Average.start(params)
+    return State(params, program.optimizer.init(program.trained(params)), average)
+
+
+def take_step(program: Program, state: State, batch: Batch) -> tuple[State, jax.Array]:
+    """One step: J and ∇J on a minibatch by Algorithms 6.3 and 6.4, then the optimizer's update.
+
+    Args:
+        program: the network, the optimizer and the ways of training; static under jit.
+        state: the state before the step.
+        batch: the minibatch.
+
+    Returns:
+        The state after the step, and the total cost J before it, a scalar.
+
+    Raises:
+        ValueError: shapes that do not fit the network.
+
+    Two steps of gradient descent towards y = 1 · x, with learning rate ½: w ← w − ½ (w x − y) x.
+
+    >>> import mlp_jax
+    >>> program = Program(mlp_jax.MLP(widths=(1, 1), bias=False), optax.sgd(0.5))
+    >>> state = initial_state(program, (mlp_jax.Layer(jnp.zeros((1, 1)), None),))
+    >>> batch = Batch(x=jnp.ones((1, 1)), y=jnp.ones((1, 1)))
+    >>> for _ in range(2):
+    ...     state, J = take_step(program, state, batch)
+    ...     print(float(J), state.params[0].W.item())
+    0.5 0.5
+    0.125 0.75
+    """
+    if batch.weights is None:
+        batch = batch._replace(weights=jnp.ones(len(batch.x), bool))
+    state, of_step = observed_step(program, state, batch)
+    return state, of_step.cost
+
+
+class OfStep(NamedTuple):
+    """What a step gives besides the state: J, and the health of the layers where that is watched."""
+
+    cost: Any
+    health: Health | None
+
+
+def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, OfStep]:
+    """`take_step`, and what was watched."""
+    J, grads, alive = _gradient(program, state.params, batch)
+    trained = program.trained(state.params)
+    grads = program.trained(grads)
+
+    def value(trained: Any) -> jax.Array:  # for optimizers that search along a line
+        return network.loss(program.net, merged(trained, state.params), *batch)
+
+    optimizer = optax.with_extra_args_support(program.optimizer)
+    updates, memory = optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
+    params = merged(optax.apply_updates(trained, updates), state.params)
+    average = state.average
+    if average is not None and program.ema is not None:
+        average = average.with_next(params, program.ema)
+    watched = health(program.net, program.trained(params), trained, grads, alive) if program.watch else None
+    return State(params, memory, average), OfStep(J, watched)
+
+
+def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, Params, Any]:
+    """J, its gradient and which units are alive; of the minibatch at once, or of its parts one after the other.
+
+    J is a mean weighted by the examples, so it is the mean of the parts' costs weighted by the parts' shares.
+    """
+
+    def of(batch: Batch) -> Any:
+        tape = network.forward(program.net, params, batch.x)
+        J = network.total_cost(program.net, params, tape.a[-1], batch.y, batch.weights)
+        grads = network.backward(program.net, params, tape, batch.y, batch.weights)
+        return (J, grads), is_alive(program.net, tape, batch.weights) if program.watch else None
+
+    if program.microbatches == 1:
+        (J, grads), alive = of(batch)
+        return J, grads, alive
+
+    parts = jax.tree.map(lambda v: v.reshape(program.microbatches, -1, *v.shape[1:]), batch)
+    totals = jax.vmap(lambda y, w: jnp.sum(cost.example_weights(program.net, y, w)))(parts.y, parts.weights)
+    total = jnp.sum(totals)
+    shares = jnp.where(total > 0, totals / total, 1 / program.microbatches)
+
+    def add(sums: Any, part: Any) -> Any:
+        share, of_part = part
+        values, alive = of(of_part)
+        return jax.tree.map(lambda s, value: s + share.astype(s.dtype) * value.astype(s.dtype), sums, values), alive
+
+    kinds = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts))[0]
+    wide = jax.tree.map(lambda v: jnp.zeros(v.shape, jnp.promote_types(v.dtype, jnp.float32)), kinds)
+    sums, alive = jax.lax.scan(add, wide, (shares, parts))
+    J, grads = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
+    return J, grads, jax.tree.map(lambda units: units.any(axis=0), alive)

@@ -1,0 +1,1 @@
+"""All that a run reads and writes: its folder, checkpoints, weights; what is replaced is replaced whole."""

@@ -1,0 +1,106 @@
+"""Checkpoints: all that is needed to go on to the same bits, the newest two, each in a file of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.errors import InputError
+from mlp_jax.tables.preparation import Prepared
+from mlp_jax.training.config import Config, fingerprint
+from mlp_jax.training.moment import Moment
+from mlp_jax.training.store import tensors
+from mlp_jax.training.store.tensors import DamagedFile
+
+
+def save(path: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+    """Write a moment: its arrays, and the number of the next step, whose configuration and data it belongs to."""
+    notes = {"step": moment.step, "config": fingerprint(config), "data": prepared.fingerprint}
+    tensors.write(path, _arrays(moment), notes)
+
+
+def save_next(folder: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+    """Write a moment beside the one before it; remove those that are older, and what a kill left unfinished."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{moment.step:012d}.safetensors"
+    before = [file for file in newest_first(folder) if file != path]
+    save(path, moment, config, prepared)
+    for file in (*before[1:], *folder.glob(".step-*.part")):
+        file.unlink(missing_ok=True)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def load_newest(
+    folder: Path, like: Moment, config: Config, prepared: Prepared, say: Callable[[str], None]
+) -> Moment | None:
+    """The newest moment that is whole; None if there is no checkpoint.
+
+    Args:
+        folder: where they are.
+        like: a moment of the structure, shapes and dtypes that are needed.
+        config: what they must belong to.
+        prepared: the data that they must belong to.
+        say: is told of a damaged checkpoint in whose place an older one is used.
+
+    Raises:
+        InputError: all are damaged, or one belongs to other data, another configuration, network or optimizer.
+    """
+    damaged: list[str] = []
+    for path in newest_first(folder):
+        try:
+            moment = load(path, like, config, prepared)
+        except DamagedFile as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            say(f"{damaged[0]}; going on from the checkpoint before it, of step {moment.step}")
+        return moment
+    if damaged:
+        raise InputError(f"{'; '.join(damaged)}. There is no other checkpoint: train anew with --overwrite")
+    return None
+
+
+def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
+    """Read a moment.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of other data, another configuration, network or optimizer.
+    """
+    found, notes = tensors.read(path)
+    require_same_data(notes.get("data"), prepared)
+    expected = _arrays(like)
+    for name in sorted(expected.keys() | found.keys()):
+        kinds = _kind(found.get(name)), _kind(expected.get(name))
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
+    if notes.get("config") != fingerprint(config):
+        raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
+    leaves = iter(found[name] for name in expected)
+    state, best = jax.tree.map(lambda _: jnp.asarray(next(leaves)), (like.state, like.best))
+    under_way = jax.tree.map(lambda _: np.array(next(leaves)), like.under_way)
+    return Moment(state, best, notes["step"], under_way)
+
+
+def require_same_data(checksum: Any, prepared: Prepared) -> None:
+    """Raise an InputError unless these are the examples that a run was trained on."""
+    if checksum != prepared.fingerprint:
+        raise InputError(
+            f"{prepared.table.name} has changed since this run was trained: which of its examples were for "
+            "training cannot be known any more. Use `mlp-jax predict` for new data, or train anew"
+        )
+
+
+def _arrays(moment: Moment) -> tensors.Tensors:
+    parts = {"state": moment.state, "best": moment.best, "under_way": moment.under_way}
+    return {f"{part}.{name}": value for part, tree in parts.items() for name, value in tensors.by_path(tree).items()}
+
+
+def _kind(array: Any) -> str:
+    return "absent" if array is None else f"{array.dtype} {array.shape}"

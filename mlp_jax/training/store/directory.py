@@ -1,0 +1,257 @@
+"""The folder of a run: what it holds, that no run is overwritten unasked, and that one training uses it at a time."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically
+from mlp_jax.training import config as configuration
+from mlp_jax.training.config import Config, yaml
+
+
+class RunDirectory:
+    """The files of a run; of a sweep, config and summary, and a folder for each seed, which is a run of its own.
+
+    Attributes:
+        config: `config.yaml`, the resolved configuration.
+        metrics: `metrics.jsonl`, a line per epoch.
+        weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
+        checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
+        summary: `summary.json`, results, seeds, versions, device.
+        crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
+        report: `report.html`, which `mlp-jax report` writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.weights = path / "weights.safetensors"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+        self.crash = path / "crash" / "report.txt"
+        self.report = path / "report.html"
+
+    def of_seed(self, seed: int) -> "RunDirectory":
+        """The folder of one of several seeds, a run of its own."""
+        return RunDirectory(self.path / f"seed-{seed}")
+
+    def is_free(self) -> bool:
+        """Whether none of the files of a run is there, whoever wrote it."""
+        files = (self.config, self.weights, self.checkpoints, self.summary)
+        has_lines = self.metrics.exists() and self.metrics.stat().st_size > 0
+        return not has_lines and not any(file.exists() for file in files)
+
+    def holds_run(self) -> bool:
+        """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
+        return self.config.exists() and (self.metrics.exists() or self.summary.exists())
+
+    def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
+        """Raise an InputError unless a run of this configuration may begin here, or go on."""
+        if overwrite or all(run.is_free() for run in (self, *map(self.of_seed, config.seeds or ()))):
+            return
+        if not resume:
+            raise InputError(
+                f"{self.path} holds a run; go on with it (--resume), replace it (--overwrite), "
+                "or name another directory (--run-dir)"
+            )
+        before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
+        free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
+        changed = [key for key in before | now if before.get(key) != now.get(key) and key not in free]
+        if changed:
+            differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
+            raise InputError(
+                f"{self.path} holds a run of another configuration: {differences}. "
+                f"Only {', '.join(free)} may change on --resume"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9.
+
+        Raises:
+            InputError: it cannot be made, or another training uses it.
+        """
+        sweep = RunDirectory(self.path.parent)
+        in_use = InputError(
+            f"another training is using {self.path}; wait for it, or name another directory (--run-dir)"
+        )
+        if self.path.name.startswith("seed-") and sweep.holds_run() and sweep.is_held():
+            raise in_use
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise in_use from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Whether a training is using the folder."""
+        try:
+            with self.held():
+                return False
+        except InputError:
+            return True
+
+    def start(self, config: Config) -> None:
+        """Begin a new run; the files of a run that was there go once the folder is known to be writable.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / ".writable", b"")
+            (self.path / ".writable").unlink()
+            for run in (*map(self.of_seed, self._seeds_before()), self):
+                run.remove()
+            if not config.seeds:
+                self.metrics.touch()  # first: see `holds_run`
+            self.save_config(config)
+
+    def remove(self) -> None:
+        """Remove the files of a run, and no others; the folder stays if there are others."""
+        files = [self.summary, self.weights, self.metrics, self.config, self.report, self.crash]
+        files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.crash.parent):
+            with suppress(OSError):  # it is not there, or holds files of others
+                folder.rmdir()
+
+    def _seeds_before(self) -> Sequence[int]:
+        """Those of the run that is there, if it is one of several seeds."""
+        try:
+            return configuration.load(self.config).seeds or ()
+        except InputError:
+            return ()
+
+    def save_config(self, config: Config) -> None:
+        """Write the resolved configuration."""
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            text = yaml.as_text(configuration.as_values(config))
+            write_atomically(self.config, text.encode())
+
+    def load_config(self) -> Config:
+        """Read the resolved configuration.
+
+        Raises:
+            InputError: there is no run here, or its configuration was damaged.
+        """
+        if not self.holds_run():
+            missing = self.metrics if self.config.exists() else self.config
+            raise InputError(f"{self.path} holds no run: it has no {missing.name}")
+        return configuration.load(self.config)
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`; numbers that are not finite become null."""
+        with self.writing():
+            text = json.dumps(_finite(summary), indent=2) + "\n"
+            write_atomically(self.summary, text.encode())
+
+    def load_summary(self) -> dict[str, Any]:
+        """Read `summary.json`.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        try:
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+            if not isinstance(summary, dict) or not {"status", "epochs"} <= summary.keys():
+                raise ValueError
+        except (OSError, ValueError):
+            raise InputError(f"cannot read {self.summary}: it is missing or damaged") from None
+        return summary
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The records of the epochs; a last line that a kill cut short does not count.
+
+        Raises:
+            InputError: the file is missing or a line is damaged.
+        """
+        try:
+            lines = self.metrics.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise InputError(f"cannot read {self.metrics}: {error.strerror}") from None
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict) or record.get("epoch") != number or "loss" not in record:
+                    raise ValueError
+            except ValueError:
+                raise InputError(
+                    f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}"
+                ) from None
+            records.append(record)
+        return records
+
+    def begin_metrics(self, epochs: int) -> list[dict[str, Any]]:
+        """Give the records of so many epochs, and drop what stands in `metrics.jsonl` beyond them.
+
+        Raises:
+            InputError: lines were lost, or the file cannot be written.
+        """
+        records = self.read_metrics() if epochs and self.metrics.exists() else []
+        if len(records) < epochs:
+            raise InputError(
+                f"{self.metrics} has the records of {len(records)} epochs, but the run has done {epochs}: lines were "
+                "lost. Put them back, or train anew with --overwrite"
+            )
+        with self.writing():
+            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records[:epochs]).encode())
+        return records[:epochs]
+
+    def log(self, records: list[dict[str, Any]]) -> None:
+        """Append lines to `metrics.jsonl`; numbers that are not finite become null."""
+        if records:
+            with self.writing(), self.metrics.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(_finite(record)) + "\n" for record in records))
+
+    def sync_metrics(self) -> None:
+        """Return when all lines are on the disk: a checkpoint never knows more epochs than the metrics."""
+        with self.writing(), self.metrics.open("a") as file:
+            os.fsync(file.fileno())
+
+    def save_crash(self, report: str) -> None:
+        """Write what made the run diverge."""
+        with self.writing():
+            self.crash.parent.mkdir(exist_ok=True)
+            write_atomically(self.crash, f"{report}\n".encode())
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a failure to write into an `InputError`."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"cannot write the run directory {self.path}: {error.strerror}; name another with --run-dir"
+            ) from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,72 @@
+"""The weights of a trained network, with what a prediction needs besides."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlp_jax.errors import InputError
+from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, require_fit, stack, unstack
+from mlp_jax.mlp.structure import MLP
+from mlp_jax.tables.preparation import Prepared, Scaling
+from mlp_jax.training.store import tensors
+
+
+class Model(NamedTuple):
+    """All that a prediction needs besides the network's structure."""
+
+    params: Params
+    inputs: Scaling
+    targets: Scaling
+    input_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    data: str  # fingerprint of the examples that it was trained on
+
+
+def model_of(params: Params, prepared: Prepared) -> Model:
+    """The model of parameters that were trained on these data."""
+    table = prepared.table
+    names = table.input_names, table.target_names
+    return Model(params, prepared.inputs, prepared.targets, *names, prepared.fingerprint)
+
+
+def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
+    """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint."""
+    arrays = {
+        f"layers.{k}.{name}": value
+        for k, layer in enumerate(unstack(net, model.params))
+        for name, value in layer._asdict().items()
+        if value is not None
+    }
+    for what, scaling in (("inputs", model.inputs), ("targets", model.targets)):
+        arrays |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
+    names = {"input_names": list(model.input_names), "target_names": list(model.target_names)}
+    tensors.write(path, arrays, {**names, "data": model.data, "config": config})
+
+
+def load_weights(path: Path, net: MLP, config: str) -> Model:
+    """Read what `save_weights` wrote for a configuration of this fingerprint.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of another network.
+    """
+    arrays, notes = tensors.read(path)
+    try:
+        params: Any = tuple(
+            layer._replace(
+                **{name: arrays[f"layers.{k}.{name}"] for name, v in layer._asdict().items() if v is not None}
+            )
+            for k, layer in enumerate(param_types(net))
+        )
+        require_fit(net, params)
+        inputs, targets = (Scaling(arrays[f"{what}.mean"], arrays[f"{what}.scale"]) for what in ("inputs", "targets"))
+        if notes["config"] != config:
+            raise InputError(f"{path} does not belong to the config.yaml beside it: one of them was changed")
+        names = tuple(notes["input_names"]), tuple(notes["target_names"])
+        if pays_as_one_loop(net):
+            params = stack(net, params)
+        return Model(params, inputs, targets, *names, notes["data"])
+    except KeyError as error:
+        raise InputError(f"{path} has no {error}; it belongs to another network") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path} belongs to another network: {error}") from None

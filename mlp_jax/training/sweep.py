@@ -1,0 +1,116 @@
+"""A sweep: the same training from several seeds, each a run of its own, and what they come to together."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
+from mlp_jax.tables.preparation import Prepared
+from mlp_jax.training import loop
+from mlp_jax.training.config import Config
+from mlp_jax.training.progress import Reporter
+from mlp_jax.training.run import Run
+from mlp_jax.training.single import Training, summary_of
+from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.trainer import Trainer
+
+
+def sweep(
+    config: Config,
+    trainer: Trainer,
+    prepared: Prepared,
+    directory: RunDirectory | None,
+    resume: bool,
+    report: Reporter,
+    started: float,
+) -> Run:
+    """Train from each seed, on a CPU several side by side, and summarise those that finished.
+
+    Raises:
+        TrainingDiverged: all of them did.
+        TrainingInterrupted: Ctrl-C or SIGTERM; all steps that were taken are kept.
+    """
+    seeds, epochs = config.seeds or (), config.training.epochs
+    begun: list[Training] = []
+    runs: dict[int, Run] = {}
+
+    def each() -> Iterator[Training]:
+        for seed in seeds:
+            of_seed = config.model_copy(update={"seed": seed, "seeds": None})
+            begun.append(Training(of_seed, trainer, prepared, directory and directory.of_seed(seed), resume, report))
+            yield begun[-1]
+
+    def summarise(status: str) -> Run:
+        seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
+        done = max((run.summary["epochs"] for run in runs.values()), default=0)
+        summary = summary_of(trainer, prepared, status, done, seconds) | _together(seeds, runs)
+        if directory:
+            directory.save_summary(summary)
+        results = summary.get("results", {})
+        return Run(config, trainer.net, None, results, [], summary, tuple(runs[s] for s in seeds if s in runs))
+
+    if directory:
+        if resume and directory.holds_run():
+            directory.save_config(config)
+        else:
+            directory.start(config)
+        summarise("running")
+    report.start(0, trainer.size * epochs)
+    try:
+        for training in loop.train(
+            each(),
+            trainer.at_once,
+            lambda under_way, _: report.advanced(len(runs) + sum(t.done for t in under_way) / epochs, []),
+        ):
+            seed = training.config.seed
+            runs[seed] = training.finish("diverged" if training.diverged else "finished")
+            if training.diverged:
+                report.say(f"seed {seed} diverged: {training.why_diverged()}")
+            report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
+    except loop.Stopped as stop:
+        for training in begun:
+            if training.config.seed not in runs:
+                runs[training.config.seed] = training.finish("interrupted")
+        summarise("interrupted")
+        ended = sum(run.summary["status"] != "interrupted" for run in runs.values())
+        raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None
+    run = summarise("finished")
+    if not run.results:
+        summarise("diverged")
+        first = run.seeds[0]
+        raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
+    return run
+
+
+def _together(seeds: tuple[int, ...], runs: dict[int, Run]) -> dict[str, Any]:
+    """What a summary says of all: the seeds, those that diverged and why, and the results of those that finished."""
+    diverged = {str(s): run.summary["reason"] for s, run in runs.items() if run.summary["status"] == "diverged"}
+    finished = [runs[s].results for s in seeds if s in runs and runs[s].summary["status"] == "finished"]
+    return (
+        {"seeds": list(seeds)}
+        | ({"diverged": diverged} if diverged else {})
+        | ({"results": over_seeds(finished)} if finished else {})
+    )
+
+
+def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Mean, standard deviation and all values of each metric over the seeds that finished.
+
+    >>> over_seeds([{"test": {"accuracy": 0.5}}, {"test": {"accuracy": 1.0}}])["test"]["accuracy"]["mean"]
+    0.75
+    """
+    return {
+        part: {metric: _statistics([of_seed[part][metric] for of_seed in results]) for metric in metrics}
+        for part, metrics in results[0].items()
+    }
+
+
+def _statistics(values: list[float]) -> dict[str, Any]:
+    has_spread = len(values) > 1 and np.isfinite(values).all()
+    return {
+        "mean": float(np.mean(values)),
+        "sd": float(np.std(values, ddof=1)) if has_spread else float("nan"),
+        "seeds": values,
+    }

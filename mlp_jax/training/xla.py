@@ -1,0 +1,51 @@
+"""How XLA compiles single programs: options of theirs alone, for its flags are the process's and stay as they are."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+
+from mlp_jax.mlp.structure import MLP
+
+# On a CPU; what each gains is in docs/speed.md.
+SOONER_COMPILED = (("xla_backend_optimization_level", 1),)
+_FOR_SMALL_PRODUCTS = (*SOONER_COMPILED, ("xla_cpu_multi_thread_eigen", False))
+
+# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, XLA's options for
+# small products pay; up to the second, one thread for each of several trainings does: beyond, one program keeps all
+# cores busy.
+_FEW, _SOME = 2**20, 2**24
+
+
+@cache
+def jitted(function: Callable[..., Any], static: tuple[str, ...], options: tuple[tuple[str, Any], ...] = ()) -> Any:
+    """`jax.jit` of a function, one for each; with the options where this is a CPU whose XLA knows them."""
+    plain = jax.jit(function, static_argnames=static)
+    if not options or jax.default_backend() != "cpu":
+        return plain
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(options))()
+    except jax.errors.JaxRuntimeError:
+        return plain
+    return jax.jit(function, static_argnames=static, compiler_options=dict(options))
+
+
+def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
+    """The options that suit the program of a network's training steps."""
+    return _FOR_SMALL_PRODUCTS if _largest_product(net, batch_size) <= _FEW else ()
+
+
+def threads_pay(net: MLP, batch_size: int) -> bool:
+    """Whether several trainings of this size side by side, each in a thread, take less time than one after another."""
+    return jax.default_backend() == "cpu" and not _is_debugging() and _largest_product(net, batch_size) <= _SOME
+
+
+def _largest_product(net: MLP, batch_size: int) -> int:
+    return max(2 * batch_size * n * m for n, m in net.shapes)
+
+
+def _is_debugging() -> bool:
+    """Whether a setting is on that JAX heeds only where it compiles or runs a program by itself."""
+    config: Any = jax.config
+    return bool(config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs)
