@@ -1,9 +1,9 @@
-"""A computational graph: variables, the operations that compute them, and a check of their types (section 6.5.1)."""
+"""A computational graph as data: its variables and operations, and a check of their types (section 6.5.1)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,7 @@ from mlp_jax.autodiff.inference import as_type, infer_type, type_key
 from mlp_jax.autodiff.operation import Operation, TracingError
 from mlp_jax.autodiff.variable import Variable
 
-if TYPE_CHECKING:
-    from mlp_jax.autodiff.accounting import Account
+AnyDAG = TypeVar("AnyDAG", bound="DAG")  # what makes a graph of a graph keeps its class
 
 
 def ancestors(outputs: Iterable[Any]) -> list[Variable]:
@@ -29,8 +28,8 @@ def ancestors(outputs: Iterable[Any]) -> list[Variable]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Graph:
-    """What a function computes, as a directed acyclic graph of variables. `trace` makes one.
+class DAG:
+    """What a function computes, as a directed acyclic graph of variables. `Graph` adds what can be made of it.
 
     The shapes and dtypes of all variables are inferred again and compared when a graph is made.
 
@@ -145,57 +144,6 @@ class Graph:
         """The names of the outputs; a constant is written out."""
         return tuple(self.names[v] if isinstance(v, Variable) else format_constant(v) for v in self.outputs)
 
-    # --- doors to the other rooms, which import this file ---------------------------------------------
-
-    def gradient(self, of: Variable | None = None, wrt: Any = None) -> "Graph":
-        """Algorithm 6.5: see `mlp_jax.autodiff.backprop.gradient`."""
-        from mlp_jax.autodiff.backprop import gradient
-
-        return gradient(self, of, wrt)
-
-    def account(self, of: Variable | None = None, wrt: Any = None) -> "Account":
-        """What the graph and its gradient cost: see `mlp_jax.autodiff.accounting.account`."""
-        from mlp_jax.autodiff.accounting import account
-
-        return account(self, of, wrt)
-
-    def to_text(self) -> str:
-        """A line for each variable: name, dtype and shape, operation and inputs."""
-        from mlp_jax.autodiff.drawing import to_text
-
-        return to_text(self)
-
-    def simplify(self) -> "Graph":
-        """An equal graph with fewer operations: see `mlp_jax.autodiff.simplification.simplify`."""
-        from mlp_jax.autodiff.simplification import simplify
-
-        return simplify(self)
-
-    def to_mermaid(self) -> str:
-        """The graph as a Mermaid flowchart."""
-        from mlp_jax.autodiff.drawing import to_mermaid
-
-        return to_mermaid(self)
-
-    def to_dot(self) -> str:
-        """The graph in the language of Graphviz."""
-        from mlp_jax.autodiff.drawing import to_dot
-
-        return to_dot(self)
-
-    def to_svg(self) -> str:
-        """The graph as a picture, gradients apart from what they are the gradients of."""
-        from mlp_jax.autodiff.drawing import to_svg
-
-        return to_svg(self)
-
-    _repr_svg_ = to_svg  # what a notebook shows
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    __repr__ = __str__
-
 
 def type_name(x: Any) -> str:
     """Dtype and shape, as in float32[3,4]."""
@@ -207,7 +155,7 @@ def format_constant(x: Any) -> str:
     return type_name(x) if getattr(x, "shape", ()) else str(x)
 
 
-def check_types(graph: Graph) -> None:
+def check_types(graph: DAG) -> None:
     """Infer every shape and dtype again, and require that every variable without operation is an input.
 
     Raises:

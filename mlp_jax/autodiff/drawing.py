@@ -13,7 +13,8 @@ from typing import Any
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
-from mlp_jax.autodiff.graph import Graph, ancestors, format_constant, type_name
+from mlp_jax.autodiff.dag import DAG as Graph
+from mlp_jax.autodiff.dag import ancestors, format_constant, type_name
 from mlp_jax.autodiff.layout import HEIGHT, Placement, Point, mirrored_rows, place
 from mlp_jax.autodiff.variable import Variable
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import build_grads, is_differentiable
-from mlp_jax.autodiff.graph import type_name
+from mlp_jax.autodiff.dag import type_name
 from mlp_jax.autodiff.operation import TracingError
 from mlp_jax.autodiff.tracing import call
 from mlp_jax.autodiff.variable import Trace, Variable
