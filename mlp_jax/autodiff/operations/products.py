@@ -11,6 +11,8 @@ from mlp_jax.autodiff.operation import Operation, innermost
 from mlp_jax.autodiff.operations.elementwise import mul
 from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze
 
+__all__ = ["affine", "dot", "einsum", "matmul", "tensordot"]
+
 
 def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
     if b.ndim == 1:

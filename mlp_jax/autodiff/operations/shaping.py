@@ -12,6 +12,11 @@ import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, Traced, zero
 
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "put_along_axis", "reshape", "scatter_add",
+    "split", "squeeze", "stack", "swapaxes", "take_along_axis", "transpose",
+]  # fmt: skip
+
 reshape: Operation = Operation("reshape", jnp.reshape, (lambda g, out, x, shape: reshape(g, x.shape),))
 broadcast_to = Operation("broadcast_to", jnp.broadcast_to, (lambda g, out, x, shape: g,))
 expand_dims: Operation = Operation("expand_dims", jnp.expand_dims, (lambda g, out, x, axis: squeeze(g, axis),))
