@@ -148,7 +148,11 @@ def cost_and_targets(graph: DAG, of: Variable | None, wrt: Any) -> tuple[Variabl
     targets, structure = jax.tree.flatten(wrt)
     for v in (z, *targets):
         graph.require_own(v)
-    _require_scalar(graph, z)
+    if z.shape != () or not is_differentiable(z.dtype):
+        raise TypeError(
+            f"the gradient is that of a floating-point scalar, got {graph.names[z]}: {type_name(z)}; reduce it, "
+            "for example with ops.sum, or use vjp or jacobian of the function"
+        )
     for v in targets:
         if not is_differentiable(v.dtype):
             raise TypeError(f"gradients are for floating-point numbers, got {graph.names[v]}: {type_name(v)}")
@@ -180,11 +184,3 @@ def _the_output(graph: DAG) -> Any:
     if not isinstance(graph.outputs[0], Variable):
         raise ValueError("the graph's output is a constant: there is nothing to differentiate")
     return graph.outputs[0]
-
-
-def _require_scalar(graph: DAG, z: Variable) -> None:
-    if z.shape != () or not is_differentiable(z.dtype):
-        raise TypeError(
-            f"the gradient is that of a floating-point scalar, got {graph.names[z]}: {type_name(z)}; reduce it, "
-            "for example with ops.sum, or use vjp or jacobian of the function"
-        )

@@ -182,8 +182,10 @@ class Variable(Traced):
     __gt__, __ge__ = _method(ops.greater), _method(ops.greater_equal)
     __neg__, __abs__, __invert__ = _method(ops.neg), _method(ops.abs), _method(ops.bitwise_not)
 
-    def __pos__(self) -> "Variable":
+    def _itself(self, *memo: Any) -> "Variable":
         return self
+
+    __pos__ = __copy__ = __deepcopy__ = _itself
 
     # While its function runs a variable is an array, and == compares entries; in a finished graph it is a node.
     def __eq__(self, other: Any) -> Any:
@@ -261,12 +263,6 @@ class Variable(Traced):
         if method == "__call__" and not kwargs and callable(operation):
             return operation(*inputs)
         raise TracingError(f"numpy.{ufunc.__name__} is not an operation of a graph; those are in mlp_jax.autodiff.ops")
-
-    def __copy__(self) -> "Variable":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Variable":
-        return self
 
     def _number(self, what: str, instead: str) -> Any:
         value = innermost(self)
