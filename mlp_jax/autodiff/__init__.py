@@ -6,17 +6,7 @@ from mlp_jax.autodiff.backprop import gradient
 from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.operation import Operation, TracingError, zero
 from mlp_jax.autodiff.tracing import trace
-from mlp_jax.autodiff.transforms import (
-    composed,
-    grad,
-    hessian,
-    hvp,
-    jacobian,
-    jvp,
-    stop_gradient,
-    value_and_grad,
-    vjp,
-)  # fmt: skip
+from mlp_jax.autodiff.transforms import composed, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
 from mlp_jax.autodiff.variable import Variable, named
 
 __all__ = [

@@ -76,7 +76,7 @@ def account(graph: DAG, of: Variable | None = None, wrt: Any = None) -> Account:
     read = {
         u
         for v in backward
-        if v.operation not in (ops.ones_like, ops.zeros_like)  # which need a shape only
+        if v.operation not in (ops.ones_like, ops.zeros_like)  # these read a shape, no values
         for u in gradients.inputs_of(v)
         if u in forward and u.operation is not None
     }

@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.dag import DAG, AnyDAG, ancestors, type_name
@@ -135,11 +136,13 @@ def gradient(graph: AnyDAG, of: Variable | None = None, wrt: Any = None) -> AnyD
     gradients = dict(graph.gradients)
     for v, g in grad_table.items():
         gradients.setdefault(g, (z, v))
-    notes = (_what_was_pruned(graph, grad_table), *(why_zero(graph, z, v) for v in targets if v not in grad_table))
-    return replace(graph, outputs=outputs, out_tree=structure, gradients=gradients, notes=notes)
+    pruned = [graph.names[v] for v in graph.variables if v not in grad_table]
+    notes = [f"pruned {len(pruned)} of {len(graph.variables)} variables: {', '.join(pruned) or 'none'}"]
+    notes += [why_zero(graph, z, v) for v in targets if v not in grad_table]
+    return replace(graph, outputs=outputs, out_tree=structure, gradients=gradients, notes=tuple(notes))
 
 
-def cost_and_targets(graph: DAG, of: Variable | None, wrt: Any) -> tuple[Variable, list[Variable], Any]:
+def cost_and_targets(graph: DAG, of: Variable | None, wrt: Any) -> tuple[Variable, list[Variable], PyTreeDef]:
     """The scalar to differentiate, the variables for which, and their structure; errors as for `gradient`."""
     z = _the_output(graph) if of is None else of
     if wrt is None:
@@ -157,11 +160,6 @@ def cost_and_targets(graph: DAG, of: Variable | None, wrt: Any) -> tuple[Variabl
         if not is_differentiable(v.dtype):
             raise TypeError(f"gradients are for floating-point numbers, got {graph.names[v]}: {type_name(v)}")
     return z, targets, structure
-
-
-def _what_was_pruned(graph: DAG, grad_table: dict[Variable, Any]) -> str:
-    pruned = [graph.names[v] for v in graph.variables if v not in grad_table]
-    return f"pruned {len(pruned)} of {len(graph.variables)} variables: {', '.join(pruned) or 'none'}"
 
 
 def why_zero(graph: DAG, z: Variable, v: Variable) -> str:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
-from mlp_jax.autodiff.inference import as_type, infer_type, type_key
 from mlp_jax.autodiff.operation import Operation, TracingError
-from mlp_jax.autodiff.variable import Variable
+from mlp_jax.autodiff.variable import Trace, Variable
 
 AnyDAG = TypeVar("AnyDAG", bound="DAG")  # what makes a graph of a graph keeps its class
 
@@ -44,8 +44,8 @@ class DAG:
 
     inputs: tuple[Variable, ...]
     outputs: tuple[Any, ...]
-    in_tree: Any
-    out_tree: Any
+    in_tree: PyTreeDef
+    out_tree: PyTreeDef
     gradients: dict[Variable, tuple[Variable, Variable]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -161,17 +161,13 @@ def check_types(graph: DAG) -> None:
     Raises:
         TracingError: a variable of another graph, or a type that differs.
     """
-    known: dict[Any, Any] = {}
+    fresh = Trace(symbolic=True)  # which has not seen the types that are checked
     inputs = set(graph.inputs)
     for v in graph.variables:
         if v.operation is None:
             if v not in inputs:
                 raise TracingError(f"{v!r} belongs to another graph; pass it to this function as an argument")
             continue
-        types = tuple(as_type(u) for u in v.inputs)
-        key = type_key(v.operation, types, v.attributes)
-        if key not in known:
-            known[key] = infer_type(v.operation, types, v.attributes)
-        inferred = known[key]
+        inferred = fresh.type_of(v.operation, v.inputs, v.attributes)
         if (inferred.shape, inferred.dtype) != (v.shape, v.dtype):
             raise TracingError(f"{v!r} should be {type_name(inferred)}: an error in operation {v.operation.name!r}")

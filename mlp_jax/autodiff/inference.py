@@ -31,7 +31,7 @@ def as_type(x: Any) -> Any:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
-def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> jax.ShapeDtypeStruct:
     """Shape and dtype of the result of an operation on inputs of these types."""
     arrays = [k for k, x in enumerate(types) if isinstance(x, jax.ShapeDtypeStruct)]
 

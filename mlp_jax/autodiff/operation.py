@@ -141,7 +141,7 @@ class Operation:
         shape = _shape(x)
         if _shape(gradient) != shape:
             got = _shape(gradient)
-            # lengths that no array here has come from no broadcasting
+            # Broadcasting makes no lengths but those of the arrays here; another one is an error in the rule.
             if set(got) <= {n for array in (out, *inputs) for n in _shape(array)}:
                 gradient = _unbroadcast(gradient, shape)
             if _shape(gradient) != shape:

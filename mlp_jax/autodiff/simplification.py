@@ -20,7 +20,7 @@ from mlp_jax.autodiff.inference import hashable
 from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.variable import Trace, Variable
 
-_LARGEST_CONSTANT = 10_000  # entries; larger ones are not looked into
+_LARGEST_CONSTANT = 10_000  # entries; to look into larger ones would take time
 
 
 def simplify(graph: AnyDAG) -> AnyDAG:
@@ -204,7 +204,7 @@ _RULES: dict[Operation, Callable[..., Iterator[Any]]] = {
     ops.transpose: _transpose_rule,
     ops.ones_like: _filled_rule(1.0),
     ops.zeros_like: _filled_rule(0.0),
-    # where these change neither shape nor dtype, they change nothing
+    # _Maker takes x only where its shape and dtype are those of the result: there, these change nothing.
     ops.identity: _same_rule,
     ops.reshape: _same_rule,
     ops.broadcast_to: _same_rule,

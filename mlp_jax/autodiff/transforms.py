@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef, keystr, tree_flatten_with_path, treedef_is_leaf
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import build_grads, is_differentiable
@@ -235,7 +236,9 @@ def composed(name: str, f: Callable[..., Any]) -> Operation:
 # --- running a function on variables ------------------------------------------------------------------
 
 
-def _run(f: Callable[..., Any], primals: Any, has_aux: bool) -> tuple[Trace, list[Any], Any, list[Any], Any, Any]:
+def _run(
+    f: Callable[..., Any], primals: Any, has_aux: bool
+) -> tuple[Trace, list[Any], PyTreeDef, list[Any], PyTreeDef, Any]:
     """Run f on variables: the trace, the leaves of the arguments and their structure, those of the value, and aux."""
     run = Trace(symbolic=False)
     leaves, in_tree = jax.tree.flatten(primals)
@@ -290,19 +293,19 @@ def _places(args: tuple[Any, ...], argnums: int | Sequence[int], name: str) -> l
     for k in places:
         if not -len(args) <= k < len(args):
             raise TypeError(f"{name} with argnums={argnums} needs that argument by position; got {len(args)} arguments")
-        for path, x in jax.tree_util.tree_flatten_with_path(args[k])[0]:
+        for path, x in tree_flatten_with_path(args[k])[0]:
             dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
             if not is_differentiable(dtype):
                 raise TypeError(
                     f"{name} needs floating-point numbers, got dtype {dtype} in argument {k}"
-                    f"{jax.tree_util.keystr(path)}; convert it, or leave it out of argnums"
+                    f"{keystr(path)}; convert it, or leave it out of argnums"
                 )
     if len({k % len(args) for k in places}) < len(places):
         raise TypeError(f"{name} with argnums={argnums} names an argument twice")
     return places
 
 
-def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
+def _scalar_output(outputs: list[Any], out_tree: PyTreeDef) -> Any:
     z = outputs[0] if _is_one(outputs, out_tree) else None
     if not isinstance(z, Variable | jax.Array | np.ndarray | np.generic | float):
         raise TypeError(f"grad needs a function that returns one scalar array, got {_kinds(outputs, out_tree)}")
@@ -314,7 +317,7 @@ def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
     return z
 
 
-def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: Any, k: int) -> Any:
+def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: PyTreeDef, k: int) -> Any:
     """The Jacobian of output k: the pullback of each unit gradient."""
     z = outputs[k]
 
@@ -353,7 +356,7 @@ def _as_array(x: Any) -> Any:
     return x if isinstance(x, jax.Array | Variable) or _is_float0(x) else jnp.asarray(x)
 
 
-def _gradients_like(values: list[Any], out_tree: Any, g: Any) -> list[Any]:
+def _gradients_like(values: list[Any], out_tree: PyTreeDef, g: Any) -> list[Any]:
     """The leaves of g, which must be like the function's value."""
     leaves, tree = jax.tree.flatten(g)
     if out_tree != tree:
@@ -374,10 +377,10 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
         raise TypeError(f"{name} takes directions of the structure of the arguments, {wanted}, got {got}")
 
 
-def _kinds(outputs: list[Any], out_tree: Any) -> str:
+def _kinds(outputs: list[Any], out_tree: PyTreeDef) -> str:
     kinds = ", ".join(type_name(z) if hasattr(z, "dtype") else type(z).__name__ for z in outputs)
     return kinds if _is_one(outputs, out_tree) else f"{out_tree} of {kinds or 'none'}"
 
 
-def _is_one(outputs: list[Any], out_tree: Any) -> bool:
-    return len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree)
+def _is_one(outputs: list[Any], out_tree: PyTreeDef) -> bool:
+    return len(outputs) == 1 and treedef_is_leaf(out_tree)

@@ -30,13 +30,12 @@ class Trace:
     """
 
     def __init__(self, symbolic: bool) -> None:
-        """A trace that does not yet record."""
         self.symbolic = symbolic
         self.number = next(_counter)
         self.is_open = False
         self._recordings = 0
         self._lock = threading.Lock()
-        self._types: dict[Any, Any] = {}
+        self._types: dict[Any, jax.ShapeDtypeStruct] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -51,7 +50,9 @@ class Trace:
                 self._recordings -= 1
                 self.is_open = self._recordings > 0
 
-    def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    def type_of(
+        self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> jax.ShapeDtypeStruct:
         """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
         key = type_key(operation, types, attributes)

@@ -30,14 +30,11 @@ def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
     """For x Φ(x): Φ(x) + x φ(x); the approximation is x σ(2u) with u = √(2/π) (x + 0.044715 x³)."""
     if approximate:
         c = math.sqrt(2 / math.pi)
-        near = where(abs(x) < 20, x, 0)  # beyond, t is ±1, and the second term is 0 that may meet an infinite square
+        # Where |x| ≥ 20, t is ±1 and the second term is 0; there x² may be infinite, and 0 · ∞ is not a number.
+        near = where(abs(x) < 20, x, 0)
         t = where(abs(x) < 20, tanh(c * (near + 0.044715 * near**3)), sign(x))
         return g * (0.5 * (1 + t) + near * (0.5 * (1 - t) * (1 + t)) * (c * (1 + 0.134145 * near * near)))
     return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
-
-
-def _silu_rule(g: Any, out: Any, x: Any) -> Any:
-    return g * (sigmoid(x) * (1 + x * sigmoid(-x)))
 
 
 leaky_relu = Operation(
@@ -61,18 +58,18 @@ parametric_relu = Operation(
         lambda g, out, x, slope: where(x > 0, 0, g * x),
     ),
 )
-# not jnp.clip, whose JAX derivative at ±1 is ½
+# Not jnp.clip, whose JAX derivative at ±1 is ½.
 hard_tanh = Operation(
     "hard_tanh", lambda x: jnp.where(jnp.abs(x) < 1, x, jnp.sign(x)), (lambda g, out, x: where(abs(x) < 1, g, 0),)
 )
-# e^x, and not h + alpha, which cancels far below 0.
+# alpha e^x, and not h + alpha, which cancels far below 0; e^x is not taken of x > 0, where it could overflow.
 elu = Operation(
     "elu",
     lambda x, alpha=1.0: jax.nn.elu(x, alpha),
     (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),),
 )
 gelu = Operation("gelu", lambda x, approximate=True: jax.nn.gelu(x, approximate), (_gelu_rule,))
-silu = Operation("silu", jax.nn.silu, (_silu_rule,))
+silu = Operation("silu", jax.nn.silu, (lambda g, out, x: g * (sigmoid(x) * (1 + x * sigmoid(-x))),))
 
 
 def _pieces(x: Any, pieces: int) -> Any:

@@ -83,7 +83,7 @@ abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x)
 
 def _share(g: Any, larger: Any, smaller: Any) -> tuple[Any, Any]:
     """All of g to the first input where it is chosen, half of it to each at a tie, else all to the second."""
-    # of the ways to write it, the one that XLA does best
+    # Two choices and a quotient: of the ways to write this, XLA compiles it to the fastest code.
     first = g * (where(larger >= smaller, 1.0, 0.0) / where(larger == smaller, 2.0, 1.0))
     return first, g - first
 

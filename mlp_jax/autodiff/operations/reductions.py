@@ -28,14 +28,6 @@ def _axes(x: Any, axis: Any) -> tuple[int, ...]:
     return tuple(k % x.ndim for k in axes)
 
 
-def _count(x: Any, axis: Any) -> int:
-    return math.prod(x.shape[k] for k in _axes(x, axis))
-
-
-def _divided(g: Any, n: int) -> Any:
-    return g / n if n < 65_504 else g * (1 / n)  # float16 holds 1/n where n is beyond its largest number
-
-
 def _over(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """The reduction f of jax.numpy with the attributes of a reduction alone, in this order."""
 
@@ -45,17 +37,19 @@ def _over(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return reduction
 
 
+def _mean_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    n = math.prod(x.shape[k] for k in _axes(x, axis))
+    share = g / n if n < 65_504 else g * (1 / n)  # float16 has no n beyond, but 1/n
+    return _spread(share, x, axis, keepdims)
+
+
 def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     reached = (x == _kept(out, axis, keepdims)).astype(x.dtype)
     return _kept(g, axis, keepdims) * (reached / sum(reached, axis, keepdims=True))
 
 
 sum = Operation("sum", _over(jnp.sum), (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),))
-mean = Operation(
-    "mean",
-    _over(jnp.mean),
-    (lambda g, out, x, axis=None, keepdims=False: _spread(_divided(g, _count(x, axis)), x, axis, keepdims),),
-)
+mean = Operation("mean", _over(jnp.mean), (_mean_rule,))
 max = Operation("max", _over(jnp.max), (_extremum_rule,))
 min = Operation("min", _over(jnp.min), (_extremum_rule,))
 argmax = Operation("argmax", _over(jnp.argmax), (zero,))

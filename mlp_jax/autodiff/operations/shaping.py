@@ -114,7 +114,7 @@ def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, 
 
 def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     if arrays:
-        # an index out of bounds read the nearest entry, and as in JAX passes it no gradient
+        # An index out of bounds read the nearest entry. Here it is dropped, so that no gradient passes, as in JAX.
         return jnp.zeros(shape, g.dtype).at[_with_arrays(index, arrays)].add(g)
     return _place(g, index, shape)
 
