@@ -8,7 +8,7 @@ The chapter (Goodfellow, Bengio & Courville, *Deep Learning*, chapter 6), and wh
 | 6.2.1, 6.2.2 | costs; output units as distributions      | `mlp/cost.py`, `mlp/output_units/`                     |
 | 6.3          | hidden units                              | `mlp/hidden_units.py`, `autodiff/operations/`          |
 | 6.4          | the structure of a network                | `mlp/structure.py`                                     |
-| 6.5.1        | graphs of variables and operations        | `autodiff/graph.py`, `variable.py`, `operation.py`     |
+| 6.5.1        | graphs of variables and operations        | `autodiff/dag.py`, `variable.py`, `operation.py`     |
 | 6.5.2        | the chain rule: each operation's bprop    | `autodiff/operations/`                                 |
 | 6.5.3        | Algorithms 6.1 and 6.2, scalar graphs     | `autodiff/scalar.py`                                   |
 | 6.5.4        | Algorithms 6.3 and 6.4, forward and back  | `mlp/network.py`, `mlp/layers.py`                      |

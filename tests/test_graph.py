@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlp_jax
 from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.graph import Graph, check_types
+from mlp_jax.autodiff.dag import check_types
+from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.variable import Variable
 
 w = jax.random.normal(jax.random.key(0), (4, 5))

@@ -3,31 +3,13 @@
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff import scalar
 from mlp_jax.autodiff.backprop import gradient
-from mlp_jax.autodiff.composition import composed
 from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.operation import Operation, TracingError, zero
 from mlp_jax.autodiff.tracing import trace
-from mlp_jax.autodiff.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
+from mlp_jax.autodiff.transforms import composed, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
 from mlp_jax.autodiff.variable import Variable, named
 
 __all__ = [
-    "Graph",
-    "Operation",
-    "TracingError",
-    "Variable",
-    "composed",
-    "grad",
-    "gradient",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "named",
-    "ops",
-    "scalar",
-    "stop_gradient",
-    "trace",
-    "value_and_grad",
-    "vjp",
-    "zero",
-]
+    "Graph", "Operation", "TracingError", "Variable", "composed", "grad", "gradient", "hessian", "hvp", "jacobian",
+    "jvp", "named", "ops", "scalar", "stop_gradient", "trace", "value_and_grad", "vjp", "zero",
+]  # fmt: skip

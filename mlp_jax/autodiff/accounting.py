@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from mlp_jax.autodiff import operations as ops
-from mlp_jax.autodiff.backprop import cost_and_targets, prune
-from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.backprop import cost_and_targets, gradient, prune
+from mlp_jax.autodiff.dag import DAG
 from mlp_jax.autodiff.operations.products import explicit_indices
 from mlp_jax.autodiff.variable import Variable
 
@@ -55,7 +55,7 @@ class Account(NamedTuple):
         )
 
 
-def account(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Account:
+def account(graph: DAG, of: Variable | None = None, wrt: Any = None) -> Account:
     """Count the operations of a graph and those that Algorithm 6.5 adds; arguments as for `Graph.gradient`.
 
     >>> import jax
@@ -70,26 +70,26 @@ def account(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Accoun
     bytes kept                         131,072
     """
     z, targets, _ = cost_and_targets(graph, of, wrt)
-    gradient = graph.gradient(of, wrt)
+    gradients = gradient(graph, of, wrt)
     forward = set(graph.variables)
-    backward = [v for v in gradient.variables if v not in forward]
+    backward = [v for v in gradients.variables if v not in forward]
     read = {
         u
         for v in backward
-        if v.operation not in (ops.ones_like, ops.zeros_like)  # which need a shape only
-        for u in gradient.inputs_of(v)
+        if v.operation not in (ops.ones_like, ops.zeros_like)  # these read a shape, no values
+        for u in gradients.inputs_of(v)
         if u in forward and u.operation is not None
     }
     return Account(
         nodes=len(forward),
         forward=_part(graph, graph.variables),
-        backward=_part(gradient, backward),
+        backward=_part(gradients, backward),
         bprops=sum(len(edges) for _, edges in prune([z], targets)),
         bytes_kept=sum(u.size * u.dtype.itemsize for u in read),
     )
 
 
-def _part(graph: Graph, variables: Iterable[Variable]) -> Part:
+def _part(graph: DAG, variables: Iterable[Variable]) -> Part:
     computed = [v for v in variables if v.operation is not None]
     edges = sum(len(graph.inputs_of(v)) for v in computed)
     return Part(len(computed), edges, sum(_multiply_adds(v) for v in computed))

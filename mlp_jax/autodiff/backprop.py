@@ -20,14 +20,16 @@ variable itself (symbol-to-symbol), and then every rule adds its operations to t
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
 from mlp_jax.autodiff import operations as ops
-from mlp_jax.autodiff.graph import Graph, ancestors, type_name
+from mlp_jax.autodiff.dag import DAG, AnyDAG, ancestors, type_name
 from mlp_jax.autodiff.variable import Variable
 
 # A variable of G', and which of its inputs are in G', too.
@@ -98,7 +100,7 @@ def build_grads(
     return grad_table
 
 
-def gradient(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Graph:
+def gradient(graph: AnyDAG, of: Variable | None = None, wrt: Any = None) -> AnyDAG:
     """Algorithm 6.5, symbol-to-symbol: the graph of the gradient, which can be evaluated, drawn, differentiated again.
 
     Args:
@@ -134,11 +136,13 @@ def gradient(graph: Graph, of: Variable | None = None, wrt: Any = None) -> Graph
     gradients = dict(graph.gradients)
     for v, g in grad_table.items():
         gradients.setdefault(g, (z, v))
-    notes = (_what_was_pruned(graph, grad_table), *(why_zero(graph, z, v) for v in targets if v not in grad_table))
-    return Graph(graph.inputs, outputs, graph.in_tree, structure, gradients, notes)
+    pruned = [graph.names[v] for v in graph.variables if v not in grad_table]
+    notes = [f"pruned {len(pruned)} of {len(graph.variables)} variables: {', '.join(pruned) or 'none'}"]
+    notes += [why_zero(graph, z, v) for v in targets if v not in grad_table]
+    return replace(graph, outputs=outputs, out_tree=structure, gradients=gradients, notes=tuple(notes))
 
 
-def cost_and_targets(graph: Graph, of: Variable | None, wrt: Any) -> tuple[Variable, list[Variable], Any]:
+def cost_and_targets(graph: DAG, of: Variable | None, wrt: Any) -> tuple[Variable, list[Variable], PyTreeDef]:
     """The scalar to differentiate, the variables for which, and their structure; errors as for `gradient`."""
     z = _the_output(graph) if of is None else of
     if wrt is None:
@@ -147,19 +151,18 @@ def cost_and_targets(graph: Graph, of: Variable | None, wrt: Any) -> tuple[Varia
     targets, structure = jax.tree.flatten(wrt)
     for v in (z, *targets):
         graph.require_own(v)
-    _require_scalar(graph, z)
+    if z.shape != () or not is_differentiable(z.dtype):
+        raise TypeError(
+            f"the gradient is that of a floating-point scalar, got {graph.names[z]}: {type_name(z)}; reduce it, "
+            "for example with ops.sum, or use vjp or jacobian of the function"
+        )
     for v in targets:
         if not is_differentiable(v.dtype):
             raise TypeError(f"gradients are for floating-point numbers, got {graph.names[v]}: {type_name(v)}")
     return z, targets, structure
 
 
-def _what_was_pruned(graph: Graph, grad_table: dict[Variable, Any]) -> str:
-    pruned = [graph.names[v] for v in graph.variables if v not in grad_table]
-    return f"pruned {len(pruned)} of {len(graph.variables)} variables: {', '.join(pruned) or 'none'}"
-
-
-def why_zero(graph: Graph, z: Variable, v: Variable) -> str:
+def why_zero(graph: DAG, z: Variable, v: Variable) -> str:
     """Why no gradient passes from z to v: z does not depend on v, or every path is cut somewhere."""
     names, between = graph.names, ancestors([z])
     if v not in between:
@@ -170,7 +173,7 @@ def why_zero(graph: Graph, z: Variable, v: Variable) -> str:
     return f"∂{names[z]}/∂{names[v]} = 0: no path from {names[z]} to {names[v]}: cut at {' and at '.join(places)}"
 
 
-def _the_output(graph: Graph) -> Any:
+def _the_output(graph: DAG) -> Any:
     if len(graph.outputs) != 1:
         raise ValueError(
             f"the graph has {len(graph.outputs)} outputs; say which to differentiate, as in "
@@ -179,11 +182,3 @@ def _the_output(graph: Graph) -> Any:
     if not isinstance(graph.outputs[0], Variable):
         raise ValueError("the graph's output is a constant: there is nothing to differentiate")
     return graph.outputs[0]
-
-
-def _require_scalar(graph: Graph, z: Variable) -> None:
-    if z.shape != () or not is_differentiable(z.dtype):
-        raise TypeError(
-            f"the gradient is that of a floating-point scalar, got {graph.names[z]}: {type_name(z)}; reduce it, "
-            "for example with ops.sum, or use vjp or jacobian of the function"
-        )

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from mlp_jax.autodiff.operation import Operation, Traced, TracingError
+from mlp_jax.autodiff.operation import Operation, TracingError, innermost
 
 
 def type_key(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
@@ -24,15 +24,14 @@ def hashable(attributes: dict[str, Any]) -> Any:
 
 def as_type(x: Any) -> Any:
     """Shape and dtype of an array or variable; a Python number stays itself, for it has no dtype of its own."""
-    while isinstance(x, Traced):
-        x = x.value
+    x = innermost(x)
     if type(x) in (bool, int, float, jax.ShapeDtypeStruct):  # not numpy.float64, a subclass of float
         return x
     aval = jax.typeof(x)
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
-def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> jax.ShapeDtypeStruct:
     """Shape and dtype of the result of an operation on inputs of these types."""
     arrays = [k for k, x in enumerate(types) if isinstance(x, jax.ShapeDtypeStruct)]
 

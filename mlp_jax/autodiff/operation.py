@@ -26,6 +26,13 @@ class Traced:
         raise NotImplementedError
 
 
+def innermost(x: Any) -> Any:
+    """What a traced value holds, through all the runs that it takes part in; anything else is itself."""
+    while isinstance(x, Traced):
+        x = x.value
+    return x
+
+
 def zero(g: Any, out: Any, *inputs: Any, **attributes: Any) -> float:
     """The rule of an input on which the output does not depend differentiably: the path to it is cut."""
     return 0.0
@@ -134,7 +141,7 @@ class Operation:
         shape = _shape(x)
         if _shape(gradient) != shape:
             got = _shape(gradient)
-            # lengths that no array here has come from no broadcasting
+            # Broadcasting makes no lengths but those of the arrays here; another one is an error in the rule.
             if set(got) <= {n for array in (out, *inputs) for n in _shape(array)}:
                 gradient = _unbroadcast(gradient, shape)
             if _shape(gradient) != shape:
@@ -202,8 +209,7 @@ def _unreplicate(gradient: Any, x: Any) -> Any:
 
 def _varying(x: Any) -> frozenset[str] | None:
     """The axes of a mesh over which x varies, for a value inside a transformation of JAX; None for any other."""
-    while isinstance(x, Traced):
-        x = x.value
+    x = innermost(x)
     return jax.typeof(x).manual_axis_type.varying if isinstance(x, jax.core.Tracer) else None
 
 

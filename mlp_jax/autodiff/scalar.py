@@ -181,14 +181,8 @@ def complete_graph(n: int, weight: Any = 1) -> ScalarGraph:
     """
     if n < 2:
         raise ValueError(f"a complete graph needs at least 2 nodes, got {n!r}")
-
-    def f(*A: Any) -> Any:
-        return weight * sum(A)
-
-    def derivative(*A: Any) -> Any:
-        return weight
-
-    return ScalarGraph(1, tuple(Node(f, (derivative,) * i, tuple(range(i))) for i in range(1, n)))
+    nodes = (Node(lambda *A: weight * sum(A), (lambda *A: weight,) * i, tuple(range(i))) for i in range(1, n))
+    return ScalarGraph(1, tuple(nodes))
 
 
 def _consumers(graph: ScalarGraph, u: Sequence[Any]) -> list[list[tuple[int, Any]]]:

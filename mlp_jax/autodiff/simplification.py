@@ -15,15 +15,15 @@ import numpy as np
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import is_differentiable
-from mlp_jax.autodiff.graph import Graph, ancestors
+from mlp_jax.autodiff.dag import AnyDAG, ancestors
 from mlp_jax.autodiff.inference import hashable
 from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.variable import Trace, Variable
 
-_LARGEST_CONSTANT = 10_000  # entries; larger ones are not looked into
+_LARGEST_CONSTANT = 10_000  # entries; to look into larger ones would take time
 
 
-def simplify(graph: Graph) -> Graph:
+def simplify(graph: AnyDAG) -> AnyDAG:
     """An equal graph with fewer operations; `notes` say how many.
 
     >>> from mlp_jax.autodiff import trace
@@ -53,9 +53,9 @@ def simplify(graph: Graph) -> Graph:
         for g, (z, v) in graph.gradients.items()
         if isinstance(new[g], Variable) and isinstance(new[v], Variable) and new[v] in kept
     }
-    simple = Graph(graph.inputs, outputs, graph.in_tree, graph.out_tree, gradients)
-    count = [sum(v.operation is not None for v in g.variables) for g in (graph, simple)]
-    return replace(simple, notes=(f"simplified {count[0]} operations to {count[1]}",))
+    before, after = (sum(v.operation is not None for v in variables) for variables in (graph.variables, kept))
+    notes = (f"simplified {before} operations to {after}",)
+    return replace(graph, outputs=outputs, gradients=gradients, notes=notes)
 
 
 class _Maker:
@@ -204,7 +204,7 @@ _RULES: dict[Operation, Callable[..., Iterator[Any]]] = {
     ops.transpose: _transpose_rule,
     ops.ones_like: _filled_rule(1.0),
     ops.zeros_like: _filled_rule(0.0),
-    # where these change neither shape nor dtype, they change nothing
+    # _Maker takes x only where its shape and dtype are those of the result: there, these change nothing.
     ops.identity: _same_rule,
     ops.reshape: _same_rule,
     ops.broadcast_to: _same_rule,

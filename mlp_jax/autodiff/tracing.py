@@ -52,7 +52,8 @@ def call(run: Trace, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return f(*args, **kwargs)
         except (TypeError, IndexError) as error:
-            if isinstance(error, TracingError) or "Variable" not in str(error):
+            # JAX says only in the text of an error what it was given, and takes its own frames out of the traceback
+            if isinstance(error, TracingError) or Variable.__name__ not in str(error):
                 raise
             explanation = _explain(error)
             if explanation is None:
@@ -60,12 +61,25 @@ def call(run: Trace, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise TracingError(explanation)
 
 
+def restricted(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], places: list[int]
+) -> Callable[..., Any]:
+    """f as a function of its arguments at these places alone; the others are given."""
+
+    def of_chosen(*chosen: Any) -> Any:
+        full = list(args)
+        for k, x in zip(places, chosen, strict=True):
+            full[k] = x
+        return f(*full, **kwargs)
+
+    return of_chosen
+
+
 def _symbol(x: Any, name: str) -> jax.ShapeDtypeStruct:
     try:
-        value = as_type(x if isinstance(x, jax.ShapeDtypeStruct | Variable) else jnp.asarray(x))
+        return as_type(x if isinstance(x, jax.ShapeDtypeStruct | Variable) else jnp.asarray(x))
     except TypeError:
         raise TypeError(f"argument {name} must be an array or a jax.ShapeDtypeStruct, got {type(x).__name__}") from None
-    return value
 
 
 def input_names(f: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
@@ -87,13 +101,13 @@ def _explain(error: Exception) -> str | None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)]
     frame = frames[-1]
     where = f"line {frame.lineno} of {Path(frame.filename).name}"
-    if Path(frame.filename).is_relative_to(Path(__file__).parent):
-        if frame.name not in ("call", "along"):
-            return None
+    if frame.filename == __file__:  # no line of the user's between the call of f, here, and JAX: f is JAX's
         return (
             "the function is one that JAX has transformed, which takes no variables of a graph; "
             "differentiate the plain function and transform the result, as in jax.jit(grad(f))"
         )
+    if Path(frame.filename).is_relative_to(Path(__file__).parent):
+        return None
     source = linecache.getline(frame.filename, frame.lineno or 0).encode()[frame.colno : frame.end_colno].decode()
     called = re.match(r"[\w.]+(?=\()", source)
     if source.startswith("raise"):  # an error of the user's own

@@ -14,12 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef, keystr, tree_flatten_with_path, treedef_is_leaf
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import build_grads, is_differentiable
-from mlp_jax.autodiff.graph import type_name
-from mlp_jax.autodiff.operation import TracingError
-from mlp_jax.autodiff.tracing import call
+from mlp_jax.autodiff.dag import type_name
+from mlp_jax.autodiff.operation import Operation, TracingError
+from mlp_jax.autodiff.tracing import call, restricted
 from mlp_jax.autodiff.variable import Trace, Variable
 
 
@@ -80,8 +81,9 @@ def value_and_grad(
 
     @functools.wraps(f)
     def value_and_grad_f(*args: Any, **kwargs: Any) -> Any:
-        chosen, along = _along(f, args, kwargs, argnums, "grad")
-        run, inputs, in_tree, outputs, out_tree, aux = _run(along, chosen, has_aux)
+        places = _places(args, argnums, "grad")
+        chosen = [args[k] for k in places]
+        run, inputs, in_tree, outputs, out_tree, aux = _run(restricted(f, args, kwargs, places), chosen, has_aux)
         z = _scalar_output(outputs, out_tree)
         value = _as_array(_value(run, z))
         grad_table = {z: ops.ones_like(value)} if _carries_gradient(run, z) else {}
@@ -159,8 +161,8 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
 
     @functools.wraps(f)
     def jacobian_f(*args: Any, **kwargs: Any) -> Any:
-        chosen, along = _along(f, args, kwargs, argnums, "jacobian")
-        out, pullback = vjp(along, *chosen)
+        places = _places(args, argnums, "jacobian")
+        out, pullback = vjp(restricted(f, args, kwargs, places), *(args[k] for k in places))
         outputs, out_tree = jax.tree.flatten(out)
         for z in outputs:
             if not is_differentiable(z.dtype):
@@ -211,10 +213,32 @@ def stop_gradient(x: Any) -> Any:
     return jax.tree.map(ops.stop_gradient, x)
 
 
+def composed(name: str, f: Callable[..., Any]) -> Operation:
+    """The operation that f is, a function of operations: in a graph it is one, and needs no rule of its own.
+
+    Args:
+        name: what messages and drawings call it.
+        f: of arrays or variables, by position; it returns one array.
+
+    >>> from mlp_jax.autodiff import ops
+    >>> norm = composed("norm", lambda x: ops.sqrt(ops.sum(x * x)))
+    >>> x = ops.asarray([3.0, 4.0])
+    >>> float(norm(x)), norm.gradient(0, 1.0, norm(x), x).tolist()
+    (5.0, [0.6000000238418579, 0.800000011920929])
+    """
+
+    def bprop(g: Any, out: Any, *inputs: Any) -> tuple[Any, ...]:
+        return vjp(f, *inputs)[1](g)
+
+    return Operation(name, f, bprop)
+
+
 # --- running a function on variables ------------------------------------------------------------------
 
 
-def _run(f: Callable[..., Any], primals: Any, has_aux: bool) -> tuple[Trace, list[Any], Any, list[Any], Any, Any]:
+def _run(
+    f: Callable[..., Any], primals: Any, has_aux: bool
+) -> tuple[Trace, list[Any], PyTreeDef, list[Any], PyTreeDef, Any]:
     """Run f on variables: the trace, the leaves of the arguments and their structure, those of the value, and aux."""
     run = Trace(symbolic=False)
     leaves, in_tree = jax.tree.flatten(primals)
@@ -235,14 +259,13 @@ def _pull_back(run: Trace, grad_table: dict[Variable, Any], inputs: list[Any]) -
     """The gradient for each input, in number mode."""
     variables = [v for v in inputs if isinstance(v, Variable)]
     grad_table = build_grads(grad_table, variables, read=lambda u: _value(run, u))
-    return [
-        np.zeros(jnp.shape(v), jax.dtypes.float0)
-        if not isinstance(v, Variable)
-        else grad_table[v]
-        if v in grad_table
-        else ops.zeros_like(v.value)
-        for v in inputs
-    ]
+
+    def gradient(v: Any) -> Any:
+        if not isinstance(v, Variable):
+            return np.zeros(jnp.shape(v), jax.dtypes.float0)
+        return grad_table[v] if v in grad_table else ops.zeros_like(v.value)
+
+    return [gradient(v) for v in inputs]
 
 
 def _value(run: Trace, x: Any) -> Any:
@@ -256,7 +279,7 @@ def _carries_gradient(run: Trace, z: Any) -> bool:
 
 def _as_variable(run: Trace, x: Any) -> Any:
     """A variable of the run with the value x; a value that is not of floating-point numbers as it is."""
-    value = x if isinstance(x, jax.Array | Variable) or _is_float0(x) else jnp.asarray(x)
+    value = _as_array(x)
     return Variable(run, value) if is_differentiable(value.dtype) else value
 
 
@@ -264,36 +287,26 @@ def _is_float0(x: Any) -> bool:
     return getattr(x, "dtype", None) == jax.dtypes.float0
 
 
-def _along(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: int | Sequence[int], name: str
-) -> tuple[list[Any], Callable[..., Any]]:
-    """The arguments at argnums, and f as a function of them alone."""
+def _places(args: tuple[Any, ...], argnums: int | Sequence[int], name: str) -> list[int]:
+    """The places that argnums name, which must be those of arguments that can be differentiated for."""
     places = list(argnums) if isinstance(argnums, Sequence) else [operator.index(argnums)]
     for k in places:
         if not -len(args) <= k < len(args):
             raise TypeError(f"{name} with argnums={argnums} needs that argument by position; got {len(args)} arguments")
-        for path, x in jax.tree_util.tree_flatten_with_path(args[k])[0]:
+        for path, x in tree_flatten_with_path(args[k])[0]:
             dtype = x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
             if not is_differentiable(dtype):
                 raise TypeError(
                     f"{name} needs floating-point numbers, got dtype {dtype} in argument {k}"
-                    f"{jax.tree_util.keystr(path)}; convert it, or leave it out of argnums"
+                    f"{keystr(path)}; convert it, or leave it out of argnums"
                 )
-
     if len({k % len(args) for k in places}) < len(places):
         raise TypeError(f"{name} with argnums={argnums} names an argument twice")
-
-    def along(*chosen: Any) -> Any:
-        full = list(args)
-        for k, x in zip(places, chosen, strict=True):
-            full[k] = x
-        return f(*full, **kwargs)
-
-    return [args[k] for k in places], along
+    return places
 
 
-def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
-    z = outputs[0] if len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree) else None
+def _scalar_output(outputs: list[Any], out_tree: PyTreeDef) -> Any:
+    z = outputs[0] if _is_one(outputs, out_tree) else None
     if not isinstance(z, Variable | jax.Array | np.ndarray | np.generic | float):
         raise TypeError(f"grad needs a function that returns one scalar array, got {_kinds(outputs, out_tree)}")
     if jnp.shape(z) != () or not is_differentiable(_as_array(z).dtype):
@@ -304,7 +317,7 @@ def _scalar_output(outputs: list[Any], out_tree: Any) -> Any:
     return z
 
 
-def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: Any, k: int) -> Any:
+def _rows(pullback: Callable[..., Any], outputs: list[Any], out_tree: PyTreeDef, k: int) -> Any:
     """The Jacobian of output k: the pullback of each unit gradient."""
     z = outputs[k]
 
@@ -343,7 +356,7 @@ def _as_array(x: Any) -> Any:
     return x if isinstance(x, jax.Array | Variable) or _is_float0(x) else jnp.asarray(x)
 
 
-def _gradients_like(values: list[Any], out_tree: Any, g: Any) -> list[Any]:
+def _gradients_like(values: list[Any], out_tree: PyTreeDef, g: Any) -> list[Any]:
     """The leaves of g, which must be like the function's value."""
     leaves, tree = jax.tree.flatten(g)
     if out_tree != tree:
@@ -364,8 +377,10 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
         raise TypeError(f"{name} takes directions of the structure of the arguments, {wanted}, got {got}")
 
 
-def _kinds(outputs: list[Any], out_tree: Any) -> str:
+def _kinds(outputs: list[Any], out_tree: PyTreeDef) -> str:
     kinds = ", ".join(type_name(z) if hasattr(z, "dtype") else type(z).__name__ for z in outputs)
-    return (
-        kinds if len(outputs) == 1 and jax.tree_util.treedef_is_leaf(out_tree) else f"{out_tree} of {kinds or 'none'}"
-    )
+    return kinds if _is_one(outputs, out_tree) else f"{out_tree} of {kinds or 'none'}"
+
+
+def _is_one(outputs: list[Any], out_tree: PyTreeDef) -> bool:
+    return len(outputs) == 1 and treedef_is_leaf(out_tree)

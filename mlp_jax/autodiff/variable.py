@@ -4,7 +4,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.inference import as_type, infer_type, type_key
-from mlp_jax.autodiff.operation import Operation, Traced, TracingError
+from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost
 
 _counter = itertools.count()  # variables in the order of their making, which is a topological order
 _HERE = str(Path(__file__).parent)
@@ -30,13 +30,12 @@ class Trace:
     """
 
     def __init__(self, symbolic: bool) -> None:
-        """A trace that does not yet record."""
         self.symbolic = symbolic
         self.number = next(_counter)
         self.is_open = False
         self._recordings = 0
         self._lock = threading.Lock()
-        self._types: dict[Any, Any] = {}
+        self._types: dict[Any, jax.ShapeDtypeStruct] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -51,13 +50,58 @@ class Trace:
                 self._recordings -= 1
                 self.is_open = self._recordings > 0
 
-    def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    def type_of(
+        self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> jax.ShapeDtypeStruct:
         """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
         key = type_key(operation, types, attributes)
         if key not in self._types:
             self._types[key] = infer_type(operation, types, attributes)
         return self._types[key]
+
+
+_NO_NUMBER = (
+    "{what} of {variable!r} would cut its gradient; keep it in operations, or compute the number "
+    "outside of the function that is differentiated"
+)
+_FINISHED = (
+    "operation {operation!r} was given {variable!r} of another graph, whose function has returned; "
+    "pass it to this function as an argument"
+)
+
+
+Method = Callable[..., Any]
+
+
+def _on_either_side(operation: Method) -> tuple[Method, Method]:
+    """The methods of an operator for a variable on its left, and on its right where the left is no variable."""
+
+    def on_the_left(self: Any, other: Any) -> Any:
+        return operation(self, other)
+
+    def on_the_right(self: Any, other: Any) -> Any:
+        return operation(other, self)
+
+    return on_the_left, on_the_right
+
+
+def _method(operation: Method) -> Method:
+    """The method of an array that is an operation on it."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return operation(self, *args, **kwargs)
+
+    return method
+
+
+def _refused(what: str) -> Method:
+    """A method that would make a number of a variable."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise TracingError(_NO_NUMBER.format(what=what, variable=self))
+
+    return method
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -127,62 +171,22 @@ class Variable(Traced):
 
     # --- an array's operators and methods -----------------------------------------------------------
 
-    def __add__(self, other: Any) -> Any:
-        return ops.add(self, other)
+    __add__, __radd__ = _on_either_side(ops.add)
+    __sub__, __rsub__ = _on_either_side(ops.sub)
+    __mul__, __rmul__ = _on_either_side(ops.mul)
+    __truediv__, __rtruediv__ = _on_either_side(ops.div)
+    __pow__, __rpow__ = _on_either_side(ops.pow)
+    __matmul__, __rmatmul__ = _on_either_side(ops.matmul)
+    __and__, __rand__ = _on_either_side(ops.bitwise_and)
+    __or__, __ror__ = _on_either_side(ops.bitwise_or)
+    __lt__, __le__ = _method(ops.less), _method(ops.less_equal)
+    __gt__, __ge__ = _method(ops.greater), _method(ops.greater_equal)
+    __neg__, __abs__, __invert__ = _method(ops.neg), _method(ops.abs), _method(ops.bitwise_not)
 
-    def __radd__(self, other: Any) -> Any:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return ops.sub(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return ops.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return ops.div(other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return ops.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return ops.pow(other, self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Any:
-        return ops.neg(self)
-
-    def __pos__(self) -> Any:
+    def _itself(self, *memo: Any) -> "Variable":
         return self
 
-    def __abs__(self) -> Any:
-        return ops.abs(self)
-
-    def __lt__(self, other: Any) -> Any:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return ops.greater_equal(self, other)
+    __pos__ = __copy__ = __deepcopy__ = _itself
 
     # While its function runs a variable is an array, and == compares entries; in a finished graph it is a node.
     def __eq__(self, other: Any) -> Any:
@@ -193,23 +197,7 @@ class Variable(Traced):
 
     __hash__ = object.__hash__
 
-    def __and__(self, other: Any) -> Any:
-        return ops.bitwise_and(self, other)
-
-    def __rand__(self, other: Any) -> Any:
-        return ops.bitwise_and(other, self)
-
-    def __or__(self, other: Any) -> Any:
-        return ops.bitwise_or(self, other)
-
-    def __ror__(self, other: Any) -> Any:
-        return ops.bitwise_or(other, self)
-
-    def __invert__(self) -> Any:
-        return ops.bitwise_not(self)
-
-    def __getitem__(self, index: Any) -> Any:
-        return ops.getitem(self, index)
+    __getitem__ = _method(ops.getitem)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -218,6 +206,9 @@ class Variable(Traced):
 
     def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
+
+    sum, mean, prod, dot = _method(ops.sum), _method(ops.mean), _method(ops.prod), _method(ops.dot)
+    max, min, squeeze = _method(ops.max), _method(ops.min), _method(ops.squeeze)
 
     @property
     def T(self) -> Any:
@@ -228,30 +219,6 @@ class Variable(Traced):
     def mT(self) -> Any:
         """The last two axes exchanged."""
         return ops.swapaxes(self, -1, -2)
-
-    def sum(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.sum`."""
-        return ops.sum(self, *args, **kwargs)
-
-    def mean(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.mean`."""
-        return ops.mean(self, *args, **kwargs)
-
-    def max(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.max`."""
-        return ops.max(self, *args, **kwargs)
-
-    def min(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.min`."""
-        return ops.min(self, *args, **kwargs)
-
-    def prod(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.prod`."""
-        return ops.prod(self, *args, **kwargs)
-
-    def dot(self, other: Any) -> Any:
-        """`ops.dot`."""
-        return ops.dot(self, other)
 
     def reshape(self, *shape: Any) -> Any:
         """`ops.reshape`, also with the lengths as separate arguments."""
@@ -264,10 +231,6 @@ class Variable(Traced):
     def transpose(self, *axes: Any) -> Any:
         """`ops.transpose`, also with the axes as separate arguments."""
         return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
-
-    def squeeze(self, *args: Any, **kwargs: Any) -> Any:
-        """`ops.squeeze`."""
-        return ops.squeeze(self, *args, **kwargs)
 
     def astype(self, dtype: Any) -> Any:
         """`ops.astype`."""
@@ -284,23 +247,8 @@ class Variable(Traced):
         return int(self._number("whole number", "ops.take_along_axis or an index by arrays"))
 
     __int__ = __index__
-
-    def __float__(self) -> float:
-        raise TracingError(_NO_NUMBER.format(what="float", variable=self))
-
-    def __complex__(self) -> complex:
-        raise TracingError(_NO_NUMBER.format(what="complex", variable=self))
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TracingError(_NO_NUMBER.format(what="numpy.asarray", variable=self))
-
-    def item(self) -> Any:
-        """Refused, as `float` is."""
-        raise TracingError(_NO_NUMBER.format(what=".item()", variable=self))
-
-    def tolist(self) -> Any:
-        """Refused, as `float` is."""
-        raise TracingError(_NO_NUMBER.format(what=".tolist()", variable=self))
+    __float__, __complex__, __array__ = _refused("float"), _refused("complex"), _refused("numpy.asarray")
+    item, tolist, __reduce__ = _refused(".item()"), _refused(".tolist()"), _refused("pickle")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TracingError("a variable cannot be changed in place; use ops.where(mask, new, old) or ops.concatenate")
@@ -317,19 +265,8 @@ class Variable(Traced):
             return operation(*inputs)
         raise TracingError(f"numpy.{ufunc.__name__} is not an operation of a graph; those are in mlp_jax.autodiff.ops")
 
-    def __copy__(self) -> "Variable":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Variable":
-        return self
-
-    def __reduce__(self) -> Any:
-        raise TracingError(_NO_NUMBER.format(what="pickle", variable=self))
-
     def _number(self, what: str, instead: str) -> Any:
-        value = self.value
-        while isinstance(value, Variable):
-            value = value.value
+        value = innermost(self)
         if isinstance(value, jax.ShapeDtypeStruct):
             raise TracingError(f"{self!r} is a symbol without a value, so it has no {what}; use {instead}")
         return value
@@ -353,16 +290,6 @@ def named(x: Any, name: str) -> Any:
     if not isinstance(x, Variable) or not x.trace.symbolic or x.operation is None:
         return x
     return replace(x, name=name, number=next(_counter))
-
-
-_NO_NUMBER = (
-    "{what} of {variable!r} would cut its gradient; keep it in operations, or compute the number "
-    "outside of the function that is differentiated"
-)
-_FINISHED = (
-    "operation {operation!r} was given {variable!r} of another graph, whose function has returned; "
-    "pass it to this function as an argument"
-)
 
 
 def _users_line() -> str | None:

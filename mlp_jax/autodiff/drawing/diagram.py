@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from mlp_jax.autodiff.drawing.text import is_own, origin
-from mlp_jax.autodiff.graph import Graph, ancestors, format_constant, type_name
+from mlp_jax.autodiff.dag import DAG, ancestors, format_constant, type_name
 from mlp_jax.autodiff.variable import Variable
 
 FILL = {"input": "#dbeafe", "constant": "#eeeeee", "forward": "#ffffff", "gradient": "#ffedd5"}
@@ -37,7 +37,7 @@ class Diagram:
     partner: dict[int, int]  # for the number of ∂J/∂v that of v
 
 
-def diagram_of(graph: Graph) -> Diagram:
+def diagram_of(graph: DAG) -> Diagram:
     """The nodes and edges of a graph."""
     added, outputs = _added_by_gradients(graph), {v for v in graph.outputs if isinstance(v, Variable)}
     nodes: list[Node] = []
@@ -59,7 +59,7 @@ def diagram_of(graph: Graph) -> Diagram:
     return Diagram(nodes, edges, partner)
 
 
-def _added_by_gradients(graph: Graph) -> set[Variable]:
+def _added_by_gradients(graph: DAG) -> set[Variable]:
     """All but the inputs and what a differentiated variable depends on, unless that itself depends on a gradient."""
     costs = {z for z, _ in graph.gradients.values()}
     forward = ancestors(z for z in costs if graph.gradients.keys().isdisjoint(ancestors([z])))

@@ -1,10 +1,10 @@
 """A graph in the language of Graphviz."""
 
 from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
-from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.dag import DAG
 
 
-def to_dot(graph: Graph) -> str:
+def to_dot(graph: DAG) -> str:
     """A digraph for Graphviz: gradients in orange and dashed, values that their rules read dotted, outputs doubled.
 
     >>> from mlp_jax.autodiff import trace

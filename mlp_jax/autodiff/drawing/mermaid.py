@@ -3,10 +3,10 @@
 import re
 
 from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
-from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.dag import DAG
 
 
-def to_mermaid(graph: Graph) -> str:
+def to_mermaid(graph: DAG) -> str:
     """A flowchart, which Markdown viewers draw: gradients in orange with dotted edges, outputs in double boxes.
 
     >>> from mlp_jax.autodiff import trace

@@ -6,14 +6,14 @@ from xml.sax.saxutils import escape
 
 from mlp_jax.autodiff.drawing.diagram import FILL, LINE, Node, cleaned, diagram_of, shortened
 from mlp_jax.autodiff.drawing.layout import HEIGHT, Point, lay_out
-from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.dag import DAG
 
 _DASHES = {"forward": "", "gradient": ' stroke-dasharray="6 3"', "reading": ' stroke-dasharray="1.5 2.5"'}
 _LEGEND = {"forward": "forward", "gradient": "gradient", "reading": "a forward value in a bprop rule"}
 _MARGIN = 16
 
 
-def to_svg(graph: Graph) -> str:
+def to_svg(graph: DAG) -> str:
     """A picture; a tooltip on each box and edge has what is cut short in it.
 
     Forward edges lead down. The gradients are on the right and lead back up, ∂J/∂v at the height of v, as in figure

@@ -1,10 +1,10 @@
 """A graph as text, a line for each variable."""
 
-from mlp_jax.autodiff.graph import Graph, format_constant, type_name
+from mlp_jax.autodiff.dag import DAG, format_constant, type_name
 from mlp_jax.autodiff.variable import Variable
 
 
-def to_text(graph: Graph) -> str:
+def to_text(graph: DAG) -> str:
     """A line for each variable: name, dtype and shape, operation and inputs; then the outputs and the notes."""
     operations = [v for v in graph.variables if v.operation is not None]
     counts = {"input": graph.inputs, "operation": operations, "output": graph.outputs}
@@ -14,7 +14,7 @@ def to_text(graph: Graph) -> str:
     return "\n".join([*lines, f"returns {', '.join(graph.output_names)}", *graph.notes])
 
 
-def origin(graph: Graph, v: Variable) -> str:
+def origin(graph: DAG, v: Variable) -> str:
     """The operation with its arguments, as in sum(x, axis=0)."""
     if v.operation is None:
         return "input"
@@ -23,6 +23,6 @@ def origin(graph: Graph, v: Variable) -> str:
     return f"{v.operation.name}({', '.join(arguments)})"
 
 
-def is_own(graph: Graph, u: object) -> bool:
+def is_own(graph: DAG, u: object) -> bool:
     """Whether u is a variable of the graph, and not a constant in it."""
     return isinstance(u, Variable) and u in graph.names

@@ -14,109 +14,30 @@ Three conventions keep the rules to one line each:
 - a rule may return a gradient in the broadcast shape: `Operation.gradient` sums it back to the input's.
 
 Names and meanings are those of jax.numpy and jax.nn; those of the costs are in `costs`. Arrays in, arrays out;
-variables of a graph in, variables out. What a derivative is at a kink says a table in `elementwise`.
+variables of a graph in, variables out. An operation is offered under the name that `__all__` of its file has.
+
+At a kink or a singular point the derivative is
+
+| operation                           | at                    | is                                               |
+|-------------------------------------|-----------------------|--------------------------------------------------|
+| abs, sign, relu, sum_of_magnitudes  | x = 0                 | 0                                                |
+| leaky_relu, parametric_relu         | x = 0                 | the negative side's slope; 0 for the slope itself |
+| elu                                 | x = 0 (if alpha ≠ 1)  | alpha                                            |
+| hard_tanh                           | x = −1 and x = 1      | 0                                                |
+| absolute_error                      | ŷ = y                 | 0                                                |
+| hinge                               | t z = 1               | 0                                                |
+| maximum, minimum                    | x = y                 | ½ for each input, as in JAX                      |
+| clip                                | a bound               | ½, as in JAX                                     |
+| max, min, maxout                    | entries that tie      | an equal share for each, as in JAX               |
+| sqrt, log                           | x = 0                 | ∞                                                |
+| pow(x, y)                           | x = 0                 | by x: y x^(y−1), and 0 for y = 0; by y: 0        |
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 6.2.2, 6.3 and 6.5.
 """
 
-from mlp_jax.autodiff.operations.activations import (
-    elu,
-    gelu,
-    hard_tanh,
-    leaky_relu,
-    maxout,
-    parametric_relu,
-    radial,
-    silu,
-)
-from mlp_jax.autodiff.operations.costs import (
-    absolute_error,
-    hinge,
-    poisson_error,
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-    squared_error,
-    sum_of_magnitudes,
-    sum_of_squares,
-    weighted_mean,
-)
-from mlp_jax.autodiff.operations.elementwise import (
-    abs,
-    add,
-    asarray,
-    astype,
-    bitwise_and,
-    bitwise_not,
-    bitwise_or,
-    clip,
-    cos,
-    div,
-    divide,
-    equal,
-    erf,
-    erfc,
-    exp,
-    expm1,
-    greater,
-    greater_equal,
-    identity,
-    less,
-    less_equal,
-    log,
-    log1p,
-    logical_and,
-    logical_not,
-    logical_or,
-    maximum,
-    minimum,
-    mul,
-    multiply,
-    neg,
-    negative,
-    not_equal,
-    ones_like,
-    pow,
-    power,
-    relu,
-    sigmoid,
-    sign,
-    sin,
-    softplus,
-    sqrt,
-    square,
-    stop_gradient,
-    sub,
-    subtract,
-    tanh,
-    where,
-    zeros_like,
-)
-from mlp_jax.autodiff.operations.products import affine, dot, einsum, matmul, tensordot
-from mlp_jax.autodiff.operations.reductions import (
-    argmax,
-    cumsum,
-    log_softmax,
-    logsumexp,
-    max,
-    mean,
-    min,
-    prod,
-    softmax,
-    sum,
-)
-from mlp_jax.autodiff.operations.shaping import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flip,
-    getitem,
-    put_along_axis,
-    reshape,
-    scatter_add,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    take_along_axis,
-    transpose,
-)
+from mlp_jax.autodiff.operations.activations import *
+from mlp_jax.autodiff.operations.costs import *
+from mlp_jax.autodiff.operations.elementwise import *
+from mlp_jax.autodiff.operations.products import *
+from mlp_jax.autodiff.operations.reductions import *
+from mlp_jax.autodiff.operations.shaping import *

@@ -1,13 +1,4 @@
-"""Hidden units (section 6.3) beyond relu, sigmoid, tanh and softplus; names as in jax.nn, where it has them.
-
-| operation        | kink                  | derivative there                                        |
-|------------------|-----------------------|---------------------------------------------------------|
-| leaky_relu       | x = 0                 | the slope of the negative side                          |
-| parametric_relu  | x = 0                 | the slope of the negative side; 0 for the slope itself  |
-| hard_tanh        | x = −1 and x = 1      | 0                                                       |
-| elu              | x = 0 (if alpha ≠ 1)  | alpha                                                   |
-| maxout           | pieces that tie       | an equal share for each                                 |
-"""
+"""Hidden units: the functions f of h = f(a) (sections 6.2.2 and 6.3); names as in jax.nn, where it has them."""
 
 import math
 from typing import Any
@@ -16,40 +7,39 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.operations.elementwise import abs, erfc, exp, sigmoid, sign, tanh, where
+from mlp_jax.autodiff.operations.elementwise import abs, erfc, exp, sign, where
 from mlp_jax.autodiff.operations.reductions import max
 from mlp_jax.autodiff.operations.shaping import expand_dims, reshape
 
+__all__ = [
+    "elu", "gelu", "hard_tanh", "leaky_relu", "maxout", "parametric_relu", "radial", "relu", "sigmoid", "silu",
+    "softplus", "tanh",
+]  # fmt: skip
 
-def _leaky_relu(x: Any, negative_slope: float = 0.01) -> jax.Array:
-    return jnp.where(x > 0, x, negative_slope * x)
-
-
-def _elu(x: Any, alpha: float = 1.0) -> jax.Array:
-    return jax.nn.elu(x, alpha)
-
-
-def _gelu(x: Any, approximate: bool = True) -> jax.Array:
-    return jax.nn.gelu(x, approximate)
+# Its rule looks at the output, so that a network need not keep the pre-activations.
+relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(out > 0, g, 0),))
+# (1 − out²) as a product, which does not cancel where the unit saturates.
+tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: (g + g * out) * (1 - out),))
+# σ(−x), and not 1 − out, which cancels where the unit saturates at 1.
+sigmoid: Operation = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * sigmoid(-x)),))
+# ζ(x) = log(1 + exp x), whose derivative is σ(x).
+softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
 
 
 def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
     """For x Φ(x): Φ(x) + x φ(x); the approximation is x σ(2u) with u = √(2/π) (x + 0.044715 x³)."""
     if approximate:
         c = math.sqrt(2 / math.pi)
-        near = where(abs(x) < 20, x, 0)  # beyond, t is ±1, and the second term is 0 that may meet an infinite square
+        # Where |x| ≥ 20, t is ±1 and the second term is 0; there x² may be infinite, and 0 · ∞ is not a number.
+        near = where(abs(x) < 20, x, 0)
         t = where(abs(x) < 20, tanh(c * (near + 0.044715 * near**3)), sign(x))
         return g * (0.5 * (1 + t) + near * (0.5 * (1 - t) * (1 + t)) * (c * (1 + 0.134145 * near * near)))
     return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
 
 
-def _silu_rule(g: Any, out: Any, x: Any) -> Any:
-    return g * (sigmoid(x) * (1 + x * sigmoid(-x)))
-
-
 leaky_relu = Operation(
     "leaky_relu",
-    _leaky_relu,
+    lambda x, negative_slope=0.01: jnp.where(x > 0, x, negative_slope * x),
     (lambda g, out, x, negative_slope=0.01: where(x > 0, g, negative_slope * g),),
 )
 
@@ -68,14 +58,18 @@ parametric_relu = Operation(
         lambda g, out, x, slope: where(x > 0, 0, g * x),
     ),
 )
-# not jnp.clip, whose JAX derivative at ±1 is ½
+# Not jnp.clip, whose JAX derivative at ±1 is ½.
 hard_tanh = Operation(
     "hard_tanh", lambda x: jnp.where(jnp.abs(x) < 1, x, jnp.sign(x)), (lambda g, out, x: where(abs(x) < 1, g, 0),)
 )
-# e^x, and not h + alpha, which cancels far below 0.
-elu = Operation("elu", _elu, (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),))
-gelu = Operation("gelu", _gelu, (_gelu_rule,))
-silu = Operation("silu", jax.nn.silu, (_silu_rule,))
+# alpha e^x, and not h + alpha, which cancels far below 0; e^x is not taken of x > 0, where it could overflow.
+elu = Operation(
+    "elu",
+    lambda x, alpha=1.0: jax.nn.elu(x, alpha),
+    (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),),
+)
+gelu = Operation("gelu", lambda x, approximate=True: jax.nn.gelu(x, approximate), (_gelu_rule,))
+silu = Operation("silu", jax.nn.silu, (lambda g, out, x: g * (sigmoid(x) * (1 + x * sigmoid(-x))),))
 
 
 def _pieces(x: Any, pieces: int) -> Any:

@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation
-from mlp_jax.autodiff.operations.elementwise import abs, exp, sigmoid, sign, where
+from mlp_jax.autodiff.operations.activations import sigmoid
+from mlp_jax.autodiff.operations.elementwise import abs, exp, sign, where
 from mlp_jax.autodiff.operations.reductions import log_softmax, softmax, sum
 from mlp_jax.autodiff.operations.shaping import expand_dims
+
+__all__ = [
+    "absolute_error", "hinge", "poisson_error", "sigmoid_cross_entropy", "softmax_cross_entropy", "squared_error",
+    "sum_of_magnitudes", "sum_of_squares", "weighted_mean",
+]  # fmt: skip
 
 # −log N(y; ŷ, I) without its constant: ½ ‖ŷ − y‖².
 squared_error = Operation(
@@ -19,7 +25,7 @@ squared_error = Operation(
         lambda g, out, y_hat, y: expand_dims(g, -1) * (y - y_hat),
     ),
 )
-# −log of a Laplace density of scale 1 without its constant: Σ |ŷ − y|; its derivative where they are equal is 0.
+# −log of a Laplace density of scale 1 without its constant: Σ |ŷ − y|.
 absolute_error = Operation(
     "absolute_error",
     lambda y_hat, y: jnp.sum(abs(y_hat - y), axis=-1),
@@ -34,7 +40,7 @@ poisson_error = Operation(
     lambda z, y: jnp.sum(jnp.exp(z) - y * z, axis=-1),
     (lambda g, out, z, y: expand_dims(g, -1) * (exp(z) - y), lambda g, out, z, y: -expand_dims(g, -1) * z),
 )
-# Σ max{0, 1 − t z} with t = 2y − 1 for y in {0, 1}: the linear SVM; its derivative at t z = 1 is 0.
+# Σ max{0, 1 − t z} with t = 2y − 1 for y in {0, 1}: the linear SVM.
 hinge = Operation(
     "hinge",
     lambda z, y: jnp.sum(jax.nn.relu(1 - (2 * y - 1) * z), axis=-1),
@@ -68,10 +74,6 @@ softmax_cross_entropy = Operation(
 )
 
 
-def _weighted_mean(L: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.sum(w * L) / _total(w)
-
-
 def _total(w: Any) -> Any:
     """Σw, or 1 where all weights are 0: the mean over no examples is 0."""
     total = sum(w)
@@ -81,7 +83,7 @@ def _total(w: Any) -> Any:
 # The data cost of a batch, Σ w_i L_i / Σ w_i. A row of weight 0 does not count, if its numbers are finite.
 weighted_mean = Operation(
     "weighted_mean",
-    _weighted_mean,
+    lambda L, w: jnp.sum(w * L) / _total(w),
     (
         lambda g, out, L, w: g * w / _total(w),
         lambda g, out, L, w: g * (L - out) / _total(w),

@@ -1,13 +1,4 @@
-"""Elementwise operations: arithmetic, functions, comparisons, choice; broadcasting as in jax.numpy.
-
-| operation            | kink or singular point | derivative there                                  |
-|----------------------|------------------------|---------------------------------------------------|
-| abs, sign, relu      | x = 0                  | 0                                                 |
-| maximum, minimum     | x = y                  | ½ for each input, as in JAX                       |
-| clip                 | at a bound             | ½, as in JAX                                      |
-| sqrt, log            | x = 0                  | ∞                                                 |
-| pow(x, y)            | x = 0                  | by x: y x^(y−1), and 0 for y = 0; by y: 0         |
-"""
+"""Elementwise operations: arithmetic, functions, comparisons, choice; broadcasting as in jax.numpy."""
 
 import math
 from typing import Any
@@ -16,6 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, Traced, zero
+
+__all__ = [
+    "abs", "add", "asarray", "astype", "bitwise_and", "bitwise_not", "bitwise_or", "clip", "cos", "div", "divide",
+    "equal", "erf", "erfc", "exp", "expm1", "greater", "greater_equal", "identity", "less", "less_equal", "log",
+    "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mul", "multiply", "neg", "negative",
+    "not_equal", "ones_like", "pow", "power", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "subtract",
+    "where", "zeros_like",
+]  # fmt: skip
 
 # --- arithmetic -----------------------------------------------------------------------------------
 
@@ -50,12 +49,6 @@ log = Operation("log", jnp.log, (lambda g, out, x: g / x,))
 log1p = Operation("log1p", jnp.log1p, (lambda g, out, x: g / (1 + x),))
 sin: Operation = Operation("sin", jnp.sin, (lambda g, out, x: g * cos(x),))
 cos: Operation = Operation("cos", jnp.cos, (lambda g, out, x: -g * sin(x),))
-# (1 − out²) as a product, which does not cancel where the unit saturates.
-tanh = Operation("tanh", jnp.tanh, (lambda g, out, x: (g + g * out) * (1 - out),))
-# σ(−x), and not 1 − out, which cancels where the unit saturates at 1.
-sigmoid: Operation = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g * (out * sigmoid(-x)),))
-# ζ(x) = log(1 + exp x), whose derivative is σ(x).
-softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
 erf = Operation("erf", jax.scipy.special.erf, (lambda g, out, x: g * (2 / math.sqrt(math.pi) * exp(-(x * x))),))
 erfc = Operation("erfc", jax.scipy.special.erfc, (lambda g, out, x: g * (-2 / math.sqrt(math.pi) * exp(-(x * x))),))
 identity = Operation("identity", lambda x: x, (lambda g, out, x: g,))
@@ -66,7 +59,7 @@ astype = Operation("astype", lambda x, dtype: jnp.asarray(x).astype(dtype), (lam
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    """X as an array, of a dtype if one is named; a variable stays a variable."""
+    """An array of x, of a dtype if one is named; a variable stays a variable."""
     if not isinstance(x, Traced):
         return jnp.asarray(x, dtype)
     return x if dtype in (None, x.dtype) else astype(x, dtype=dtype)  # type: ignore[attr-defined]
@@ -86,13 +79,11 @@ where: Operation = Operation(
 sign = Operation("sign", jnp.sign, (zero,))
 # Not jnp.abs, whose JAX derivative at 0 is 1.
 abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x),))
-# of the output, so that a network need not keep the pre-activations
-relu = Operation("relu", jax.nn.relu, (lambda g, out, x: where(out > 0, g, 0),))
 
 
 def _share(g: Any, larger: Any, smaller: Any) -> tuple[Any, Any]:
     """All of g to the first input where it is chosen, half of it to each at a tie, else all to the second."""
-    # of the ways to write it, the one that XLA does best
+    # Two choices and a quotient: of the ways to write this, XLA compiles it to the fastest code.
     first = g * (where(larger >= smaller, 1.0, 0.0) / where(larger == smaller, 2.0, 1.0))
     return first, g - first
 

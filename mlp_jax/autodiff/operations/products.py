@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff.operation import Operation, Traced
+from mlp_jax.autodiff.operation import Operation, innermost
 from mlp_jax.autodiff.operations.elementwise import mul
 from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze
+
+__all__ = ["affine", "dot", "einsum", "matmul", "tensordot"]
 
 
 def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
@@ -29,12 +31,11 @@ def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -
 
 
 def _laid_out_as(x: Any, left: Any, right: Any) -> Any:
-    """Left @ right, on a mesh with explicit axes with the layout of x, of which it is the gradient.
+    """The product of two matrices that is the gradient of x, in the layout of x on a mesh with explicit axes.
 
     There, a product over a sharded axis must be told its result's layout. On other meshes the compiler decides.
     """
-    while isinstance(x, Traced):
-        x = x.value
+    x = innermost(x)
     sharding = x.sharding if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x).sharding
     explicit = sharding is not None and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
     if not (explicit and left.ndim == right.ndim == 2):

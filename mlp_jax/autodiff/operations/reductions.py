@@ -1,9 +1,7 @@
-"""Reductions over axes, and what is made of them: softmax, cumulative sums. `axis` and `keepdims` as in jax.numpy.
-
-Where a maximum or minimum is reached by several entries, each has an equal share of the gradient, as in JAX.
-"""
+"""Reductions over axes, and what is made of them: softmax, cumulative sums; `axis` and `keepdims` as in jax.numpy."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,14 +9,9 @@ import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, zero
 from mlp_jax.autodiff.operations.elementwise import exp, stop_gradient
-from mlp_jax.autodiff.operations.shaping import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flip,
-    reshape,
-    transpose,
-)
+from mlp_jax.autodiff.operations.shaping import broadcast_to, concatenate, expand_dims, flip, reshape, transpose
+
+__all__ = ["argmax", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "sum"]
 
 
 def _kept(g: Any, axis: Any, keepdims: bool) -> Any:
@@ -35,48 +28,19 @@ def _axes(x: Any, axis: Any) -> tuple[int, ...]:
     return tuple(k % x.ndim for k in axes)
 
 
-def _count(x: Any, axis: Any) -> int:
-    return math.prod(x.shape[k] for k in _axes(x, axis))
+def _over(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The reduction f of jax.numpy with the attributes of a reduction alone, in this order."""
+
+    def reduction(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+        return f(x, axis=axis, keepdims=keepdims)
+
+    return reduction
 
 
-def _divided(g: Any, n: int) -> Any:
-    return g / n if n < 65_504 else g * (1 / n)  # which float16 can hold, and n not
-
-
-def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.sum(x, axis=axis, keepdims=keepdims)
-
-
-def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.mean(x, axis=axis, keepdims=keepdims)
-
-
-def _max(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.max(x, axis=axis, keepdims=keepdims)
-
-
-def _min(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.min(x, axis=axis, keepdims=keepdims)
-
-
-def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.prod(x, axis=axis, keepdims=keepdims)
-
-
-def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jax.nn.logsumexp(x, axis=axis, keepdims=keepdims)
-
-
-def _softmax(x: Any, axis: Any = -1) -> jax.Array:
-    return jax.nn.softmax(x, axis=axis)
-
-
-def _log_softmax(x: Any, axis: Any = -1) -> jax.Array:
-    return jax.nn.log_softmax(x, axis=axis)
-
-
-def _argmax(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
-    return jnp.argmax(x, axis=axis, keepdims=keepdims)
+def _mean_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    n = math.prod(x.shape[k] for k in _axes(x, axis))
+    share = g / n if n < 65_504 else g * (1 / n)  # float16 has no n beyond, but 1/n
+    return _spread(share, x, axis, keepdims)
 
 
 def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -84,15 +48,11 @@ def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = 
     return _kept(g, axis, keepdims) * (reached / sum(reached, axis, keepdims=True))
 
 
-sum = Operation("sum", _sum, (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),))
-mean = Operation(
-    "mean",
-    _mean,
-    (lambda g, out, x, axis=None, keepdims=False: _spread(_divided(g, _count(x, axis)), x, axis, keepdims),),
-)
-max = Operation("max", _max, (_extremum_rule,))
-min = Operation("min", _min, (_extremum_rule,))
-argmax = Operation("argmax", _argmax, (zero,))
+sum = Operation("sum", _over(jnp.sum), (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),))
+mean = Operation("mean", _over(jnp.mean), (_mean_rule,))
+max = Operation("max", _over(jnp.max), (_extremum_rule,))
+min = Operation("min", _over(jnp.min), (_extremum_rule,))
+argmax = Operation("argmax", _over(jnp.argmax), (zero,))
 
 
 def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -103,10 +63,12 @@ def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool =
     return u * (_kept(g, axis, keepdims) / sum(u, axis=axis, keepdims=True))
 
 
-logsumexp = Operation("logsumexp", _logsumexp, (_logsumexp_rule,))
+logsumexp = Operation("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,))
 # ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
 softmax = Operation(
-    "softmax", _softmax, (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),)
+    "softmax",
+    lambda z, axis=-1: jax.nn.softmax(z, axis=axis),
+    (lambda g, out, z, axis=-1: out * (g - sum(g * out, axis=axis, keepdims=True)),),
 )
 
 
@@ -118,7 +80,7 @@ def _log_softmax_rule(g: Any, out: Any, z: Any, axis: Any = -1) -> Any:
     return g - u * (sum(g, axis=axis, keepdims=True) / sum(u, axis=axis, keepdims=True))
 
 
-log_softmax = Operation("log_softmax", _log_softmax, (_log_softmax_rule,))
+log_softmax = Operation("log_softmax", lambda z, axis=-1: jax.nn.log_softmax(z, axis=axis), (_log_softmax_rule,))
 
 # --- products over an axis ------------------------------------------------------------------------
 
@@ -149,7 +111,7 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = Fals
     return _kept(g, axis, keepdims) * transpose(reshape(others, moved.shape), back)
 
 
-prod = Operation("prod", _prod, (_prod_rule,))
+prod = Operation("prod", _over(jnp.prod), (_prod_rule,))
 
 
 def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
@@ -158,8 +120,4 @@ def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
     return flip(cumsum(flip(g, axis), axis), axis)
 
 
-def _cumsum(x: Any, axis: int | None = None) -> jax.Array:
-    return jnp.cumsum(x, axis=axis)
-
-
-cumsum: Operation = Operation("cumsum", _cumsum, (_cumsum_rule,))
+cumsum: Operation = Operation("cumsum", lambda x, axis=None: jnp.cumsum(x, axis=axis), (_cumsum_rule,))

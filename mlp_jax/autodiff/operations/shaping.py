@@ -12,6 +12,11 @@ import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, Traced, zero
 
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "put_along_axis", "reshape", "scatter_add",
+    "split", "squeeze", "stack", "swapaxes", "take_along_axis", "transpose",
+]  # fmt: skip
+
 reshape: Operation = Operation("reshape", jnp.reshape, (lambda g, out, x, shape: reshape(g, x.shape),))
 broadcast_to = Operation("broadcast_to", jnp.broadcast_to, (lambda g, out, x, shape: g,))
 expand_dims: Operation = Operation("expand_dims", jnp.expand_dims, (lambda g, out, x, axis: squeeze(g, axis),))
@@ -109,7 +114,7 @@ def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, 
 
 def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     if arrays:
-        # an index out of bounds read the nearest entry, and as in JAX passes it no gradient
+        # An index out of bounds read the nearest entry. Here it is dropped, so that no gradient passes, as in JAX.
         return jnp.zeros(shape, g.dtype).at[_with_arrays(index, arrays)].add(g)
     return _place(g, index, shape)
 
