@@ -65,7 +65,7 @@ def functions() -> list[Exactness]:
     def cost(unit: str, z: Any, *others: Any) -> Any:
         logits = ops.expand_dims(ops.stack([z, *others]), 0)
         y = (one if unit == "sigmoid" else jnp.eye(2)[:1]).astype(z.dtype)
-        return OUTPUT_UNITS[unit]().costs()["cross_entropy"](logits, y)[0]
+        return OUTPUT_UNITS[unit]().cost("cross_entropy")(logits, y)[0]
 
     def softmax_by_optax(z: Any) -> Any:
         return optax.softmax_cross_entropy(jnp.stack([z, jnp.zeros_like(z)]), jnp.eye(2)[0].astype(z.dtype))

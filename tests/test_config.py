@@ -5,19 +5,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import optax
 import pytest
 
-from mlp_jax.mlp import hidden_units
+from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
-from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.tables import sources
 from mlp_jax.training import config as configuration
-from mlp_jax.training import strict_yaml
-from mlp_jax.training.build import build_optimizer
-from mlp_jax.training.errors import InputError
+from mlp_jax.training.build import build_network, build_optimizer
+from mlp_jax.training.config import yaml
+from mlp_jax.training.config.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_jax.training.config.records import Training
 
 DIGITS = Path(__file__).parent.parent / "configs" / "digits.yaml"
 
@@ -224,43 +224,70 @@ training: {epochs: 1, batch_size: 8}
 """
     config = load(text, tmp_path)
     assert config.data.path == tmp_path / "sub" / "points.csv"
-    assert load(strict_yaml.as_text(configuration.as_values(config)), tmp_path) == config
+    assert load(yaml.as_text(configuration.as_values(config)), tmp_path) == config
 
 
 def test_the_reference_has_every_key():
-    values = strict_yaml.read(DIGITS.parent / "reference.yaml").values
+    values = yaml.read(DIGITS.parent / "reference.yaml").values
     assert values.keys() | {"seeds"} == configuration.Config.model_fields.keys()  # which is in place of seed
     for section, keys in (
-        ("data", configuration.SklearnData),
+        ("data", sources.SklearnData),
         ("network", configuration.Network),
-        ("training", configuration.Training),
+        ("training", Training),
     ):
         assert values[section].keys() == keys.model_fields.keys()
-    assert values["data"]["split"].keys() == configuration.Split.model_fields.keys()
+    assert values["data"]["split"].keys() == sources.Split.model_fields.keys()
 
 
-def test_names_are_those_of_the_toolkit():
-    assert get_args(configuration.HiddenName) == tuple(HIDDEN_UNITS)
-    assert get_args(configuration.OutputName) == tuple(OUTPUT_UNITS)
-    assert {name: tuple(unit().costs()) for name, unit in OUTPUT_UNITS.items()} == configuration.COSTS
-    standardisable = [name for name, unit in OUTPUT_UNITS.items() if unit.kind in ("quantities", "quantiles")]
-    assert [name for name in standardisable if name != "poisson"] == list(configuration.QUANTITIES)
-    for name, arguments in configuration.OUTPUT_ARGUMENTS.items():
-        assert arguments.keys() == inspect.signature(OUTPUT_UNITS[name]).parameters.keys()
-    for name, arguments in configuration.HIDDEN_ARGUMENTS.items():
-        assert arguments.keys() == inspect.signature(getattr(hidden_units, name)).parameters.keys()
-    assert get_args(configuration.Initializer) == tuple(INITIALIZERS)
-    assert set(get_args(configuration.CostName)) == {cost for costs in configuration.COSTS.values() for cost in costs}
+@pytest.mark.parametrize("unit", HIDDEN_UNITS)
+def test_every_hidden_unit_can_be_configured(unit):
+    for value in (unit, f"{{name: {unit}}}"):
+        net = build_network(configuration.load(DIGITS, [f"network.hidden={value}"]).network)
+        assert net.hidden_units[0] == HIDDEN_UNITS[unit]
 
 
-@pytest.mark.parametrize(("name", "arguments"), configuration.OPTIMIZERS.items())
+@pytest.mark.parametrize(("name", "unit"), OUTPUT_UNITS.items())
+def test_every_output_unit_can_be_configured_with_its_costs_and_arguments(name, unit):
+    arguments = {field: getattr(unit(), field) for field in inspect.signature(unit).parameters}
+    section = "".join(
+        f", {key}: {list(value) if isinstance(value, tuple) else value}" for key, value in arguments.items()
+    )
+    for cost in unit.costs:
+        overrides = [f"network.output={{name: {name}{section}}}", f"network.cost={cost}"]
+        net = build_network(configuration.load(DIGITS, overrides).network)
+        assert (net.output_unit, net.cost) == (unit(), cost)
+    others = {cost for other in OUTPUT_UNITS.values() for cost in other.costs} - set(unit.costs)
+    assert f"a {name} output unit has the cost {unit.costs[0]}" in problems(
+        f"network.output={name}", f"network.cost={min(others)}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("hidden", "{name: maxout, pieces: 0}", "maxout needs a whole number of pieces, at least 1, got 0"),
+        ("hidden", "{name: maxout, piece: 2}", "unknown key; did you mean pieces? (valid keys: name, pieces)"),
+        (
+            "output",
+            "{name: mixture, floor: -1.0}",
+            "the floor of a standard deviation must be a finite number",
+        ),
+        ("output", "{name: quantiles, levels: [0.9, 0.1]}", "levels of quantiles must be in (0, 1) and increasing"),
+        ("output", "{name: quantiles, levels: 3}", "levels: must be a list; got 3"),
+    ],
+)
+def test_arguments_are_checked_by_the_unit_that_takes_them(key, value, message):
+    assert message in problems(f"network.{key}={value}")
+
+
+@pytest.mark.parametrize(("name", "arguments"), OPTIMIZERS.items())
 def test_optimizers_and_their_arguments_are_those_of_optax(name, arguments, tmp_path):
     assert {"learning_rate", *arguments} <= inspect.signature(getattr(optax, name)).parameters.keys()
     optimizer = configuration.load(DIGITS, [f"optimizer={{name: {name}, learning_rate: 0.1}}"]).optimizer
     assert isinstance(build_optimizer(optimizer), optax.GradientTransformation)
 
 
-@pytest.mark.parametrize(("name", "arguments"), configuration.SCHEDULES.items())
+@pytest.mark.parametrize(("name", "arguments"), SCHEDULES.items())
 def test_schedules_and_their_arguments_are_those_of_optax(name, arguments):
     signature = inspect.signature(getattr(optax, name)).parameters
     assert arguments.keys() <= signature.keys()

@@ -81,7 +81,11 @@ def test_an_update_that_is_infinite_while_the_cost_is_finite(monkeypatch):
             1e3,
             r"step 1 of 1: the cost of each example L: \d+ infinite of 20 entries; poisson_error overflowed",
         ),
-        ({"hidden": "linear", "output": "linear"}, 1e25, "the cost of each example L: 20 infinite of 20 entries; squared_error"),
+        (
+            {"hidden": "linear", "output": "linear"},
+            1e25,
+            "the cost of each example L: 20 infinite of 20 entries; squared_error",
+        ),
     ],
     ids=["poisson", "squares"],
 )
@@ -107,7 +111,9 @@ def test_an_optimizer_state_that_overflows_is_a_failure_though_training_would_go
 
 def test_a_seed_that_diverges_is_reported_while_the_others_finish(tmp_path, monkeypatch):
     def update(grads, count, params=None):  # of seed 7 the first weight drawn is the larger one
-        return jax.tree.map(lambda g: jnp.where((count >= 16) & (params[0].W[0, 0] > bound), jnp.inf, -0.1 * g), grads), count + 1
+        return jax.tree.map(
+            lambda g: jnp.where((count >= 16) & (params[0].W[0, 0] > bound), jnp.inf, -0.1 * g), grads
+        ), count + 1
 
     firsts = {seed: float(ByHand(iris(seed=seed)).params[0].W[0, 0]) for seed in (4, 7, 9)}
     worst = max(firsts, key=firsts.get)
@@ -116,7 +122,9 @@ def test_a_seed_that_diverges_is_reported_while_the_others_finish(tmp_path, monk
     own_optimizer(monkeypatch, lambda params: jnp.zeros((), int), update)
     run = fit(iris(seeds=(4, 7, 9)), run_dir=tmp_path / "run")
     good = [seed for seed in (4, 7, 9) if seed != worst]
-    assert {one.config.seed: one.summary["status"] for one in run.seeds} == {worst: "diverged"} | dict.fromkeys(good, "finished")
+    assert {one.config.seed: one.summary["status"] for one in run.seeds} == {worst: "diverged"} | dict.fromkeys(
+        good, "finished"
+    )
     assert list(run.summary["diverged"]) == [str(worst)]
     assert run.summary["diverged"][str(worst)].startswith("epoch 3, step 3 of 7: layer 1, the update of W: 32 infinite")
     assert len(run.results["test"]["accuracy"]["seeds"]) == 2

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from runs import CONFIGS
 
 from mlp_jax import cli
-from mlp_jax.training import inspection, strict_yaml
+from mlp_jax.commands import inspect
 from mlp_jax.training.build import build_program
+from mlp_jax.training.config import yaml
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
@@ -53,7 +54,7 @@ def changed_configurations(draw):
         i = draw(st.integers(0, len(text)))
         j = draw(st.integers(i, min(len(text), i + 30)))
         return text[:i] + draw(st.text(max_size=10)) + text[j:]
-    tree = json.loads(json.dumps(strict_yaml.Document(text, lambda line: "").values))
+    tree = json.loads(json.dumps(yaml.Document(text, lambda line: "").values))
     path = draw(st.sampled_from([path for path in leaves(tree) if path]))
     section = tree
     for key in path[:-1]:
@@ -137,6 +138,6 @@ def test_numpy_files(data, tmp_path):
 def usual_settings(monkeypatch, tmp_path):
     """The command sets up JAX for its own process, which this one is not; training itself is not the subject here."""
     monkeypatch.setattr(cli, "_set_up_jax", lambda dtype: None)
-    monkeypatch.setattr(inspection, "_about_step", lambda net, config, prepared: build_program(config, net) and [])
+    monkeypatch.setattr(inspect, "_about_step", lambda net, config, prepared: build_program(config, net) and [])
     monkeypatch.chdir(tmp_path)
     assert Path.cwd() == tmp_path

@@ -10,16 +10,16 @@ from sklearn import metrics as sk
 
 import mlp_jax
 from mlp_jax import MLP, output_units
-from mlp_jax.training.data import Examples
 from mlp_jax.training.metrics import METRICS, evaluate
 
 
 def evaluated(net, y, n=300, scale=1.0):
     params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
     x = jax.random.normal(jax.random.key(1), (n, net.widths[0]))
-    values = evaluate(net, params, Examples(x, y), np.full(net.widths[-1], scale, np.float32))
+    values = evaluate(net, params, x, y, np.full(net.widths[-1], scale, np.float32))
     y_hat = np.asarray(mlp_jax.predict(net, params, x), np.float64)
-    found = dict(zip(METRICS[net.output_unit.kind], map(float, values[1:]), strict=True))
+    found = {name: float(values[name]) for name in METRICS[net.output_unit.kind]}
+    assert set(values) == {"loss", *found}
     return found, y_hat, (net, params, x)
 
 

@@ -17,7 +17,7 @@ from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 
-OUTPUT_AND_COST = [(output, cost) for output, unit in OUTPUT_UNITS.items() for cost in unit().costs()]
+OUTPUT_AND_COST = [(output, cost) for output, unit in OUTPUT_UNITS.items() for cost in unit.costs]
 # Each hidden unit, and each cost.
 NETWORKS = [(hidden, "linear", "squared_error") for hidden in HIDDEN_UNITS] + [
     ("tanh", *both) for both in OUTPUT_AND_COST
@@ -171,7 +171,7 @@ def test_weights_count_examples(output, cost):
     assert_close_per_leaf(weighted, repeated, 1e-13)
 
 
-@pytest.mark.parametrize("cost", OUTPUT_UNITS["softmax"]().costs())
+@pytest.mark.parametrize("cost", OUTPUT_UNITS["softmax"].costs)
 def test_class_numbers_and_one_hot_targets_are_the_same(cost):
     net = MLP((4, 3), output="softmax", cost=cost)
     params = mlp_jax.init(net, jax.random.key(0))

@@ -15,7 +15,8 @@ from sklearn.metrics import hinge_loss, mean_pinball_loss
 import mlp_jax
 from mlp_jax import MLP, Layer, LayerWithTheta, output_units
 from mlp_jax import autodiff as ad
-from mlp_jax.mlp.output_units import OUTPUT_UNITS, as_targets
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.output_units.targets import as_targets
 
 N, K = 50, 3
 RNG = np.random.default_rng(0)
@@ -103,12 +104,12 @@ def test_costs_that_are_no_density_are_those_of_sklearn():
     z, y = logits(unit), targets(unit)
     q = np.asarray(unit.predict(jnp.asarray(z))).reshape(N, K, 3)
     assert (np.diff(q, axis=2) > 0).all()  # no crossing
-    cost = unit.costs()["quantile_error"](jnp.asarray(z), jnp.asarray(y))
+    cost = unit.cost("quantile_error")(jnp.asarray(z), jnp.asarray(y))
     sklearns = sum(mean_pinball_loss(y[:, k], q[:, k, j], alpha=a) for k in range(K) for j, a in enumerate(unit.levels))
     assert_allclose(cost.mean(), sklearns, rtol=1e-12)
     unit = output_units.Hinge()
     z, y = logits(unit), targets(unit)
-    cost = unit.costs()["hinge"](jnp.asarray(z), jnp.asarray(y))
+    cost = unit.cost("hinge")(jnp.asarray(z), jnp.asarray(y))
     assert_allclose(cost.mean(), sum(hinge_loss(y[:, k], z[:, k]) for k in range(K)), rtol=1e-12)
 
 
@@ -213,7 +214,7 @@ def test_cost_and_both_derivatives_are_finite_at_extreme_logits(name, dtype):
     unit = OUTPUT_UNITS[name]()
     squares = name in ("linear", "gaussian", "heteroscedastic", "full_gaussian", "mixture")
     big = 4.0 if name == "poisson" else 1e4 if dtype != "float16" else 1.0 if squares else 1e3
-    cost = next(iter(unit.costs().values()))
+    cost = unit.cost(unit.costs[0])
     y = jnp.asarray(targets(unit)[:3], dtype)
     theta = tuple(t.astype(dtype) for t in own_parameters(unit))
     scales = np.array([0.0, 1e-3, 1.0, big, -big])[:, None, None]

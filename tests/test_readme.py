@@ -8,9 +8,9 @@ import jax
 import pytest
 
 from mlp_jax import cli, verify
+from mlp_jax.errors import TrainingDiverged
 from mlp_jax.training import config as configuration
 from mlp_jax.training import fit
-from mlp_jax.training.errors import TrainingDiverged
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -24,6 +24,7 @@ from mlp_jax.training.step import State
 from mlp_jax.training.store import checkpoint
 from mlp_jax.training.trainer import Trainer
 
+
 def test_configs_are_found():
     names = {path.name for path in CONFIGS}
     assert names >= {"digits.yaml", "xor.yaml", "section_6_5_7.yaml", "diabetes.yaml", "breast_cancer.yaml"}

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 # the first row of each operation that has a rule; all rows are held to jax.vjp in test_operations.py
 FIRST = {op: (op, *row) for op, *row in reversed(ROWS) if row[2]}
 NETWORKS = [(unit, "linear", "squared_error") for unit in HIDDEN_UNITS] + [
-    ("tanh", output, cost) for output, unit in OUTPUT_UNITS.items() for cost in unit().costs()
+    ("tanh", output, cost) for output, unit in OUTPUT_UNITS.items() for cost in unit.costs
 ]
 
 

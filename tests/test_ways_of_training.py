@@ -10,86 +10,69 @@ import numpy as np
 import optax
 import pytest
 from numpy.testing import assert_allclose
-from runs import CONFIGS, iris, one_epoch, read_metrics, train, usual_promotion  # noqa: F401
+from runs import CONFIGS, ByHand, iris, read_metrics, train
 from safetensors.numpy import load_file
 
 import mlp_jax
 from mlp_jax import MLP
-from mlp_jax.mlp.params import structure
+from mlp_jax.errors import InputError
+from mlp_jax.mlp.params import param_types
+from mlp_jax.training import Batch, fit, initial_state, take_step, trainer, xla
 from mlp_jax.training import config as configuration
-from mlp_jax.training import data, execution
-from mlp_jax.training.build import build_optimizer
-from mlp_jax.training.errors import InputError
-from mlp_jax.training.fitting import fit
+from mlp_jax.training.build import build_network, build_optimizer, build_program, prepare
 from mlp_jax.training.progress import Reporter
-from mlp_jax.training.step import State, take_step
-from mlp_jax.training.trainer import Trainer
-
-
-def trainer_of(config):
-    return Trainer(config, data.prepare(config))
-
-
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("microbatches", [2, 3, 16])
-@pytest.mark.parametrize("class_weights", [None, (0.0, 1.0, 5.0)])
-def test_the_gradient_in_parts_equals_that_of_the_minibatch(microbatches, class_weights):
-    def after_two_epochs(parts):
-        config = iris(network__dtype="float64", network__class_weights=class_weights, training__microbatches=parts)
-        trainer = trainer_of(config)
-        moment = trainer.start()
-        losses = []
-        for _ in range(2):
-            moment, (record,) = one_epoch(trainer, moment)
-            losses.append(record["loss"])
-        return moment.state.params, losses
-
-    chex.assert_trees_all_close(after_two_epochs(microbatches), after_two_epochs(1), rtol=1e-9)
 
 
 def compiled_step(config):
     """A step of its training, not run."""
-    trainer = trainer_of(config)
-    params = structure(trainer.net)
-    state = State(params, jax.eval_shape(trainer.program.optimizer.init, trainer.program.trained(params)))
-    step = jax.jit(take_step, static_argnums=0)
-    return step.lower(trainer.program, state, trainer.parts["train"], trainer.batch(0, 0)).compile()
+    prepared = prepare(config)
+    net = build_network(config.network, prepared)
+    program, rows = build_program(config, net), 16
+    state = jax.eval_shape(lambda params: initial_state(program, params), param_types(net))
+    x, y = (jax.ShapeDtypeStruct((rows, *part.shape[1:]), part.dtype) for part in prepared.parts["train"])
+    return jax.jit(take_step, static_argnums=0).lower(program, state, Batch(x, y)).compile()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("class_weights", [None, (0.0, 1.0, 5.0)])
+def test_the_gradient_in_parts_equals_that_of_the_minibatch(class_weights):
+    def after_an_epoch(parts):
+        run = ByHand(iris(network__dtype="float64", network__class_weights=class_weights, training__microbatches=parts))
+        return run.epoch(), run.params
+
+    whole = after_an_epoch(1)
+    for parts in (2, 3, 16):
+        chex.assert_trees_all_close(after_an_epoch(parts), whole, rtol=1e-9)
 
 
 def test_the_gradient_in_parts_needs_less_memory():
     def activations(parts):
-        network = {"widths": (64, 256, 256, 10), "output": "softmax"}
-        config = iris(
-            data={"source": "digits"}, network=network, training__batch_size="all", training__microbatches=parts
-        )
+        network = {"widths": (64, 8, 2048, 10), "output": "softmax"}
+        config = iris(data={"source": "digits"}, network=network, training__microbatches=parts)
         return compiled_step(config).memory_analysis().temp_size_in_bytes
 
     assert activations(8) < 0.6 * activations(1)
 
 
-def test_frozen_layers_keep_their_weights_and_the_others_train_as_without_them(tmp_path):
+def test_frozen_layers_keep_their_weights_and_the_others_train_as_without_them():
     net = {"widths": (4, 64, 64, 64, 3), "output": "softmax", "penalty": {"l2": 1e-3}}
-    config = iris(network=net, training__frozen=(0, 1), optimizer={"name": "adamw", "learning_rate": 0.01})
-    trainer = trainer_of(config)
-    moment = trainer.start()
-    after, _ = one_epoch(trainer, moment)
-    for k, (new, old) in enumerate(zip(after.state.params, moment.state.params, strict=True)):
+    run = ByHand(iris(network=net, training__frozen=(0, 1), optimizer={"name": "adamw", "learning_rate": 0.01}))
+    params = before = run.params
+    run.epoch()
+    for k, (new, old) in enumerate(zip(run.params, before, strict=True)):
         assert bool((new.W == old.W).all()) == (k < 2)
-    params, (x, y) = moment.state.params, trainer.parts["train"]
     optimizer = optax.adamw(0.01)
     state = optimizer.init(params[2:])
 
     @jax.jit
     def take(params, state, x, y):
-        grads = jax.grad(lambda top: mlp_jax.loss(trainer.net, (*params[:2], *top), x, y))(params[2:])
+        grads = jax.grad(lambda top: mlp_jax.loss(run.trainer.net, (*params[:2], *top), x, y))(params[2:])
         updates, state = optimizer.update(grads, state, params[2:])
         return (*params[:2], *optax.apply_updates(params[2:], updates)), state
 
-    for step in range(trainer.steps):
-        rows = trainer.batch(0, step)
-        rows = rows[rows >= 0]
-        params, state = take(params, state, x[rows], y[rows])
-    chex.assert_trees_all_close(after.state.params, params, rtol=1e-4, atol=1e-6)
+    for x, y in run.examples_of(0):
+        params, state = take(params, state, x, y)
+    chex.assert_trees_all_close(run.params, params, rtol=1e-4, atol=1e-6)
 
 
 def test_no_gradient_is_computed_for_frozen_layers():
@@ -110,20 +93,17 @@ def test_an_unknown_frozen_layer_and_all_of_them_are_refused(tmp_path):
 def test_the_average_of_the_weights_is_what_the_run_gives(tmp_path):
     decay = 0.9
     config = iris(training__ema=decay, training__epochs=2)
-    trainer, plain = trainer_of(config), trainer_of(iris(training__epochs=2))
-    moment, average, weight = plain.start(), None, 0.0
-    for _ in range(2 * plain.steps):
-        plain._steps_per_call = 1
-        moment, _ = plain.advance(moment)
-        scaled = jax.tree.map(lambda p: (1 - decay) * p, moment.state.params)
+    averaged, plain = ByHand(config), ByHand(iris(training__epochs=2))
+    average, weight = None, 0.0
+    for _ in range(2 * plain.trainer.steps):
+        plain.advance(1)
+        scaled = jax.tree.map(lambda p: (1 - decay) * np.asarray(p), plain.params)
         average = scaled if average is None else jax.tree.map(lambda a, s: decay * a + s, average, scaled)
         weight = decay * weight + 1 - decay
     expected = jax.tree.map(lambda a: a / weight, average)
-    averaged = trainer.start()
-    for _ in range(2):
-        averaged, (record,) = one_epoch(trainer, averaged)
-    chex.assert_trees_all_close(trainer.chosen(averaged, 0), expected, rtol=1e-5)
-    chex.assert_trees_all_close(averaged.state.params, moment.state.params, rtol=1e-6)
+    record = [averaged.epoch() for _ in range(2)][-1]
+    chex.assert_trees_all_close(averaged.trainer.chosen(averaged.moment), expected, rtol=1e-5)
+    chex.assert_trees_all_close(averaged.params, plain.params, rtol=1e-6)
     run = fit(config, run_dir=tmp_path / "run")
     chex.assert_trees_all_close(run.params, expected, rtol=1e-5)
     assert_allclose(run.results["validation"]["loss"], record["validation"]["loss"], rtol=1e-6)
@@ -132,13 +112,12 @@ def test_the_average_of_the_weights_is_what_the_run_gives(tmp_path):
 @pytest.mark.parametrize("decay", [0.5, 0.999999, 1 - 1e-12])
 def test_an_average_of_weights_that_do_not_move_is_these_weights(decay, x64):
     optimizer = {"name": "sgd", "learning_rate": 1e-300}
-    config = iris(training__ema=decay, training__frozen=(1,), network__dtype="float64", optimizer=optimizer)
-    trainer = trainer_of(config)
-    moment = trainer.start()
-    after, _ = one_epoch(trainer, moment)
-    chosen = trainer.chosen(after, 0)
-    chex.assert_trees_all_close(chosen, moment.state.params, rtol=1e-14, atol=1e-200)
-    chex.assert_trees_all_equal(chosen[1], moment.state.params[1])
+    run = ByHand(iris(training__ema=decay, training__frozen=(1,), network__dtype="float64", optimizer=optimizer))
+    before = run.params
+    run.epoch()
+    chosen = run.trainer.chosen(run.moment)
+    chex.assert_trees_all_close(chosen, before, rtol=1e-14, atol=1e-200)
+    chex.assert_trees_all_equal(chosen[1], before[1])
 
 
 def test_early_stopping_without_a_finite_validation_cost_gives_the_last_weights_and_says_so(tmp_path):
@@ -163,7 +142,7 @@ def test_early_stopping_without_a_finite_validation_cost_gives_the_last_weights_
     chex.assert_trees_all_equal(run.params, plain.params)
 
 
-def test_several_seeds_in_one_program_are_each_like_a_run_of_their_own(tmp_path):
+def test_several_seeds_are_each_like_a_run_of_their_own(tmp_path):
     run = fit(iris(seeds=(5, 0, 9), training__epochs=3), run_dir=tmp_path / "several")
     for one, seed in zip(run.seeds, (5, 0, 9), strict=True):
         alone = fit(iris(seed=seed, training__epochs=3), run_dir=tmp_path / f"alone-{seed}")
@@ -182,17 +161,18 @@ def test_several_seeds_in_one_program_are_each_like_a_run_of_their_own(tmp_path)
         run.predict(np.zeros((1, 4)))
 
 
-def test_seeds_as_one_call_are_like_those_on_threads():
-    config = iris(seeds=(5, 0), training__early_stopping={"patience": 2}, training__watch=True)
-    moments = []
-    for as_one_call in (True, False):
-        trainer = trainer_of(config)
-        moment = trainer.start()
-        trainer.execution.as_one_call = as_one_call
-        for _ in range(3):
-            moment, _ = one_epoch(trainer, moment)
-        moments.append(moment)
-    chex.assert_trees_all_close(*moments, rtol=1e-4, atol=1e-6)
+def test_a_step_is_a_pure_function_that_research_code_can_scan():
+    run = ByHand(iris(optimizer={"name": "adam", "learning_rate": 0.01}, data={"source": "iris", "split": {"test": 0.0,
+                 "validation": 0.04}}))  # fmt: skip
+    program, batches = run.trainer.program, list(run.examples_of(0))
+    assert {len(y) for _, y in batches} == {16}
+    state = initial_state(program, run.params)
+    state, J = jax.jit(
+        lambda state, batches: jax.lax.scan(lambda s, b: take_step(program, s, Batch(*b)), state, batches)
+    )(state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches))
+    record = run.epoch()
+    chex.assert_trees_all_close(state.params, run.params, rtol=1e-5, atol=1e-7)
+    assert_allclose(record["loss"], J.mean(), rtol=1e-6)
 
 
 def test_each_seed_stops_early_on_its_own(tmp_path):
@@ -256,56 +236,42 @@ def test_digits_are_learned_as_well_with_rounded_products(tmp_path):
     assert rounded.summary["precision"] == {"parameters": "float32", "products": "bfloat16"}
 
 
-def test_what_is_watched_is_that_of_the_steps(tmp_path):
-    config = iris(training__watch=True, training__epochs=2, optimizer={"name": "sgd", "learning_rate": 0.1})
-    trainer = trainer_of(config)
-    moment = trainer.start()
-    norms, ratios = [], []
-    params, (x, y) = moment.state.params, trainer.parts["train"]
-    for step in range(trainer.steps):
-        rows = trainer.batch(0, step)
-        rows = rows[rows >= 0]
-        grads = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)(trainer.net, params, x[rows], y[rows])[1]
+def test_what_is_watched_is_that_of_the_steps():
+    run = ByHand(iris(training__watch=True, training__epochs=2, optimizer={"name": "sgd", "learning_rate": 0.1}))
+    gradient = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
+    norms, ratios, params = [], [], run.params
+    for x, y in run.examples_of(0):
+        grads = gradient(run.trainer.net, params, x, y)[1]
         norms.append([float(optax.tree.norm(layer)) for layer in grads])
         ratios.append(
             [0.1 * float(jnp.linalg.norm(g.W) / jnp.linalg.norm(p.W)) for g, p in zip(grads, params, strict=True)]
         )
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
-    after, (record,) = one_epoch(trainer, moment)
+    record = run.epoch()
     assert_allclose(record["layers"]["gradient_norm"], np.mean(norms, axis=0), rtol=1e-3)
     assert_allclose(record["layers"]["update_ratio"], np.mean(ratios, axis=0), rtol=1e-3)
-    training = trainer.evaluate(after.state.params, "train")
-    assert record["training"] == pytest.approx(training, rel=1e-5)
+    assert record["training"] == pytest.approx(run.trainer.evaluate(run.params)["train"], rel=1e-5)
 
 
 def test_dead_units_are_counted():
-    trainer = trainer_of(iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax"}))
-    moment = trainer.start()
-    first = moment.state.params[0]
-    dead = first._replace(b=first.b.at[:3].set(-1e6))
-    state = moment.state._replace(params=(dead, *moment.state.params[1:]))
-    _, (record,) = one_epoch(trainer, moment._replace(states=(state,)))
-    found = record["layers"]["dead"]
+    run = ByHand(iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax"}))
+    first, *others = run.params
+    run.params = (first._replace(b=first.b.at[:3].set(-1e6)), *others)
+    found = run.epoch()["layers"]["dead"]
     assert found[0] == pytest.approx(3 / 8)
     assert found[2] == 0
 
 
 def test_a_dead_unit_of_a_layer_with_a_skip_connection_is_dead():
-    trainer = trainer_of(
-        iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax", "skip": True})
-    )
-    moment = trainer.start()
-    first, second, last = moment.state.params
-    biases = jnp.full(8, 1e3).at[:2].set(-1e6)
-    params = (first, second._replace(b=biases), last)
-    _, (record,) = one_epoch(trainer, moment._replace(states=(moment.state._replace(params=params),)))
-    assert record["layers"]["dead"][1] == pytest.approx(2 / 8)
+    run = ByHand(iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax", "skip": True}))
+    first, second, last = run.params
+    run.params = (first, second._replace(b=jnp.full(8, 1e3).at[:2].set(-1e6)), last)
+    assert run.epoch()["layers"]["dead"][1] == pytest.approx(2 / 8)
 
 
 def test_deep_networks_that_compute_as_one_loop_are_watched_by_layer():
     network = {"widths": (4, *[6] * 70, 3), "output": "softmax", "skip": True}
-    trainer = trainer_of(iris(network=network, training__watch=True))
-    _, (record,) = one_epoch(trainer, trainer.start())
+    record = ByHand(iris(network=network, training__watch=True)).epoch()
     assert {name: len(values) for name, values in record["layers"].items()} == dict.fromkeys(record["layers"], 71)
     assert min(record["layers"]["gradient_norm"]) > 0
 
@@ -316,21 +282,19 @@ def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
 
 def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(monkeypatch):
     unknown = (("xla_cpu_of_another_time", True),)
-    monkeypatch.setattr("mlp_jax.training.execution.FOR_SMALL_PRODUCTS", unknown)
-    monkeypatch.setattr("mlp_jax.training.trainer.SOONER_COMPILED", unknown)
+    monkeypatch.setattr(xla, "_FOR_SMALL_PRODUCTS", unknown)
+    monkeypatch.setattr(trainer, "SOONER_COMPILED", unknown)
     other = fit(iris(training__epochs=2)).history
-    monkeypatch.setattr("mlp_jax.training.execution._FEW", 0)
+    monkeypatch.setattr(xla, "_FEW", 0)
     assert fit(iris(training__epochs=2)).history == other
 
 
 @pytest.mark.parametrize("setting", [jax.debug_nans, jax.debug_infs, jax.disable_jit])
-def test_several_seeds_run_in_no_thread_under_a_setting_for_debugging(setting, monkeypatch):
-    assert not execution.is_debugging()
-    monkeypatch.setattr(execution.Execution, "_in_threads", None)
+def test_several_seeds_run_in_no_thread_under_a_setting_for_debugging(setting):
+    net = MLP((4, 8, 3))
+    assert xla.threads_pay(net, 16)
     with setting(True):
-        assert execution.is_debugging()
-        if setting is not jax.disable_jit:  # which takes long
-            fit(iris(seeds=(0, 1), training__epochs=1))
+        assert not xla.threads_pay(net, 16)
 
 
 def test_several_seeds_train_on_while_the_interpreter_ends():

@@ -12,6 +12,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.tables.reading import Table
 
+KEPT = ("x", "y", "input_names", "target_names")
 _folder: Path | None = None
 
 
@@ -62,7 +63,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     """What is kept; None if nothing is, or if it is damaged."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-            return {key: found[key] for key in ("x", "y", "input_names", "target_names")}
+            return {key: found[key] for key in KEPT}
     except Exception:  # numpy and zipfile raise what they meet in a damaged file
         return None
 

@@ -75,6 +75,7 @@ def fit(
         if directory:
             directory.require_free(config, resume, overwrite)
         trainer = Trainer(config, prepared)
+        trainer.compile()  # before the directory is touched
         with directory.held() if directory else nullcontext():
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile

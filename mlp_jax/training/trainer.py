@@ -72,6 +72,7 @@ class Trainer:
         processors: int = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         self.at_once = min(processors, len(config.seeds or ())) if in_threads else 1
         self._compiled: Any = None
+        self._no_steps: Any = None
 
     @property
     def parameters(self) -> int:
@@ -82,25 +83,19 @@ class Trainer:
         """The minibatches of the training with this seed."""
         return Batches(seed, self.size, self.batch_size, self._width, self._epochs_per_call)
 
-    def start(self, seed: int) -> Moment:
-        """The moment before the first step; compiles the training program, by taking no step."""
-        network = self.config.network
-        initial = jitted(_initial, ("program", "initializer", "bias", "dtype", "stacked", "keep_best"), SOONER_COMPILED)
-        state, best = initial(
-            self.program,
-            np.uint32(seed),
-            initializer=network.initializer,
-            bias=network.initial_bias,
-            dtype=network.dtype,
-            # runs of equal layers, where nothing treats each layer on its own
-            stacked=pays_as_one_loop(self.net) and self._treats_layers_alike(),
-            keep_best=self._patience is not None,
-        )
-        jax.block_until_ready(state)  # if there is not memory enough, fail here
+    def compile(self) -> None:
+        """Compile the training program, by taking no step; if there is not memory enough, this fails."""
+        state, best = jax.block_until_ready(self._initial(seed=0))
         started = time.perf_counter()
-        _, _, outcome = self._call(state, best, self.batches(seed).table(0, 0), 0, 0)
-        self.compile_seconds = max(self.compile_seconds, time.perf_counter() - started)
-        return Moment(state, best, 0, jax.tree.map(lambda table: np.zeros_like(table[0]), outcome.steps))
+        _, _, outcome = self._call(state, best, self.batches(seed=0).table(0, 0), 0, 0)
+        self.compile_seconds = time.perf_counter() - started
+        self._no_steps = jax.tree.map(lambda table: np.zeros_like(table[0]), outcome.steps)
+
+    def start(self, seed: int) -> Moment:
+        """The moment before the first step."""
+        if self._no_steps is None:
+            self.compile()
+        return Moment(*self._initial(seed), 0, self._no_steps)
 
     def advance(self, moment: Moment, batches: Batches) -> tuple[Moment, list[dict[str, Any]]]:
         """Train for about a quarter of a second: several short epochs, or a part of a long one.
@@ -158,8 +153,20 @@ class Trainer:
             "are: it happens at the edge of the dtype's range"
         )
 
-    def _treats_layers_alike(self) -> bool:
-        return self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
+    def _initial(self, seed: int) -> tuple[State, Best | None]:
+        network = self.config.network
+        treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
+        initial = jitted(_initial, ("program", "initializer", "bias", "dtype", "stacked", "keep_best"), SOONER_COMPILED)
+        state_and_best: tuple[State, Best | None] = initial(
+            self.program,
+            np.uint32(seed),
+            initializer=network.initializer,
+            bias=network.initial_bias,
+            dtype=network.dtype,
+            stacked=pays_as_one_loop(self.net) and treats_layers_alike,
+            keep_best=self._patience is not None,
+        )
+        return state_and_best
 
     def _call(
         self, state: State, best: Best | None, table: NDArray[np.int32], first: int, stop: int

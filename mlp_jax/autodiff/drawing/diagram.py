@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from mlp_jax.autodiff.drawing.text import is_own, origin
 from mlp_jax.autodiff.dag import DAG, ancestors, format_constant, type_name
+from mlp_jax.autodiff.drawing.text import is_own, origin
 from mlp_jax.autodiff.variable import Variable
 
 FILL = {"input": "#dbeafe", "constant": "#eeeeee", "forward": "#ffffff", "gradient": "#ffedd5"}

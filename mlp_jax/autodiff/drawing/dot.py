@@ -1,7 +1,7 @@
 """A graph in the language of Graphviz."""
 
-from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
 from mlp_jax.autodiff.dag import DAG
+from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
 
 
 def to_dot(graph: DAG) -> str:

@@ -2,8 +2,8 @@
 
 import re
 
-from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
 from mlp_jax.autodiff.dag import DAG
+from mlp_jax.autodiff.drawing.diagram import FILL, LINE, diagram_of
 
 
 def to_mermaid(graph: DAG) -> str:

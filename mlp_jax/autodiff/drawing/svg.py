@@ -4,9 +4,9 @@ import math
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
+from mlp_jax.autodiff.dag import DAG
 from mlp_jax.autodiff.drawing.diagram import FILL, LINE, Node, cleaned, diagram_of, shortened
 from mlp_jax.autodiff.drawing.layout import HEIGHT, Point, lay_out
-from mlp_jax.autodiff.dag import DAG
 
 _DASHES = {"forward": "", "gradient": ' stroke-dasharray="6 3"', "reading": ' stroke-dasharray="1.5 2.5"'}
 _LEGEND = {"forward": "forward", "gradient": "gradient", "reading": "a forward value in a bprop rule"}

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, MADE
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.output_units import OutputUnit as OutputRecord
 from mlp_jax.mlp.penalties import LEAVES
 from mlp_jax.mlp.structure import PRODUCTS
 from mlp_jax.sections import (
@@ -38,8 +39,8 @@ Cost: Any = one_of(dict.fromkeys(cost for unit in OUTPUT_UNITS.values() for cost
 Initializer: Any = one_of(INITIALIZERS)
 Leaf: Any = one_of(LEAVES)
 Products: Any = one_of(PRODUCTS)
-# Output units whose targets may be standardised.
-QUANTITIES = [name for name, unit in OUTPUT_UNITS.items() if unit.kind in ("quantities", "quantiles")]
+# Output units whose targets may be standardised: those that refuse no finite number.
+QUANTITIES = [name for name, unit in OUTPUT_UNITS.items() if unit.outside is OutputRecord.outside]
 
 
 class Penalty(Section):
