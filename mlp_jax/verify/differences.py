@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.precision import FLOAT64, largest, with_fresh_caches
+from mlp_jax.verify.compiling import jit_soon, with_fresh_caches
+from mlp_jax.verify.precision import FLOAT64, largest
 
 RATIO = 8.0
 # A slope of this part of the function's values does not show in them.
@@ -72,7 +73,7 @@ def ladder(f: Callable[[list[Any]], Any], on_jax: bool) -> Ladder:
                 values.append(np.full_like(at_0, np.nan))
         return at_0, np.stack(values).reshape(len(STEPS), 2, -1)
 
-    @jax.jit
+    @jit_soon
     def at_once(x: list[Any], d: list[Any]) -> Any:
         return jax.lax.map(lambda t: shifted(x, d, t), jnp.concatenate([jnp.zeros(1), jnp.asarray(times)]))
 
