@@ -12,7 +12,7 @@ ACTIVATION = "the gradient for the weights of layer 2 has the {}, not"
 CAUSES = {
     "first layer zero": ("deep", "zero in every entry"),
     "first layer's sign": ("deep", "a sign"),
-    "one entry dropped": ("wide", r"right but for entry \[1, 2\], where yours is 0: dropped"),
+    "one entry dropped": ("shallow", r"right but for entry \[1, 2\], where yours is 0: dropped"),
     "one entry 10 % off": ("half", r"right but for entry \[2, 1\], where yours = 1.1 × reference"),
     "one row dropped": ("outputs", "right but for row 2, where yours is 0: dropped"),
     "one column dropped": ("bfloat", "right but for column 3, where yours is 0: dropped"),

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import references, tolerance
-from mlp_jax.verify.compiling import compiled, compiled_soon, on_device
+from mlp_jax.verify.compiling import Jit, compiled, jit_soon, on_device
 from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, same_program
 from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
 from mlp_jax.verify.subject import Arguments, Leaves, Rule, outputs_of
@@ -178,9 +179,14 @@ class Comparison:
             max(FLOAT64, tolerance.coarsest(self.dtypes)[0])
         )
 
+    @property
+    def jit(self) -> Jit:
+        """How functions in float64 are compiled."""
+        return jax.jit if self.program.convolves else jit_soon
+
     @cached_property
     def plain(self) -> Callable[[Leaves], Leaves]:
-        return compiled_soon(self.case.plain) if self.case.on_jax else self.case.plain
+        return compiled(self.case.plain, self.jit) if self.case.on_jax else self.case.plain
 
     @cached_property
     def values(self) -> Arrays | None:
@@ -197,7 +203,7 @@ class Comparison:
         """The first reference that JAX can run in float64, if possible with finite gradients: its name, and itself."""
         found: tuple[str, Rule] | None = None
         for source, rule in self.case.references:
-            fast = compiled_soon(rule)
+            fast = compiled(rule, self.jit)
             try:
                 with float64():
                     _, grads = fast(self.leaves, [on_device(np.ones(np.shape(z))) for z in self.case.values])
@@ -300,7 +306,7 @@ class Comparison:
     @cached_property
     def fast_rule(self) -> Rule:
         """The rule under test, compiled for float64."""
-        return compiled_soon(self.case.rule) if self.case.on_jax else self.case.rule
+        return compiled(self.case.rule, self.jit) if self.case.on_jax else self.case.rule
 
     @cached_property
     def formula_precision(self) -> float:
@@ -322,7 +328,7 @@ class Comparison:
             outs = self.case.plain(leaves)
             return np_.stack([sum(np_.sum(gi * z) for gi, z in zip(g, outs, strict=True)) for g in self.cotangents])
 
-        return Function.of(projections, self.leaves, self.case.on_jax, self.program.eps)
+        return Function.of(projections, self.leaves, self.case.on_jax, self.program.eps, self.jit)
 
     def pull(self, rule: Rule, leaves: Leaves, cotangents: list[Arrays]) -> Arrays:
         """The gradients that a rule gives for each cotangent, in float64."""

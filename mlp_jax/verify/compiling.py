@@ -1,5 +1,6 @@
 """Functions under jit: as a user has them, or compiled soon instead of well, for what runs a few times."""
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -7,22 +8,29 @@ from typing import Any
 import jax
 import numpy as np
 
-# The float64 programs of a check run a few dozen times: to compile them well takes longer than to run them.
-SOON = {"xla_backend_optimization_level": 0}
+# The float64 programs of a check run a few dozen times, and to compile them well takes longer than that. Without LLVM's
+# optimization it takes half the time, and without XLA's newer emitter of loops a quarter. Their numbers are as precise,
+# and they run at most twice as long; but not convolutions, which would run 20 times as long.
+SOON = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+Jit = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], jit: Jit = jax.jit) -> Callable[..., Any]:
     """The same under jit, or as it is where its Python code needs the values."""
-    return _with_fallback(jax.jit(function), function)
+    jitted = jit(function)
 
+    def run(*args: Any) -> Any:
+        try:
+            return with_fresh_caches(lambda: jitted(*args))
+        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+            return with_fresh_caches(lambda: function(*args))
 
-def compiled_soon(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, for a function that runs a few times; not to be called within another under jit."""
-    return _with_fallback(jit_soon(function), function)
+    return run
 
 
 def jit_soon(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit`, without the optimization of LLVM where this is a CPU whose XLA knows the option."""
+    """`jax.jit` with the options of `SOON`, where this is a CPU whose XLA knows them; not to be used within a jit."""
     return jax.jit(function, compiler_options=_options(jax.default_backend()))
 
 
@@ -33,23 +41,12 @@ def on_device(x: np.ndarray) -> jax.Array:
 
 @cache
 def _options(backend: str) -> dict[str, Any] | None:
-    try:
-        if backend == "cpu":
-            jax.jit(lambda: 0, compiler_options=SOON)()
-            return SOON
-    except jax.errors.JaxRuntimeError:  # an XLA without it
-        pass
-    return None
-
-
-def _with_fallback(jitted: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        try:
-            return with_fresh_caches(lambda: jitted(*args))
-        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-            return with_fresh_caches(lambda: plain(*args))
-
-    return run
+    known: dict[str, Any] = {}
+    for option, value in SOON.items() if backend == "cpu" else ():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # an XLA without it
+            jax.jit(lambda: 0, compiler_options={option: value})()
+            known[option] = value
+    return known or None
 
 
 def with_fresh_caches(run: Callable[[], Any]) -> Any:

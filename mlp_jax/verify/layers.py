@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify.comparison import Comparison
-from mlp_jax.verify.compiling import compiled_soon, jit_soon, on_device
+from mlp_jax.verify.compiling import compiled, jit_soon, on_device
 from mlp_jax.verify.ours import ELEMENTWISE
 from mlp_jax.verify.precision import float64
 from mlp_jax.verify.references import as_numbers, evaluate
@@ -58,12 +58,12 @@ def _faults(c: Comparison) -> Iterator[str]:
     single = arguments.at(args)
     with float64():
         leaves = single.upcast()
-        outs = compiled_soon(outputs_of(c.case.function, single))(leaves)
+        outs = compiled(outputs_of(c.case.function, single), c.jit)(leaves)
         rng = np.random.default_rng([c.case.seed, 13])
         g = [on_device(np.asarray(rng.normal(size=np.shape(z)) + 2)) for z in outs]
         g = [on_device(np.ones(()))] if c.case.scalar else g
-        right = [x[0] for x in evaluate(compiled_soon(by_jax(c.case.function, single)), leaves, [g])[1]]
-        yours = [x[0] for x in evaluate(compiled_soon(c.case.rule_for(single)), leaves, [g])[1]]
+        right = [x[0] for x in evaluate(compiled(by_jax(c.case.function, single), c.jit), leaves, [g])[1]]
+        yours = [x[0] for x in evaluate(compiled(c.case.rule_for(single), c.jit), leaves, [g])[1]]
     numbers = [as_numbers(x) for x in leaves]
     chain = _chain(numbers, [as_numbers(x) for x in single.everything if _is_matrix(x)])
     if chain is None:

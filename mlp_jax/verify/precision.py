@@ -52,6 +52,7 @@ class Program(NamedTuple):
     stops: bool = False  # it has a stop_gradient
     custom: bool = False  # it has a custom_vjp or a custom_jvp
     loops: bool = False  # it has a loop that ends when something is reached
+    convolves: bool = False
 
 
 def inspect_program(f: Any, *args: Any) -> Program | None:
@@ -68,6 +69,7 @@ def inspect_program(f: Any, *args: Any) -> Program | None:
                     program.stops or name == "stop_gradient",
                     program.custom or name.startswith(("custom_vjp", "custom_jvp", "custom_lin")),
                     program.loops or name == "while",
+                    program.convolves or name == "conv_general_dilated",
                 )
             return program
     except Exception:  # whatever a user's function raises when traced

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mlp_jax.verify import differences
-from mlp_jax.verify.compiling import jit_soon, on_device
+from mlp_jax.verify.compiling import Jit, on_device
 from mlp_jax.verify.differences import Slope
 from mlp_jax.verify.subject import Leaves, Rule
 
@@ -90,10 +90,10 @@ class Function:
     eps: float
 
     @classmethod
-    def of(cls, projections: Callable[[Leaves], Any], leaves: Leaves, on_jax: bool, eps: float) -> "Function":
+    def of(cls, projections: Callable[[Leaves], Any], leaves: Leaves, on_jax: bool, eps: float, jit: Jit) -> "Function":
         """Nothing is compiled before it is called."""
-        push = jit_soon(lambda leaves, d: jax.jvp(projections, (leaves,), (d,)))
-        return cls(leaves, projections, differences.ladder(projections, on_jax), push, on_jax, eps)
+        push = jit(lambda leaves, d: jax.jvp(projections, (leaves,), (d,)))
+        return cls(leaves, projections, differences.ladder(projections, on_jax, jit), push, on_jax, eps)
 
     @property
     def size(self) -> int:
