@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run gradient checkers on the public set of planted faults and right rules of mlp_jax.verify.planted.
+"""Run gradient checkers on the public set of planted faults and right rules in benchmarks/planted.py.
 
     scripts/run python scripts/compare_checkers.py [--json FILE]
 
@@ -26,11 +26,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from benchmarks import planted
+from benchmarks.planted import Planted
 from jax.test_util import check_grads
 
 from mlp_jax import verify
-from mlp_jax.verify import planted
-from mlp_jax.verify.planted import Planted
 
 
 class TooLargeError(Exception):

@@ -13,7 +13,9 @@ import pytest
 from mlp_jax import autodiff as ad
 from mlp_jax import verify
 from mlp_jax.autodiff import ops
-from mlp_jax.verify import CannotCheck, GradientError, Verdict
+from mlp_jax.verify import CannotCheck, GradientError, Verdict, compiling
+from mlp_jax.verify.checks import case_of_vjp
+from mlp_jax.verify.comparison import Comparison
 
 
 def with_rule(plain, backward, forward=None):
@@ -78,6 +80,19 @@ def test_the_process_is_left_as_it_was():
     verify.check_vjp(sine, normal(3))
     assert before == {name: getattr(jax.config, name) for name in before}
     assert jnp.zeros(1).dtype == jnp.float32
+
+
+def test_an_xla_without_the_options_that_compile_soon_compiles_as_ever(monkeypatch):
+    monkeypatch.setattr(compiling, "SOON", {"xla_no_such_option": True})
+    monkeypatch.setattr(compiling, "_options", compiling._options.__wrapped__)  # without what it remembers
+    assert compiling._options("cpu") is None
+    assert verify.check_vjp(sine, normal(3)).passed
+
+
+@pytest.mark.parametrize(("f", "jit"), [(jnp.sin, compiling.jit_soon), (lambda x: jnp.convolve(x, x), jax.jit)])
+def test_all_but_convolutions_are_compiled_soon(f, jit):
+    case = case_of_vjp(f, (normal(3),), reference=None, argnums=None, seed=0)
+    assert Comparison(case).jit is jit
 
 
 def test_the_seed_changes_the_cotangents_and_gives_the_same_report_again():

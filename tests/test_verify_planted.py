@@ -3,16 +3,16 @@
 import re
 
 import pytest
+from benchmarks import planted
 
 from mlp_jax import verify
-from mlp_jax.verify import planted
 
-# Where each kind of fault is planted here, and what the report must say. All kinds in all networks: compare_checkers.py
+# Where each kind of fault is planted here, and what the report must say.
 ACTIVATION = "the gradient for the weights of layer 2 has the {}, not"
 CAUSES = {
     "first layer zero": ("deep", "zero in every entry"),
     "first layer's sign": ("deep", "a sign"),
-    "one entry dropped": ("wide", r"right but for entry \[1, 2\], where yours is 0: dropped"),
+    "one entry dropped": ("shallow", r"right but for entry \[1, 2\], where yours is 0: dropped"),
     "one entry 10 % off": ("half", r"right but for entry \[2, 1\], where yours = 1.1 × reference"),
     "one row dropped": ("outputs", "right but for row 2, where yours is 0: dropped"),
     "one column dropped": ("bfloat", "right but for column 3, where yours is 0: dropped"),
@@ -57,11 +57,26 @@ def test_a_planted_fault_is_found_and_explained(kind):
     assert re.search(cause, "\n".join(report.causes)), report
 
 
-RIGHT = list(planted.right())
+FAULTS, RIGHT = list(planted.faults()), list(planted.right())
+# Of its networks an ordinary run checks two: all four outputs of one, and one in half precision.
+SLOW = {f"network, {where}" for where in ("shallow", "deep", "wide", "bfloat")}
 
 
-@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] * (case.name in SLOW)) for case in RIGHT],
+)
 def test_a_right_rule_passes(case):
     report = verify.check_vjp(case.f, *case.args)
     assert report.passed, report
     assert report.causes == ()
+
+
+def test_the_whole_set_is_that_of_the_readme():
+    assert (len(FAULTS), len(RIGHT)) == (182, 29)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_every_fault_of_every_network_is_found(case):
+    assert not verify.check_vjp(case.f, *case.args).passed

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff import Operation
-from mlp_jax.verify import by_hand, diagnosis, subject, tolerance
+from mlp_jax.verify import by_hand, diagnosis, ours, subject, tolerance
 from mlp_jax.verify.comparison import RANDOM_COTANGENTS, Case, Comparison
-from mlp_jax.verify.inlining import has_rules
+from mlp_jax.verify.compiling import compiled
+from mlp_jax.verify.inlining import by_jax_without_rules, has_rules
 from mlp_jax.verify.judgement import Judge
 from mlp_jax.verify.precision import largest
 from mlp_jax.verify.references import as_numbers
@@ -79,7 +79,7 @@ def case_of_vjp(
     leaves = _as_jax(arguments)
     value = subject.call_once(f, arguments, leaves)
     plain, references = _truths(f, arguments, reference)
-    ours = subject.undecorated(f) is None and subject.is_traceable(f, arguments)
+    traced = subject.undecorated(f) is None and subject.is_traceable(f, arguments)
     values = subject.numbers_in(value)
     if reference is not None:
         true = subject.numbers_in(subject.call_once(reference, arguments, leaves))
@@ -91,7 +91,7 @@ def case_of_vjp(
         values = true
     return Case(
         arguments,
-        functools.partial(subject.by_tracer if ours else subject.by_jax, f),
+        functools.partial(subject.by_tracer if traced else subject.by_jax, f),
         plain or f,
         values,
         subject.numbers_in((f if reference is None else reference)(*arguments.rebuilt(leaves))),
@@ -190,13 +190,13 @@ def _truths(
         return reference, ((name, subject.by_jax(reference, arguments)),)
     plain = subject.undecorated(f)
     if plain is None and subject.is_traceable(f, arguments):
-        of = f.f if isinstance(f, Operation) else f
+        of = ours.beneath(f)
         return of, (("jax.vjp", subject.by_jax(of, arguments)),)
     inner = plain or f
     references = []
     if has_rules(subject.outputs_of(inner, arguments), arguments):
         name = "jax.vjp of the function without the rules inside it"
-        references.append((name, subject.by_jax_without_rules(inner, arguments)))
+        references.append((name, by_jax_without_rules(inner, arguments)))
     if plain is not None:
         references.append(("jax.vjp of the undecorated function", subject.by_jax(plain, arguments)))
     elif always and not references:
@@ -284,7 +284,7 @@ def _forward_faults(f: Callable[..., Any], arguments: Arguments) -> list[Leaf]:
     try:
         found = jax.tree.leaves(jax.eval_shape(forward, leaves))
         if not all(subject.is_number(right) for _, right in named):
-            found = jax.tree.leaves(subject.compiled(forward)(leaves))
+            found = jax.tree.leaves(compiled(forward)(leaves))
     except Exception:  # the rule will say it, too
         return []
     faults = []

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import references, tolerance
+from mlp_jax.verify.compiling import Jit, compiled, jit_soon, on_device
 from mlp_jax.verify.precision import FLOAT64, Program, eps, float64, inspect_program, is_float, same_program
 from mlp_jax.verify.references import Function, Probe, Truth, as_numbers, evaluate, scale_of
-from mlp_jax.verify.subject import Arguments, Leaves, Rule, compiled, outputs_of
+from mlp_jax.verify.subject import Arguments, Leaves, Rule, outputs_of
 
 RANDOM_COTANGENTS = 3
 # The Jacobian is checked row by row, too, up to so many outputs.
@@ -112,7 +114,7 @@ class Comparison:
         rng = np.random.default_rng(self.case.seed)
         g = [rng.normal(size=np.shape(z)) for z in self.case.values]
         with float64():
-            _, grads = evaluate(self.reference[1], self.leaves, [[jnp.asarray(z) for z in g]])
+            _, grads = evaluate(self.reference[1], self.leaves, [[on_device(z) for z in g]])
         largest = max((float(np.max(np.abs(leaf), initial=0)) for leaf in grads), default=1.0)
         fits = not 0 < largest < np.inf or 1e-3 < largest < 1e3
         return 1.0 if fits else float(2.0 ** np.clip(-np.round(np.log2(largest)), -10, 10))
@@ -156,7 +158,7 @@ class Comparison:
     def _own_cotangent(self, g: Arrays) -> Leaves:
         if not self.case.on_jax:
             return list(g)
-        return [jnp.asarray(z, jnp.asarray(out).dtype) for z, out in zip(g, self.case.values, strict=True)]
+        return [on_device(z.astype(jnp.asarray(out).dtype)) for z, out in zip(g, self.case.values, strict=True)]
 
     # --- in float64 -------------------------------------------------------------------------------------
 
@@ -177,9 +179,14 @@ class Comparison:
             max(FLOAT64, tolerance.coarsest(self.dtypes)[0])
         )
 
+    @property
+    def jit(self) -> Jit:
+        """How functions in float64 are compiled."""
+        return jax.jit if self.program.convolves else jit_soon
+
     @cached_property
     def plain(self) -> Callable[[Leaves], Leaves]:
-        return compiled(self.case.plain) if self.case.on_jax else self.case.plain
+        return compiled(self.case.plain, self.jit) if self.case.on_jax else self.case.plain
 
     @cached_property
     def values(self) -> Arrays | None:
@@ -196,10 +203,10 @@ class Comparison:
         """The first reference that JAX can run in float64, if possible with finite gradients: its name, and itself."""
         found: tuple[str, Rule] | None = None
         for source, rule in self.case.references:
-            fast = compiled(rule)
+            fast = compiled(rule, self.jit)
             try:
                 with float64():
-                    _, grads = fast(self.leaves, [jnp.ones(np.shape(z)) for z in self.case.values])
+                    _, grads = fast(self.leaves, [on_device(np.ones(np.shape(z))) for z in self.case.values])
             except Exception:  # a loop that has no reverse mode, or a dtype of its own
                 continue
             if all(np.isfinite(as_numbers(x)).all() for x in grads):
@@ -255,7 +262,7 @@ class Comparison:
             rng = np.random.default_rng([self.case.seed, 7])
             moved = [as_numbers(x) + step * scale_of(x) * rng.normal(size=np.shape(x)) for x in self.leaves]
             with float64():
-                function = replace(self.function, leaves=[jnp.asarray(x) for x in moved])
+                function = replace(self.function, leaves=[on_device(x) for x in moved])
                 grads = self.pull(self.reference[1], function.leaves, self.cotangents)
                 if not all(np.isfinite(leaf).all() for leaf in grads):
                     continue
@@ -298,8 +305,8 @@ class Comparison:
 
     @cached_property
     def fast_rule(self) -> Rule:
-        """The rule under test, compiled."""
-        return compiled(self.case.rule) if self.case.on_jax else self.case.rule
+        """The rule under test, compiled for float64."""
+        return compiled(self.case.rule, self.jit) if self.case.on_jax else self.case.rule
 
     @cached_property
     def formula_precision(self) -> float:
@@ -321,7 +328,7 @@ class Comparison:
             outs = self.case.plain(leaves)
             return np_.stack([sum(np_.sum(gi * z) for gi, z in zip(g, outs, strict=True)) for g in self.cotangents])
 
-        return Function(self.leaves, projections, self.case.on_jax, self.program.eps)
+        return Function.of(projections, self.leaves, self.case.on_jax, self.program.eps, self.jit)
 
     def pull(self, rule: Rule, leaves: Leaves, cotangents: list[Arrays]) -> Arrays:
         """The gradients that a rule gives for each cotangent, in float64."""
@@ -329,7 +336,7 @@ class Comparison:
             return evaluate(rule, leaves, self._on_device(cotangents))[1]
 
     def _on_device(self, cotangents: Sequence[Arrays]) -> list[Leaves]:
-        return [[jnp.asarray(z) if self.case.on_jax else z for z in g] for g in cotangents]
+        return [[on_device(z) if self.case.on_jax else z for z in g] for g in cotangents]
 
     @cached_property
     def scaled(self) -> list[tuple[float, Arrays]]:

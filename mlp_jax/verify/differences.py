@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.precision import FLOAT64, largest, with_fresh_caches
+from mlp_jax.verify.compiling import Jit, with_fresh_caches
+from mlp_jax.verify.precision import FLOAT64, largest
 
 RATIO = 8.0
 # A slope of this part of the function's values does not show in them.
@@ -55,7 +56,7 @@ class Slope(NamedTuple):
 Ladder = Callable[[list[Any], list[Any]], tuple[np.ndarray, np.ndarray]]
 
 
-def ladder(f: Callable[[list[Any]], Any], on_jax: bool) -> Ladder:
+def ladder(f: Callable[[list[Any]], Any], on_jax: bool, jit: Jit) -> Ladder:
     """A function of (x, d) that gives f(x), shape (k,), and f(x ± h d), shape (steps, 2, k); x and d are lists."""
     times = np.stack([STEPS, -STEPS], axis=1).ravel()
 
@@ -72,7 +73,7 @@ def ladder(f: Callable[[list[Any]], Any], on_jax: bool) -> Ladder:
                 values.append(np.full_like(at_0, np.nan))
         return at_0, np.stack(values).reshape(len(STEPS), 2, -1)
 
-    @jax.jit
+    @jit
     def at_once(x: list[Any], d: list[Any]) -> Any:
         return jax.lax.map(lambda t: shifted(x, d, t), jnp.concatenate([jnp.zeros(1), jnp.asarray(times)]))
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.subject import Leaves, by_jax, compiled
+from mlp_jax.verify.compiling import compiled
+from mlp_jax.verify.subject import Leaves, by_jax
 
 MOST = 64  # so many examples at most are looked at one by one
 
@@ -44,15 +45,16 @@ def _by_copies(c: Comparison) -> list[Arrays] | None:
         return None
     rows = [k for k in arrays if np.shape(args[k])[0] == n]
 
-    @compiled
     def rule(leaves: Leaves, cotangents: Leaves, order: jax.Array) -> tuple[Leaves, Leaves]:
         def reordered(*args: Any) -> Any:
             return f(*(jnp.asarray(x)[order] if k in rows else x for k, x in enumerate(args)))
 
         return by_jax(reordered, arguments)(leaves, cotangents)
 
+    fast = compiled(rule, c.jit)
+
     def at(order: np.ndarray) -> Arrays:
-        return c.pull(lambda leaves, g: rule(leaves, g, order), c.leaves, c.cotangents)
+        return c.pull(lambda leaves, g: fast(leaves, g, order), c.leaves, c.cotangents)
 
     first = at(np.zeros(n, int))
     found = []

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import differences, references
 from mlp_jax.verify.comparison import Arrays, Comparison
+from mlp_jax.verify.compiling import on_device
 from mlp_jax.verify.precision import float64, largest
 from mlp_jax.verify.references import as_numbers, scale_of
 from mlp_jax.verify.subject import Leaves
@@ -45,7 +45,7 @@ class Kinks:
         for signs in _moves(self.c.leaves, np.random.default_rng([self.c.case.seed, 11]), few=not self.c.is_exact):
             moved = [as_numbers(x) + step * scale_of(x) * s for x, s in zip(self.c.leaves, signs, strict=True)]
             with float64():
-                leaves = [jnp.asarray(x) for x in moved] if self.c.case.on_jax else moved
+                leaves = [on_device(x) for x in moved] if self.c.case.on_jax else moved
             yours = self.c.pull(self.c.fast_rule, leaves, self.c.cotangents)
             if self.c.is_exact:
                 assert self.c.reference

@@ -9,21 +9,22 @@ Of the reference these give the unit f; of yours, what you have in place of f', 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.verify.comparison import Comparison
+from mlp_jax.verify.compiling import compiled, jit_soon, on_device
+from mlp_jax.verify.ours import ELEMENTWISE
 from mlp_jax.verify.precision import float64
 from mlp_jax.verify.references import as_numbers, evaluate
-from mlp_jax.verify.subject import by_jax, first_rows
+from mlp_jax.verify.subject import by_jax, first_rows, outputs_of
 
 CLOSE = 1e-4
-ELEMENTWISE = [unit for unit in HIDDEN_UNITS.values() if unit.is_elementwise]
 
 
 class Chain(NamedTuple):
@@ -57,12 +58,12 @@ def _faults(c: Comparison) -> Iterator[str]:
     single = arguments.at(args)
     with float64():
         leaves = single.upcast()
-        outs = c.case.function(*single.rebuilt(leaves))
+        outs = compiled(outputs_of(c.case.function, single), c.jit)(leaves)
         rng = np.random.default_rng([c.case.seed, 13])
-        g = [jnp.asarray(rng.normal(size=np.shape(z)) + 2) for z in jax.tree.leaves(outs)]
-        g = [jnp.ones(())] if c.case.scalar else g
-        right = [x[0] for x in evaluate(by_jax(c.case.function, single), leaves, [g])[1]]
-        yours = [x[0] for x in evaluate(c.case.rule_for(single), leaves, [g])[1]]
+        g = [on_device(np.asarray(rng.normal(size=np.shape(z)) + 2)) for z in outs]
+        g = [on_device(np.ones(()))] if c.case.scalar else g
+        right = [x[0] for x in evaluate(compiled(by_jax(c.case.function, single), c.jit), leaves, [g])[1]]
+        yours = [x[0] for x in evaluate(compiled(c.case.rule_for(single), c.jit), leaves, [g])[1]]
     numbers = [as_numbers(x) for x in leaves]
     chain = _chain(numbers, [as_numbers(x) for x in single.everything if _is_matrix(x)])
     if chain is None:
@@ -106,7 +107,7 @@ def _forward(
         if k + 1 == len(chain.W):
             break
         arriving = right[chain.b[k + 1]] @ numbers[chain.W[k + 1]].T
-        unit = next(unit.name for unit in ELEMENTWISE if _close(arriving * _slope(unit.name, a), right[b]))
+        unit = next(unit for unit in ELEMENTWISE if _close(arriving * _slope(unit, a), right[b]))
         units.append(unit)
         h = _value(unit, a)
     return units, steps
@@ -158,14 +159,23 @@ def _activation(
 
 
 def _value(unit: str, a: np.ndarray) -> np.ndarray:
-    with float64():
-        return as_numbers(HIDDEN_UNITS[unit](jnp.asarray(a)))
+    return _units(a)[unit][0]
 
 
 def _slope(unit: str, a: np.ndarray) -> np.ndarray:
+    return _units(a)[unit][1]
+
+
+def _units(a: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """f(a) and f'(a) of each unit."""
     with float64():
-        x = jnp.asarray(a)
-        return as_numbers(jax.vjp(HIDDEN_UNITS[unit], x)[1](jnp.ones_like(x))[0])
+        found = _program()(on_device(a))
+    return {unit: (as_numbers(h), as_numbers(slope)) for unit, (h, slope) in found.items()}
+
+
+@cache
+def _program() -> Callable[[jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    return jit_soon(lambda a: {unit: jax.jvp(f, (a,), (jnp.ones_like(a),)) for unit, f in ELEMENTWISE.items()})
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +52,7 @@ class Program(NamedTuple):
     stops: bool = False  # it has a stop_gradient
     custom: bool = False  # it has a custom_vjp or a custom_jvp
     loops: bool = False  # it has a loop that ends when something is reached
+    convolves: bool = False
 
 
 def inspect_program(f: Any, *args: Any) -> Program | None:
@@ -68,25 +69,11 @@ def inspect_program(f: Any, *args: Any) -> Program | None:
                     program.stops or name == "stop_gradient",
                     program.custom or name.startswith(("custom_vjp", "custom_jvp", "custom_lin")),
                     program.loops or name == "while",
+                    program.convolves or name == "conv_general_dilated",
                 )
             return program
     except Exception:  # whatever a user's function raises when traced
         return None
-
-
-def with_fresh_caches(run: Callable[[], Any]) -> Any:
-    """run(), once more without JAX's caches if they confused 32 and 64 bits.
-
-    JAX 0.10 keeps the program of an operation on a float64 array of numpy, which a function closes over, from the one
-    mode to the other, and then fails.
-    """
-    try:
-        return run()
-    except (ValueError, jax.errors.JaxRuntimeError) as error:
-        if not any(sign in str(error) for sign in ("verifier errors", "RuntimeProgramInputMismatch")):
-            raise
-        jax.clear_caches()
-        return run()
 
 
 def same_program(f: Any, *args: Any) -> bool:

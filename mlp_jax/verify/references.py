@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import differences
+from mlp_jax.verify.compiling import Jit, on_device
 from mlp_jax.verify.differences import Slope
 from mlp_jax.verify.subject import Leaves, Rule
 
@@ -72,22 +71,29 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True)
 class Function:
-    """The function in float64: its projections on k cotangents, at leaves."""
+    """The function in float64: its projections on k cotangents, at leaves.
+
+    Attributes:
+        leaves: where; `replace` takes it elsewhere without compiling it again.
+        projections: of leaves.
+        ladder: the projections at many steps along a direction.
+        push: the projections and their tangents along a direction, in forward mode.
+        on_jax: whether JAX can trace it.
+        eps: the precision of its values.
+    """
 
     leaves: Leaves
     projections: Callable[[Leaves], Any]
+    ladder: differences.Ladder
+    push: Callable[[Leaves, Leaves], Any]
     on_jax: bool
-    eps: float  # the precision of its values
+    eps: float
 
-    @cached_property
-    def ladder(self) -> differences.Ladder:
-        """The projections at many steps along a direction."""
-        return differences.ladder(self.projections, self.on_jax)
-
-    @cached_property
-    def push(self) -> Callable[[Leaves, Leaves], Any]:
-        """The projections and their tangents along a direction, in forward mode."""
-        return jax.jit(lambda leaves, d: jax.jvp(self.projections, (leaves,), (d,)))
+    @classmethod
+    def of(cls, projections: Callable[[Leaves], Any], leaves: Leaves, on_jax: bool, eps: float, jit: Jit) -> "Function":
+        """Nothing is compiled before it is called."""
+        push = jit(lambda leaves, d: jax.jvp(projections, (leaves,), (d,)))
+        return cls(leaves, projections, differences.ladder(projections, on_jax, jit), push, on_jax, eps)
 
     @property
     def size(self) -> int:
@@ -167,7 +173,7 @@ def along_directions(f: Function, forward: bool, rng: np.random.Generator, count
 
 def _along(f: Function, d: list[np.ndarray], forward: bool) -> Slope:
     if forward:
-        value, tangent = f.push(f.leaves, [jnp.asarray(leaf) for leaf in d])
+        value, tangent = f.push(f.leaves, [on_device(leaf) for leaf in d])
         return Slope(np.asarray(tangent), np.asarray(tangent), np.zeros_like(value), differences.UNSEEN * np.abs(value))
     return differences.slope(*f.ladder(f.leaves, d), f.eps)
 

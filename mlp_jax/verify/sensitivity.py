@@ -2,11 +2,11 @@
 
 from functools import cached_property
 
-import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import tolerance
 from mlp_jax.verify.comparison import Arrays, Comparison
+from mlp_jax.verify.compiling import on_device
 from mlp_jax.verify.precision import float64, largest
 from mlp_jax.verify.references import as_numbers, scale_of
 from mlp_jax.verify.subject import Leaves
@@ -71,4 +71,4 @@ class Sensitivity:
         rng = np.random.default_rng([seed, 0])
         moved = [as_numbers(x) * (1 + step * rng.normal(size=np.shape(x))) for x in self.c.leaves]
         with float64():
-            return [jnp.asarray(x) for x in moved] if self.c.case.on_jax else moved
+            return [on_device(x) for x in moved] if self.c.case.on_jax else moved

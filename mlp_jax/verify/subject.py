@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff import Operation
-from mlp_jax.autodiff.tracing import input_names as input_names
-from mlp_jax.verify.precision import float64, is_float, with_fresh_caches
+from mlp_jax.verify import ours
+from mlp_jax.verify.compiling import on_device
+from mlp_jax.verify.precision import float64, is_float
 from mlp_jax.verify.report import CannotCheck
 
 Leaves = list[Any]
@@ -51,7 +51,7 @@ class Arguments:
 
     def upcast(self) -> Leaves:
         """The leaves in float64, from the values that this process computes with; to be called in `float64()`."""
-        return [jnp.asarray(x.astype(np.float64)) for x in self.numbers]
+        return [on_device(x.astype(np.float64)) for x in self.numbers]
 
 
 def split(
@@ -67,7 +67,7 @@ def split(
     chosen = _chosen(f, args, argnums)
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
     everything = tuple(leaf for _, leaf in paths)
-    names = input_names(f, args)
+    names = ours.input_names(f, args)
     places = tuple(k for k, (path, x) in enumerate(paths) if path[0].idx in chosen and _is_variable(names[k], x))
     if not places:
         got = ", ".join(f"{name}: {_kind(x)}" for name, x in zip(names, everything, strict=True)) or "no arguments"
@@ -228,32 +228,19 @@ def _is_custom(f: Any) -> bool:
 
 def by_jax(f: Callable[..., Any], arguments: Arguments) -> Rule:
     """The gradients that jax.vjp gives for f, by its own rule if it has one."""
-    return _by_vjp(outputs_of(f, arguments))
-
-
-def _by_vjp(outputs: Callable[[Leaves], Leaves]) -> Rule:
-    def rule(leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
-        outs, pullback = jax.vjp(outputs, leaves)
-        return outs, pullback(_like(outs, cotangents))[0]
-
-    return rule
-
-
-def by_jax_without_rules(f: Callable[..., Any], arguments: Arguments) -> Rule:
-    """The gradients that JAX gives for what f computes, whatever rules of custom_vjp are inside it."""
-    from mlp_jax.verify.inlining import without_rules
-
-    return _by_vjp(without_rules(outputs_of(f, arguments)))
+    return by_vjp(outputs_of(f, arguments), jax.vjp)
 
 
 def by_tracer(f: Callable[..., Any], arguments: Arguments) -> Rule:
     """The gradients by Algorithms 6.5 and 6.6, for a function of the operations."""
-    from mlp_jax import autodiff as ad
+    return by_vjp(outputs_of(f, arguments), ours.vjp)
 
-    outputs = outputs_of(f, arguments)
+
+def by_vjp(outputs: Callable[[Leaves], Leaves], vjp: Callable[..., Any]) -> Rule:
+    """The gradients that `jax.vjp`, or another's vjp, gives for a function of leaves."""
 
     def rule(leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
-        outs, pullback = ad.vjp(outputs, leaves)
+        outs, pullback = vjp(outputs, leaves)
         return outs, pullback(_like(outs, cotangents))[0]
 
     return rule
@@ -266,27 +253,8 @@ def _like(outs: Leaves, cotangents: Leaves) -> Leaves:
 
 def is_traceable(f: Callable[..., Any], arguments: Arguments) -> bool:
     """Whether the tracer can differentiate f: it is made of our operations and of Python's operators."""
-    from mlp_jax import autodiff as ad
-
-    if isinstance(f, Operation):
+    if ours.is_operation(f):
         return True
-    try:
-        with float64():
-            leaves = [jax.ShapeDtypeStruct(np.shape(leaf), np.float64) for leaf in arguments.leaves]
-            graph = ad.trace(outputs_of(f, arguments), leaves)
-        return any(graph.operation_of(v) is not None for v in graph.variables)
-    except Exception:  # it is another's function: whatever it raises on variables of a graph
-        return False
-
-
-def compiled(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """The same under jit, or as it is where its Python code needs the values."""
-    jitted = jax.jit(rule)
-
-    def run(*args: Any) -> Any:
-        try:
-            return with_fresh_caches(lambda: jitted(*args))
-        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-            return with_fresh_caches(lambda: rule(*args))
-
-    return run
+    with float64():
+        leaves = [jax.ShapeDtypeStruct(np.shape(leaf), np.float64) for leaf in arguments.leaves]
+        return ours.is_of_operations(outputs_of(f, arguments), leaves)

@@ -1,7 +1,7 @@
 """A public set of planted faults, and of right rules that look suspicious, to hold a gradient checker to.
 
-Each case is a function with a hand-written `jax.custom_vjp` rule and arguments for it. `FAULTS` must be found; `RIGHT`
-must pass. They use JAX alone, so any checker can be run on them; `scripts/compare_checkers.py` runs several.
+Each case is a function with a hand-written `jax.custom_vjp` rule and arguments for it. `faults()` must be found;
+`right()` must pass. They use JAX alone, so any checker can be run on them; `scripts/compare_checkers.py` runs several.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Planted(NamedTuple):
 
 
 class Size(NamedTuple):
-    """A network to plant faults in."""
+    """A network to plant faults in; its first two hidden layers have equally many units."""
 
     widths: tuple[int, ...]
     batch: int
@@ -48,9 +48,71 @@ PENALTY = 1e-3
 Params = list[tuple[Any, Any]]
 
 
-def network(size: Size, fault: str | None = None, seed: int = 0) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+class Parts(NamedTuple):
+    """What a backward pass by hand is made of. A fault is one part in place of the right one.
+
+    Layers are counted from 1; `pre` and `post` have the pre-activations and, behind the input, the activations.
+    """
+
+    output: Callable[..., Any] = lambda out: out  # of the forward rule
+    arriving: Callable[..., Any] = lambda g: g
+    examples: Callable[..., Any] = lambda n: n  # by how many a mean divides
+    error: Callable[..., Any] = lambda p, y: p - y  # of the cost for the logits
+    at_outputs: Callable[..., Any] = lambda g, z: g  # where there is no cost
+    rows: Callable[..., Any] = lambda delta: delta
+    h: Callable[..., Any] = lambda pre, post: post[1]  # what the gradient for W of layer 2 is multiplied with
+    penalty: float = 2.0
+    first: Callable[..., Any] = lambda W, b, delta: (W, b)  # the gradients for layer 1
+    second: Callable[..., Any] = lambda W: W  # the gradient for W of layer 2
+    back: Callable[..., Any] = lambda W: W.T  # W of layer 2 on the way back
+    slope: Callable[..., Any] = lambda f, pre, post: f(pre[0])  # f' of hidden layer 1, f being that function
+    biases: Callable[..., Any] = lambda b1, b2: (b1, b2)  # the gradients for those of layers 1 and 2
+    input: Callable[..., Any] = lambda x: x  # the gradient for x
+
+
+RIGHT = Parts()
+KINDS = {
+    "first layer zero": Parts(first=lambda W, b, delta: (0 * W, 0 * b)),
+    "first layer's sign": Parts(first=lambda W, b, delta: (-W, -b)),
+    "one entry dropped": Parts(first=lambda W, b, delta: (W.at[1, 2].set(0), b)),
+    "one entry 10 % off": Parts(first=lambda W, b, delta: (W.at[2, 1].multiply(1.1), b)),
+    "one row dropped": Parts(first=lambda W, b, delta: (W.at[2].set(0), b)),
+    "one column dropped": Parts(first=lambda W, b, delta: (W.at[:, 3].set(0), b)),
+    "one bias dropped": Parts(first=lambda W, b, delta: (W, b.at[1].set(0))),
+    "bias of the first example alone": Parts(first=lambda W, b, delta: (W, delta[0])),
+    "bias averaged": Parts(first=lambda W, b, delta: (W, jnp.mean(delta, axis=0))),
+    "rows permuted": Parts(first=lambda W, b, delta: (jnp.roll(W, 1, axis=0), b)),
+    "1 % off": Parts(first=lambda W, b, delta: (1.01 * W, b)),
+    "not a number": Parts(first=lambda W, b, delta: (W.at[0, 0].set(jnp.nan), b)),
+    "twice": Parts(second=lambda W: 2 * W),
+    "transposed": Parts(second=lambda W: W.T),
+    "cotangent ignored": Parts(arriving=jnp.ones_like),
+    "sum instead of mean": Parts(examples=lambda n: 1),
+    "targets left out": Parts(error=lambda p, y: p, at_outputs=lambda g, z: g * z),
+    "one example dropped": Parts(rows=lambda delta: delta.at[1].set(0)),
+    "next layer's activation": Parts(h=lambda pre, post: post[2]),
+    "pre-activation instead of activation": Parts(h=lambda pre, post: pre[0]),
+    "penalty left out": Parts(penalty=0.0),
+    "penalty halved": Parts(penalty=1.0),
+    "weights not transposed": Parts(back=lambda W: W),
+    "biases swapped": Parts(biases=lambda b1, b2: (b2, b1)),
+    "input gradient zero": Parts(input=jnp.zeros_like),
+    "f' taken at the activation": Parts(slope=lambda f, pre, post: f(post[1])),
+    "f' left out": Parts(slope=lambda f, pre, post: jnp.ones_like(post[1])),
+    "f' of the next layer": Parts(slope=lambda f, pre, post: f(pre[1])),
+    "f' squared": Parts(slope=lambda f, pre, post: f(pre[0]) ** 2),
+    "forward rule returns twice the value": Parts(output=lambda out: 2 * out),
+    "forward rule adds a little": Parts(output=lambda out: out + jnp.asarray(0.05, out.dtype)),
+}
+# For relu, f' at the activation is f' at the pre-activation, and its square is itself: no fault.
+NO_FAULT = {"relu": {"f' taken at the activation", "f' squared"}}
+COST_ONLY = {"penalty left out", "penalty halved"}
+
+
+def network(size: Size, kind: str | None = None, seed: int = 0) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """A network with its backward pass written by hand, right but for the named fault, and arguments for it."""
     f, slope = UNITS[size.unit]
+    parts = KINDS[kind] if kind else RIGHT
 
     def run(params: Params, x: Any) -> tuple[list[Any], list[Any]]:
         pre, post = [], [x]
@@ -71,103 +133,39 @@ def network(size: Size, fault: str | None = None, seed: int = 0) -> tuple[Callab
 
     def forward(params: Params, x: Any, y: Any) -> Any:
         pre, post = run(params, x)
-        out = value(params, post[-1], y)
-        if fault == "forward rule returns twice the value":
-            out = 2 * out
-        if fault == "forward rule adds a little":
-            out = out + jnp.asarray(0.05, out.dtype)
-        return out, (params, pre, post, y)
+        return parts.output(value(params, post[-1], y)), (params, pre, post, y)
 
     def backward(residuals: Any, g: Any) -> Any:
         params, pre, post, y = residuals
-        n, last = len(y), len(params) - 1
-        target_grad = jnp.zeros_like(y)
+        n, z = len(y), post[-1]
         if size.scalar:
-            scale = 1 if fault == "cotangent ignored" else g
-            p = jax.nn.softmax(post[-1]) * jnp.sum(y, axis=-1, keepdims=True)
-            delta = scale * (p - y) / (1 if fault == "sum instead of mean" else n)
-            target_grad = -g * jax.nn.log_softmax(post[-1]) / n
-            if fault == "targets left out":
-                delta = scale * p / n
+            p = jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True)
+            delta = parts.arriving(g) * parts.error(p, y) / parts.examples(n)
+            y_grad = -g * jax.nn.log_softmax(z) / n
         else:
-            delta = jnp.ones_like(g) if fault == "cotangent ignored" else g
-            delta = n * delta if fault == "sum instead of mean" else delta
-            delta = delta * post[-1] if fault == "targets left out" else delta
-        if fault == "one example dropped":
-            delta = delta.at[1].set(0)
-        grads = []
-        for k in range(last, -1, -1):
-            h = post[k]
-            if fault == "next layer's activation" and k == 1 and post[2].shape == h.shape:
-                h = post[2]
-            if fault == "pre-activation instead of activation" and k == 1:
-                h = pre[0]
+            delta = parts.at_outputs(parts.arriving(g), z) * (n / parts.examples(n))
+            y_grad = jnp.zeros_like(y)
+        delta = parts.rows(delta)
+        grads: Params = []
+        for k in reversed(range(len(params))):
+            h = parts.h(pre, post) if k == 1 else post[k]
             W, b = h.T @ delta, jnp.sum(delta, axis=0)
-            if size.scalar and fault != "penalty left out":
-                W = W + g * (1 if fault == "penalty halved" else 2) * PENALTY * params[k][0]
-            W, b = _spoil(fault, k, W, b, delta)
-            grads.append((W, b))
-            delta = delta @ (params[k][0] if fault == "weights not transposed" and k == 1 else params[k][0].T)
+            if size.scalar:
+                W = W + g * parts.penalty * PENALTY * params[k][0]
+            if k == 0:
+                W, b = parts.first(W, b, delta)
+            if k == 1:
+                W = parts.second(W)
+            grads.insert(0, (W.astype(delta.dtype), b.astype(delta.dtype)))
+            delta = delta @ (parts.back(params[k][0]) if k == 1 else params[k][0].T)
             if k > 0:
-                delta = delta * _slope(fault, k, slope, pre, post)
-        grads = grads[::-1]
-        if fault == "biases swapped":
-            (W1, b1), (W2, b2) = grads[:2]
-            grads[:2] = [(W1, b2), (W2, b1)]
-        if fault == "input gradient zero":
-            delta = jnp.zeros_like(delta)
-        return grads, delta, target_grad
+                delta = delta * (parts.slope(slope, pre, post) if k == 1 else slope(pre[k - 1]))
+        (W1, b1), (W2, b2), *others = grads
+        b1, b2 = parts.biases(b1, b2)
+        return [(W1, b1), (W2, b2), *others], parts.input(delta), y_grad
 
     cost.defvjp(forward, backward)
     return cost, _arguments(size, seed)
-
-
-def _spoil(fault: str | None, k: int, W: Any, b: Any, delta: Any) -> tuple[Any, Any]:
-    """The gradients of layer k with a fault in the first or second layer."""
-    if k == 0:
-        if fault == "first layer zero":
-            W, b = jnp.zeros_like(W), jnp.zeros_like(b)
-        if fault == "first layer's sign":
-            W, b = -W, -b
-        if fault == "one entry dropped":
-            W = W.at[1, 2].set(0)
-        if fault == "one entry 10 % off":
-            W = W.at[2, 1].multiply(1.1)
-        if fault == "one row dropped":
-            W = W.at[2].set(0)
-        if fault == "one column dropped":
-            W = W.at[:, 3].set(0)
-        if fault == "one bias dropped":
-            b = b.at[1].set(0)
-        if fault == "bias of the first example alone":
-            b = delta[0]
-        if fault == "bias averaged":
-            b = jnp.mean(delta, axis=0)
-        if fault == "rows permuted":
-            W = jnp.roll(W, 1, axis=0)
-        if fault == "1 % off":
-            W = 1.01 * W
-        if fault == "not a number":
-            W = W.at[0, 0].set(jnp.nan)
-    if k == 1:
-        if fault == "twice":
-            W = 2 * W
-        if fault == "transposed" and W.shape[0] == W.shape[1]:
-            W = W.T
-    return W.astype(delta.dtype), b.astype(delta.dtype)
-
-
-def _slope(fault: str | None, k: int, slope: Callable[[Any], Any], pre: list[Any], post: list[Any]) -> Any:
-    """F' of the hidden layer below layer k."""
-    if k == 1 and fault == "f' taken at the activation":
-        return slope(post[1])
-    if k == 1 and fault == "f' left out":
-        return jnp.ones_like(post[1])
-    if k == 1 and fault == "f' of the next layer" and pre[1].shape == pre[0].shape:
-        return slope(pre[1])
-    if k == 1 and fault == "f' squared":
-        return slope(pre[0]) ** 2
-    return slope(pre[k - 1])
 
 
 def _arguments(size: Size, seed: int) -> tuple[Any, ...]:
@@ -184,34 +182,11 @@ def _arguments(size: Size, seed: int) -> tuple[Any, ...]:
     return params, x, y
 
 
-KINDS = (
-    "first layer zero", "first layer's sign", "one entry dropped", "one entry 10 % off", "one row dropped",
-    "one column dropped", "one bias dropped", "bias of the first example alone", "bias averaged", "rows permuted",
-    "1 % off", "not a number", "twice", "transposed", "cotangent ignored", "sum instead of mean", "targets left out",
-    "one example dropped", "next layer's activation", "pre-activation instead of activation", "penalty left out",
-    "penalty halved", "weights not transposed", "biases swapped", "input gradient zero", "f' taken at the activation",
-    "f' left out", "f' of the next layer", "f' squared", "forward rule returns twice the value",
-    "forward rule adds a little",
-)  # fmt: skip
-# For relu, f' at the activation is f' at the pre-activation, and its square is itself: no fault.
-NO_FAULT = {"relu": {"f' taken at the activation", "f' squared"}}
-SQUARE_ONLY = {
-    "transposed",
-    "next layer's activation",
-    "weights not transposed",
-    "biases swapped",
-    "f' of the next layer",
-}
-COST_ONLY = {"penalty left out", "penalty halved"}
-
-
 def faults() -> Iterator[Planted]:
     """Every fault in every network that can have it."""
     for where, size in SIZES.items():
         for kind in KINDS:
             if kind in NO_FAULT.get(size.unit, ()) or (kind in COST_ONLY and not size.scalar):
-                continue
-            if kind in SQUARE_ONLY and size.widths[1] != size.widths[2]:
                 continue
             yield Planted(f"{kind}, {where}", *network(size, kind))
 
