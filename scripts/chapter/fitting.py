@@ -1,4 +1,4 @@
-"""Training for the claims: one compiled loop over optax steps, and the data that several claims share."""
+"""Training for the claims, by the package's own compiled loop, and the data that several claims share."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +12,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 
 import mlp_jax
+from mlp_jax.training.step import Program, initial_state, run_steps
 
 Params = Any
 Optimizer = Callable[[Any], optax.GradientTransformation]  # of a learning rate
@@ -60,23 +61,28 @@ def fit(
         measure: of the network, the parameters and all examples.
         seed: of the draws.
     """
-    chain = optimizer(rate)
-
-    def step(state: tuple[Params, Any], key: Any) -> tuple[tuple[Params, Any], None]:
-        params, memory = state
-        rows = slice(None) if batch is None else jax.random.randint(key, (batch,), 0, len(x))
-        _, grads = mlp_jax.loss_and_grad(net, params, x[rows], y[rows])
-        updates, memory = chain.update(grads, memory, params)
-        return (optax.apply_updates(params, updates), memory), None
-
-    def round_of_steps(state: tuple[Params, Any], keys: Any) -> tuple[tuple[Params, Any], Any]:
-        state, _ = jax.lax.scan(step, state, keys)
-        return state, measure(net, state[0], x, y)
-
-    keys = jax.random.split(jax.random.key(seed), (steps // every, every))
+    program = Program(net, optimizer(rate))
+    shape = steps // every, every
+    if batch is None:
+        rows = jnp.broadcast_to(jnp.arange(len(x), dtype=jnp.int32), (*shape, len(x)))
+    else:
+        keys = jax.random.split(jax.random.key(seed), shape)
+        draw = jax.vmap(jax.vmap(lambda key: jax.random.randint(key, (batch,), 0, len(x))))
+        rows = draw(keys)
+    state, _, outcome = run_steps(
+        program,
+        measure,
+        initial_state(program, params),
+        best=None,
+        train=(x, y),
+        watched={"all": (x, y)},
+        batches=rows,
+        first=0,
+        stop=shape[0] * every,
+    )
     start = measure(net, params, x, y)
-    (params, _), measures = jax.lax.scan(round_of_steps, (params, chain.init(params)), keys)
-    return params, jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, measures)
+    measures = outcome.measures["all"]
+    return state.params, jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, measures)
 
 
 def decaying(optimizer: Optimizer, steps: int) -> Optimizer:
