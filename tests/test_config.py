@@ -265,7 +265,7 @@ def test_every_output_unit_can_be_configured_with_its_costs_and_arguments(name, 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("hidden", "{name: maxout, pieces: 0}", "maxout needs a whole number of pieces, at least 1, got 0"),
+        ("hidden", "{name: maxout, pieces: 0}", "the pieces of maxout must be a whole number of at least 1, got 0"),
         ("hidden", "{name: maxout, piece: 2}", "unknown key; did you mean pieces? (valid keys: name, pieces)"),
         (
             "output",

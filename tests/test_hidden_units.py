@@ -104,7 +104,7 @@ def test_a_radial_unit_is_1_at_its_centre_and_falls_off_with_the_distance():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: hidden_units.maxout(0), "maxout needs a whole number of pieces, at least 1, got 0"),
+        (lambda: hidden_units.maxout(0), "the pieces of maxout must be a whole number of at least 1, got 0"),
         (lambda: hidden_units.maxout(2.0), "at least 1, got 2.0"),
         (lambda: hidden_units.leaky_relu(float("nan")), "slope must be a finite number, got nan"),
         (lambda: MLP((2, 3, 1), "maxot"), "did you mean 'maxout'?"),

@@ -86,7 +86,10 @@ def test_a_room_imports_only_what_it_may(room):
 
 def test_rooms_and_files_have_no_circles():
     rooms = {room: {other for other in allowed.split() if other != room} for room, allowed in ROOMS.items()}
-    for graph in (rooms, {module: {other for other in others if other in IMPORTS} for module, others in IMPORTS.items()}):
+    for graph in (
+        rooms,
+        {module: {other for other in others if other in IMPORTS} for module, others in IMPORTS.items()},
+    ):
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:

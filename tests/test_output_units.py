@@ -15,8 +15,8 @@ from sklearn.metrics import hinge_loss, mean_pinball_loss
 import mlp_jax
 from mlp_jax import MLP, Layer, LayerWithTheta, output_units
 from mlp_jax import autodiff as ad
+from mlp_jax.mlp.cost import as_targets
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
-from mlp_jax.mlp.output_units.targets import as_targets
 
 N, K = 50, 3
 RNG = np.random.default_rng(0)
@@ -234,7 +234,10 @@ def test_cost_and_both_derivatives_are_finite_at_extreme_logits(name, dtype):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: output_units.Mixture(components=0), "whole number of components, at least 1, got 0"),
+        (
+            lambda: output_units.Mixture(components=0),
+            "the components of a mixture must be a whole number of at least 1, got 0",
+        ),
         (lambda: output_units.Mixture(floor=-1), "floor of a standard deviation must be a finite number"),
         (lambda: output_units.Gaussian(floor=True), "floor of a standard deviation must be a finite number"),
         (lambda: MLP((2, 1), output=output_units.Mixture), "Mixture makes one; call it, as in Mixture()"),

@@ -33,10 +33,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from mlp_jax.lazily import jnp, ops
+from mlp_jax.mlp.checks import finite, whole
 
 if TYPE_CHECKING:
     from mlp_jax.autodiff.operation import Operation
@@ -97,12 +97,12 @@ def leaky_relu(slope: float = 0.01) -> HiddenUnit:
     >>> leaky_relu(0.5)(jnp.array([-2.0, 3.0])).tolist()
     [-1.0, 3.0]
     """
-    return HiddenUnit("leaky_relu", "leaky_relu", "he", attributes=(("negative_slope", _finite("slope", slope)),))
+    return HiddenUnit("leaky_relu", "leaky_relu", "he", attributes=(("negative_slope", finite("slope", slope)),))
 
 
 def elu(slope: float = 1.0) -> HiddenUnit:
     """The exponential linear unit: a, or slope · (e^a − 1) where a < 0."""
-    return HiddenUnit("elu", "elu", "he", attributes=(("alpha", _finite("slope", slope)),))
+    return HiddenUnit("elu", "elu", "he", attributes=(("alpha", finite("slope", slope)),))
 
 
 def maxout(pieces: int = 2) -> HiddenUnit:
@@ -112,15 +112,8 @@ def maxout(pieces: int = 2) -> HiddenUnit:
     >>> maxout(2)(jnp.array([[1.0, 4.0, 3.0, 2.0]])).tolist()
     [[4.0, 3.0]]
     """
-    if not isinstance(pieces, Integral) or isinstance(pieces, bool) or pieces < 1:
-        raise ValueError(f"maxout needs a whole number of pieces, at least 1, got {pieces!r}")
-    return HiddenUnit("maxout", "maxout", "he", pieces=int(pieces), attributes=(("pieces", int(pieces)),))
-
-
-def _finite(what: str, value: Any) -> float:
-    if not isinstance(value, Real) or not abs(float(value)) < float("inf"):
-        raise ValueError(f"{what} must be a finite number, got {value!r}")
-    return float(value)
+    pieces = whole("the pieces of maxout", pieces)
+    return HiddenUnit("maxout", "maxout", "he", pieces=pieces, attributes=(("pieces", pieces),))
 
 
 # Those that are made with arguments, which all have defaults.

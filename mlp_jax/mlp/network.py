@@ -9,7 +9,6 @@ from mlp_jax.autodiff import Graph, ops
 from mlp_jax.autodiff.tracing import trace
 from mlp_jax.mlp import cost
 from mlp_jax.mlp.layers import layers
-from mlp_jax.mlp.output_units.targets import as_targets
 from mlp_jax.mlp.params import Params, param_types, require_fit
 from mlp_jax.mlp.structure import MLP
 
@@ -222,7 +221,7 @@ def log_density(net: MLP, params: Params, x: Any, y: Any) -> jax.Array:
     [-1.4189000129699707]
     """
     z = forward(net, params, x).a[-1]
-    return net.output_unit.log_density(z, as_targets(net.output_unit, y, z, net.widths[-1]), *params[-1][2:])
+    return net.output_unit.log_density(z, cost.as_targets(net.output_unit, y, z, net.widths[-1]), *params[-1][2:])
 
 
 def sample(net: MLP, params: Params, x: Any, key: jax.Array) -> jax.Array:

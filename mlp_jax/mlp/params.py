@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mlp_jax.mlp.checks import require_known
 from mlp_jax.mlp.initializers import INITIALIZERS, draw
-from mlp_jax.mlp.structure import MLP, require_known
+from mlp_jax.mlp.structure import MLP
 
 
 class Layer(NamedTuple):

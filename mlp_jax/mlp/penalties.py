@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from functools import reduce
+from numbers import Integral
+from operator import add
 from typing import Any
 
 from mlp_jax.lazily import ops
+from mlp_jax.mlp.checks import finite
 
 LEAVES = ("W", "b", "theta")
 
@@ -31,13 +33,9 @@ class Penalty:
 
     def __post_init__(self) -> None:
         for name in ("l2", "l1"):
-            given = getattr(self, name)
-            if isinstance(given, bool) or not isinstance(given, Real) or not 0 <= float(given) < math.inf:
-                raise ValueError(
-                    f"the coefficient λ of {name.upper()} must be a finite number of at least 0, got {given!r}"
-                )
-            # a numpy scalar has a dtype of its own, which would become that of the gradient
-            object.__setattr__(self, name, float(given))
+            # as Python's float: a numpy scalar has a dtype of its own, which would become that of the gradient
+            given = finite(f"the coefficient λ of {name.upper()}", getattr(self, name), least=0)
+            object.__setattr__(self, name, given)
         on = tuple(self.on) if isinstance(self.on, tuple | list) else (self.on,)
         if not on or not set(on) <= set(LEAVES):
             raise ValueError(f"a penalty is on some of {', '.join(LEAVES)}, got {self.on!r}")
@@ -48,17 +46,17 @@ class Penalty:
                 raise ValueError(f"layers of a penalty must be whole numbers of at least 0, got {self.layers!r}")
             object.__setattr__(self, "layers", tuple(map(int, layers)))
 
-    def __call__(self, theta: Any) -> Any:
+    def __call__(self, leaf: Any) -> Any:
         """λΩ of one array, a scalar."""
-        l2 = self.l2 * ops.sum_of_squares(theta) if self.l2 else None
-        l1 = self.l1 * ops.sum_of_magnitudes(theta) if self.l1 else None
-        return l1 if l2 is None else l2 if l1 is None else l2 + l1
+        return reduce(add, (λ * Ω(leaf) for λ, Ω in self._terms()))
 
-    def gradient(self, theta: Any) -> Any:
+    def gradient(self, leaf: Any) -> Any:
         """λ∇Ω of one array, in its shape."""
-        l2 = ops.sum_of_squares.gradient(0, self.l2, None, theta) if self.l2 else None
-        l1 = ops.sum_of_magnitudes.gradient(0, self.l1, None, theta) if self.l1 else None
-        return l1 if l2 is None else l2 if l1 is None else l2 + l1
+        return reduce(add, (Ω.gradient(0, λ, None, leaf) for λ, Ω in self._terms()))
+
+    def _terms(self) -> list[tuple[float, Any]]:
+        terms = (self.l2, ops.sum_of_squares), (self.l1, ops.sum_of_magnitudes)
+        return [(λ, Ω) for λ, Ω in terms if λ]
 
     def touches(self, layer: int, leaf: str) -> bool:
         """Whether the parameter `leaf` of a layer, counted from 0, is penalised."""

@@ -1,11 +1,11 @@
 """The structure of a multilayer perceptron: what is fixed before there are parameters (section 6.4)."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
+from mlp_jax.mlp.checks import finite, require_known, require_made
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
 from mlp_jax.mlp.penalties import Penalty
@@ -155,23 +155,6 @@ def _require_penalised(penalty: Any, bias: Any, hidden: Any, output: OutputUnit)
         raise ValueError(f"a penalty is on {', '.join(penalty.on)}, but none of its layers has one")
 
 
-def require_known(what: str, name: Any, known: Iterable[str], record: type | None = None) -> None:
-    """Raise a ValueError with the nearest known name, unless `name` is one, or a record of the given type."""
-    if record is not None and isinstance(name, record):
-        return
-    _require_called(what, name)
-    if not isinstance(name, str) or name not in known:
-        nearest = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")
-
-
-def _require_called(what: str, name: Any) -> None:
-    if callable(name) and not isinstance(name, HiddenUnit):
-        made_by = getattr(name, "__name__", name)
-        raise ValueError(f"{what}: {made_by} makes one; call it, as in {made_by}()")
-
-
 def _output_unit(output: str | OutputUnit) -> OutputUnit:
     return OUTPUT_UNITS[output]() if isinstance(output, str) else output
 
@@ -185,7 +168,7 @@ def _as_widths(widths: Any) -> tuple[int, ...]:
 
 
 def _one_each(field: str, value: Any, kind: Any, count: int, what: str) -> tuple[Any, ...]:
-    _require_called(field, value)
+    require_made(field, value)
     entries = tuple(value) if isinstance(value, Iterable) else ()
     values = (value,) * count if isinstance(value, kind) else entries
     if len(values) != count or not all(isinstance(entry, kind) for entry in values):
@@ -206,8 +189,8 @@ def _skips(skip: Any, widths: tuple[int, ...]) -> tuple[bool, ...]:
 
 
 def _smoothing(epsilon: Any, unit: OutputUnit) -> float:
-    if not isinstance(epsilon, Real) or isinstance(epsilon, bool) or not 0 <= float(epsilon) < 1:
-        raise ValueError(f"label_smoothing must be at least 0 and below 1, got {epsilon!r}")
+    if finite("label_smoothing", epsilon, least=0) >= 1:
+        raise ValueError(f"label_smoothing must be below 1, got {epsilon!r}")
     if epsilon and unit.kind not in ("classes", "probabilities"):
         raise ValueError(f"label_smoothing needs a sigmoid or softmax output unit, got {unit.name}")
     return float(epsilon)
@@ -223,10 +206,8 @@ def _class_weights(weights: Any, unit: OutputUnit, k: int) -> tuple[float, ...] 
             f"output{'s' * (k != 1)}"
         )
     given = tuple(weights) if isinstance(weights, Iterable) else ()
-    if len(given) != classes or not all(isinstance(w, Real) and 0 <= float(w) < float("inf") for w in given):
-        raise ValueError(
-            f"class_weights must be {classes} finite numbers of at least 0, one per class, got {weights!r}"
-        )
+    if len(given) != classes:
+        raise ValueError(f"class_weights must be {classes} numbers, one per class, got {weights!r}")
     if not any(given):
         raise ValueError(f"class_weights must not all be 0, got {weights!r}: no example would count")
-    return tuple(map(float, given))
+    return tuple(finite("each of class_weights", weight, least=0) for weight in given)

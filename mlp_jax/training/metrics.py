@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.mlp import network
+from mlp_jax.mlp.cost import as_targets
 from mlp_jax.mlp.output_units.base import OutputUnit
-from mlp_jax.mlp.output_units.targets import as_targets
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
 

@@ -67,8 +67,8 @@ def fit(
         rows = jnp.broadcast_to(jnp.arange(len(x), dtype=jnp.int32), (*shape, len(x)))
     else:
         keys = jax.random.split(jax.random.key(seed), shape)
-        draw = jax.vmap(jax.vmap(lambda key: jax.random.randint(key, (batch,), 0, len(x))))
-        rows = draw(keys)
+        draw = partial(jax.random.randint, shape=(batch,), minval=0, maxval=len(x))
+        rows = jax.vmap(jax.vmap(draw))(keys)
     state, _, outcome = run_steps(
         program,
         measure,

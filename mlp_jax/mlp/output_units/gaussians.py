@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, ClassVar
 
 from mlp_jax.lazily import jax, jnp, np, ops
+from mlp_jax.mlp.checks import finite, whole
 from mlp_jax.mlp.output_units.base import LOG_2PI, Array, OutputUnit, composed_cost
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ class _WithFloor(OutputUnit):
     floor: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.floor, bool) or not isinstance(self.floor, Real) or not 0 <= float(self.floor) < math.inf:
-            raise ValueError(
-                f"the floor of a standard deviation must be a finite number of at least 0, got {self.floor!r}"
-            )
-        object.__setattr__(self, "floor", float(self.floor))
+        object.__setattr__(self, "floor", finite("the floor of a standard deviation", self.floor, least=0))
 
     def cost(self, name: str) -> Operation:
         return composed_cost(f"{self.name}_cost", self.of_example)
@@ -165,9 +161,7 @@ class Mixture(_WithFloor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        K = self.components
-        if not isinstance(K, Integral) or isinstance(K, bool) or K < 1:
-            raise ValueError(f"a mixture needs a whole number of components, at least 1, got {K!r}")
+        object.__setattr__(self, "components", whole("the components of a mixture", self.components))
 
     def logits(self, k: int) -> int:
         return self.components * (2 * k + 1)
