@@ -1,20 +1,30 @@
 """Strict JAX for all tests: nothing promotes ranks or dtypes in silence; float64 where a test asks for it."""
 
 import gc
+import os
 from pathlib import Path
 
 import jax
 import pytest
+from compilation import compile_soon
 
 # Python's collector walks all that JAX has cached: less often, the suite took 582 s and not 633, in one run of each.
 gc.set_threshold(100_000, 20, 50)
 
+CACHES = Path(__file__).parent.parent / ".pytest_cache"
 # What one worker of a run has compiled, the others and the next run need not compile again.
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(CACHES / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """Commands that tests start keep what they compile here, too; slow proofs are compiled as a user's programs are."""
+    os.environ["XDG_CACHE_HOME"] = str(CACHES / "commands")
+    if "not slow" in config.option.markexpr:
+        compile_soon()
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,7 @@ CONFIGS = ROOT / "configs"
 
 def run(*arguments, cwd):
     command = [sys.executable, "-m", "mlp_jax", *map(str, arguments)]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -176,7 +175,8 @@ def test_a_configuration_error_and_help_come_before_jax(tmp_path):
         assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path):
+def test_a_cost_that_becomes_nan_exits_1_and_names_the_place(tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # which change the order of a sum, and so in what it overflows
     changes = ["--set", "optimizer={name: sgd, learning_rate: 1e30}", "--set", "network.hidden=linear"]
     message = fails("train", CONFIGS / "diabetes.yaml", *changes, cwd=tmp_path, status=1)
     assert message.startswith(
@@ -212,7 +212,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     assert f"epoch {done + 1}/{done + 1}" in resumed.stderr
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("delay", [0.1, 0.3, 1.0])
 def test_ctrl_c_while_starting_stops_at_once(delay, tmp_path):
     process = start_a_long_run(tmp_path)
     time.sleep(delay)

@@ -16,7 +16,7 @@ from mlp_jax.commands import inspect
 from mlp_jax.training.build import build_program
 from mlp_jax.training.config import yaml
 
-FUZZ = settings(max_examples=100, deadline=None, derandomize=True,
+FUZZ = settings(max_examples=40, deadline=None, derandomize=True,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 TEXTS = [path.read_text(encoding="utf-8") for path in CONFIGS]
 
@@ -113,7 +113,7 @@ def test_tables(content, tmp_path):
 
 
 @pytest.mark.usefixtures("usual_settings")
-@settings(FUZZ, max_examples=50)
+@settings(FUZZ, max_examples=20)
 @given(data=st.data())
 def test_numpy_files(data, tmp_path):
     x, y = np.ones((6, 2)), np.array([[0.0], [1.0]] * 3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.special
 from numpy.testing import assert_allclose
-from quick import quick_jit
 
 import mlp_jax
 from mlp_jax import L2, MLP, ElasticNet, LayerWithTheta, hidden_units
@@ -142,11 +141,11 @@ def test_a_stack_computes_what_its_layers_compute(hidden, skip):
     stacked = mlp_jax.stack(net, params)
     assert len(stacked) < len(params)
     x, y = batch(net)
-    loss_and_grad = quick_jit(mlp_jax.loss_and_grad, static_argnums=0)
+    loss_and_grad = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
     J, grads = loss_and_grad(net, params, x, y)
     J_stacked, grads_stacked = loss_and_grad(net, stacked, x, y)
     assert_allclose(J_stacked, J, rtol=1e-14)
-    reference = quick_jit(jax.grad(mlp_jax.loss, argnums=1), static_argnums=0)(net, params, x, y)
+    reference = jax.jit(jax.grad(mlp_jax.loss, argnums=1), static_argnums=0)(net, params, x, y)
     for ours, theirs in ((mlp_jax.unstack(net, grads_stacked), grads), (grads, reference)):
         for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
             assert_allclose(a, b, rtol=1e-12, atol=1e-14)

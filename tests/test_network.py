@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import as_for_a_user
 from numpy.testing import assert_allclose
-from quick import quick_jit
 from sklearn.neural_network import MLPClassifier
 
 import mlp_jax
@@ -24,8 +24,8 @@ NETWORKS = [(hidden, "linear", "squared_error") for hidden in HIDDEN_UNITS] + [
 ]
 N = 7
 
-loss_and_grad = quick_jit(mlp_jax.loss_and_grad, static_argnums=0)
-value_and_grad = quick_jit(jax.value_and_grad(mlp_jax.loss, argnums=1), static_argnums=0)
+loss_and_grad = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
+value_and_grad = jax.jit(jax.value_and_grad(mlp_jax.loss, argnums=1), static_argnums=0)
 
 
 def examples(output, dtype, *, one_hot=False):
@@ -73,7 +73,7 @@ def test_gradients_in_float32_are_within_a_few_ulp_of_float64(hidden, output, co
 
     net = MLP((4, 6, 5, 3), hidden, output, cost, L2(0.01))
     params = jax.tree.map(np.asarray, mlp_jax.init(net, jax.random.key(1), bias=0.1))
-    _, ours = gradient(jax.jit(mlp_jax.loss_and_grad, static_argnums=0), jnp.float32)  # compiled as for a user
+    _, ours = gradient(as_for_a_user(mlp_jax.loss_and_grad, static_argnums=0), jnp.float32)
     _, exact = gradient(value_and_grad, jnp.float64)
     ulps = [
         np.abs(mine - truth).max() / np.spacing(np.abs(truth).max().astype(np.float32))
@@ -98,14 +98,14 @@ def test_under_jit_vmap_and_per_example(output, cost):
     def of_one(x, y):
         return mlp_jax.loss_and_grad(net, params, x[None], y[None])
 
-    costs, per_example = quick_jit(jax.vmap(of_one))(x, y)
-    one = quick_jit(of_one)(x[2], y[2])[1]
+    costs, per_example = jax.jit(jax.vmap(of_one))(x, y)
+    one = jax.jit(of_one)(x[2], y[2])[1]
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[2], per_example), one, 1e-14)
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf.mean(0), (costs, per_example)), (J, grads), 1e-14)
 
     ensemble = [mlp_jax.init(net, jax.random.key(i), dtype=jnp.float64) for i in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ensemble)
-    _, together = quick_jit(jax.vmap(lambda p: mlp_jax.loss_and_grad(net, p, x, y)))(stacked)
+    _, together = jax.jit(jax.vmap(lambda p: mlp_jax.loss_and_grad(net, p, x, y)))(stacked)
     alone = loss_and_grad(net, ensemble[1], x, y)[1]
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[1], together), alone, 1e-13)
 
@@ -118,8 +118,8 @@ def test_our_gradient_can_be_differentiated_again():
     def sum_of_squares(gradient):
         return lambda p: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient(p)))
 
-    ours = quick_jit(jax.grad(sum_of_squares(lambda p: mlp_jax.loss_and_grad(net, p, x, y)[1])))(params)
-    reference = quick_jit(jax.grad(sum_of_squares(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)))))(params)
+    ours = jax.jit(jax.grad(sum_of_squares(lambda p: mlp_jax.loss_and_grad(net, p, x, y)[1])))(params)
+    reference = jax.jit(jax.grad(sum_of_squares(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)))))(params)
     assert_close_per_leaf(ours, reference, 1e-5)
 
 

@@ -249,7 +249,7 @@ def test_cost_and_both_derivatives_are_finite_at_extreme_logits(name, dtype):
         (lambda: MLP((2, 1), output="poison"), "did you mean 'poisson'?"),
         (lambda: MLP((2, 1), output="gaussian", cost="squared_error"), "unknown cost of a gaussian output unit"),
         (lambda: MLP((2, 1), output="poisson", label_smoothing=0.1), "needs a sigmoid or softmax output unit"),
-        (lambda: MLP((2, 3), output="softmax", class_weights=[1, 2]), "must be 3 finite numbers"),
+        (lambda: MLP((2, 3), output="softmax", class_weights=[1, 2]), "class_weights must be 3 numbers, one per class"),
         (lambda: MLP((2, 2), output="sigmoid", class_weights=[1, 2]), "got 2 sigmoid outputs"),
         (lambda: output_units.Hinge().log_density(jnp.zeros((1, 1)), jnp.zeros((1, 1))), "is no distribution"),
         (lambda: output_units.Quantiles().sample(jax.random.key(0), jnp.zeros((1, 3))), "is no distribution"),

@@ -1,7 +1,5 @@
 """Random programs of 1 to 60 operations, with shared variables, broadcasting and several outputs, against jax.vjp."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,6 @@ from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import ops
 
 pytestmark = pytest.mark.usefixtures("x64")
-EXAMPLES = int(os.environ.get("RANDOM_PROGRAMS", "80"))
 SHAPES = [(), (3,), (1, 3), (2, 1), (2, 3), (3, 2)]
 
 # What a step of a program may do with one or two variables. Each keeps values moderate, so that 60 steps stay finite.
@@ -108,12 +105,23 @@ def assert_equal_leaves(ours, theirs, tolerance):
         np.testing.assert_allclose(mine, reference, rtol=0, atol=tolerance * largest + 1e-13)
 
 
-def checked(examples):
-    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def on_random_programs(few, many, largest=60):
+    """A test of a few programs, and behind the marker `slow` of many."""
+
+    def decorate(test):
+        @pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.slow)])
+        def on_programs(examples):
+            how = settings(
+                max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            )
+            how(given(programs(largest=largest))(test))()
+
+        return on_programs
+
+    return decorate
 
 
-@checked(EXAMPLES)
-@given(programs())
+@on_random_programs(40, 200)
 def test_vjp_equals_jax(program):
     inputs = inputs_of(program)
     out, pullback = ad.vjp(lambda *xs: run(program, xs), *inputs)
@@ -127,8 +135,7 @@ def cost(program):
     return lambda *xs: sum((ops.sum(z) for z in run(program, xs)[1:]), ops.sum(run(program, xs)[0]))
 
 
-@checked(EXAMPLES // 5)
-@given(programs(largest=25))
+@on_random_programs(8, 40, largest=25)
 def test_both_modes_agree_bit_for_bit_and_simplification_keeps_the_value(program):
     inputs = inputs_of(program)
     f = cost(program)
@@ -139,8 +146,7 @@ def test_both_modes_agree_bit_for_bit_and_simplification_keeps_the_value(program
     assert_equal_leaves(symbols.simplify().evaluate(*inputs), numbers, 1e-10)
 
 
-@checked(EXAMPLES // 5)
-@given(programs(largest=15))
+@on_random_programs(8, 40, largest=15)
 def test_second_order_and_forward_mode_equal_jax(program):
     inputs = tuple(inputs_of(program))
     directions = tuple(inputs_of(program, seed=2))
