@@ -137,8 +137,7 @@ def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None)
     >>> grads[0].b.tolist()  # softmax(z) − y
     [-0.5, 0.5]
     """
-    tape = forward(net, params, x)
-    return total_cost(net, params, tape.a[-1], y, weights), backward(net, params, tape, y, weights)
+    return cost_and_gradient(net, params, forward(net, params, x), y, weights)
 
 
 def cost_graph(net: MLP, n: int = 1) -> Graph:
@@ -164,6 +163,12 @@ def cost_graph(net: MLP, n: int = 1) -> Graph:
         return loss(net, params, x, y)
 
     return trace(J, param_types(net), x, y)
+
+
+def cost_and_gradient(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:
+    """What `loss_and_grad` returns, from the tape of a forward propagation."""
+    y = cost.as_targets(net.output_unit, y, tape.a[-1], net.widths[-1])  # once for both
+    return total_cost(net, params, tape.a[-1], y, weights), backward(net, params, tape, y, weights)
 
 
 def total_cost(net: MLP, params: Params, z: Any, y: Any, weights: Any = None) -> jax.Array:

@@ -104,9 +104,8 @@ def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array
 
     def of(batch: Batch) -> Any:
         tape = network.forward(program.net, params, batch.x)
-        J = network.total_cost(program.net, params, tape.a[-1], batch.y, batch.weights)
-        grads = network.backward(program.net, params, tape, batch.y, batch.weights)
-        return (J, grads), is_alive(program.net, tape, batch.weights) if program.watch else None
+        J_and_grads = network.cost_and_gradient(program.net, params, tape, batch.y, batch.weights)
+        return J_and_grads, is_alive(program.net, tape, batch.weights) if program.watch else None
 
     if program.microbatches == 1:
         (J, grads), alive = of(batch)
