@@ -6,15 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.mlp import network
-from mlp_jax.mlp.params import init
-from mlp_jax.training.build import batch_size, build_network, prepare
+from mlp_jax.training.build import batch_size, build_network, initial_params, prepare
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
 from mlp_jax.verify.subject import first_lines
@@ -113,13 +111,7 @@ def verify_config(config: Any) -> list[Report]:
     prepared = prepare(config)
     examples = prepared.parts["train"]
     net = build_network(config.network, prepared)
-    params = init(
-        net,
-        jax.random.key(config.seed),
-        initializer=config.network.initializer,
-        bias=config.network.initial_bias,
-        dtype=config.network.dtype,
-    )
+    params = initial_params(config.network, net, config.seed)
     rows = slice(batch_size(config, len(examples.x)))
     x = jnp.asarray(examples.x[rows], config.network.dtype)
     y = jnp.asarray(examples.y[rows], None if examples.y.ndim == 1 else config.network.dtype)

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import jax
 import optax
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import MADE
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.params import Params, init
 from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
@@ -81,6 +83,12 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
         )
     except ValueError as error:
         raise InputError(f"network: {error}") from None
+
+
+def initial_params(network: Network, net: MLP, seed: Any, stacked: bool = False) -> Params:
+    """The parameters with which a training of a `network` section begins, a function of the seed."""
+    key, bias, dtype = jax.random.key(seed), network.initial_bias, network.dtype
+    return init(net, key, initializer=network.initializer, bias=bias, dtype=dtype, stacked=stacked)
 
 
 def balanced(class_counts: Any) -> list[float]:

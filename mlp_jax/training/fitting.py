@@ -80,8 +80,8 @@ def fit(
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
             if config.seeds:
-                return sweep(config, trainer, prepared, directory, resume, report, started)
-            training = Training(config, trainer, prepared, directory, resume, report)
+                return sweep(config, trainer, directory, resume, report, started)
+            training = Training(config, trainer, directory, resume, report)
             return _to_its_end(training, report, time.perf_counter() - started)
 
 
@@ -90,7 +90,7 @@ def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> 
     try:
         for _ in loop.train([training], 1, lambda _, records: report.advanced(training.done, records)):
             pass
-    except loop.Stopped as stop:
+    except TrainingInterrupted as stop:
         training.finish("interrupted", seconds_before)
         raise TrainingInterrupted(f"stopped after {training.progress()}", stop.signal) from None
     if training.diverged:

@@ -7,16 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from mlp_jax.errors import TrainingInterrupted
 from mlp_jax.training.single import Training
-
-
-class Stopped(BaseException):
-    """Ctrl-C or a request to end came while training."""
-
-    def __init__(self, signal: int) -> None:
-        """By this signal."""
-        super().__init__()
-        self.signal = signal
 
 
 def train(
@@ -30,7 +22,7 @@ def train(
         noted: is told of progress: those under way, and the new records.
 
     Raises:
-        Stopped: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
+        TrainingInterrupted: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
     """
     waiting, under_way = iter(trainings), list[Training]()
     with _requests_to_stop() as stopped, ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
@@ -44,7 +36,7 @@ def train(
                 training.take(moment, records)
                 noted(under_way, records)
             if request := stopped():
-                raise Stopped(request)
+                raise TrainingInterrupted("stopped", request)
             yield from [training for training in under_way if training.ended]
             under_way = [training for training in under_way if not training.ended]
 

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 from mlp_jax.errors import InputError, TrainingDiverged
-from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.environment import environment
@@ -32,7 +31,6 @@ class Training:
         self,
         config: Config,
         trainer: Trainer,
-        prepared: Prepared,
         directory: RunDirectory | None,
         resume: bool,
         report: Reporter,
@@ -46,20 +44,19 @@ class Training:
         self.trainer = trainer
         self.history: list[dict[str, Any]] = []
         self.diverged: str | None = None
-        self._prepared = prepared
         self._directory = directory
         self._batches = trainer.batches(config.seed)
         self._moment = trainer.start(config.seed)
         self._board: Any = None
         self._started = self._kept = time.perf_counter()
         if directory:
-            self._moment = _first_moment(directory, self._moment, config, prepared, trainer.steps, resume, report)
+            self._moment = self._first_moment(directory, resume, report)
             self.history = directory.begin_metrics(self.epochs)
             if config.training.tensorboard:
                 from mlp_jax.training.tensorboard import Board
 
                 self._board = Board(directory.path, self.epochs)
-            directory.save_summary(self._summary("running", {}))
+            directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
 
     @property
     def ended(self) -> bool:
@@ -105,7 +102,7 @@ class Training:
         if directory := self._directory:
             with directory.writing():
                 directory.sync_metrics()
-                checkpoint.save_next(directory.checkpoints, self._moment, self.config, self._prepared)
+                checkpoint.save_next(directory.checkpoints, self._moment, self.config, self.trainer.prepared)
                 belongs_to = configuration.fingerprint(self.config)
                 save_weights(directory.weights, self.trainer.net, self._model(), belongs_to)
         self._kept = time.perf_counter()
@@ -126,7 +123,7 @@ class Training:
             "training": training_seconds,
             "all": seconds_before + training_seconds,
         }
-        summary = self._summary(status, seconds)
+        summary = summary_of(self.trainer, status, self.epochs, seconds)
         if self.diverged:
             summary["reason"] = self.diverged
         if best := self._moment.best:
@@ -159,16 +156,38 @@ class Training:
         best = self._moment.best
         return best is not None and not float(best.loss) < float("inf")
 
+    def _first_moment(self, directory: RunDirectory, resume: bool, report: Reporter) -> Moment:
+        """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
+        if not resume:
+            directory.start(self.config)
+            return self._moment
+        found = checkpoint.load_newest(
+            directory.checkpoints, self._moment, self.config, self.trainer.prepared, report.say
+        )
+        if not found:
+            if directory.weights.exists():
+                raise InputError(
+                    f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, "
+                    "or train anew with --overwrite"
+                )
+            if directory.config.exists():
+                report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
+            directory.start(self.config)
+            return self._moment
+        done = -(-found.step // self.trainer.steps)
+        if done > self.config.training.epochs:
+            raise InputError(
+                f"the run in {directory.path} has {done} epochs; training.epochs is {self.config.training.epochs}. "
+                f"Set it to {done} or more to go on"
+            )
+        directory.save_config(self.config)
+        return found
+
     def _model(self) -> Model:
-        return model_of(self.trainer.chosen(self._moment), self._prepared)
-
-    def _summary(self, status: str, seconds: dict[str, float]) -> dict[str, Any]:
-        return summary_of(self.trainer, self._prepared, status, self.epochs, seconds)
+        return model_of(self.trainer.chosen(self._moment), self.trainer.prepared)
 
 
-def summary_of(
-    trainer: Trainer, prepared: Prepared, status: str, epochs: int, seconds: dict[str, float]
-) -> dict[str, Any]:
+def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, float]) -> dict[str, Any]:
     """What is known of a run, but its results."""
     network = trainer.config.network
     return {
@@ -176,40 +195,9 @@ def summary_of(
         "epochs": epochs,
         "steps_per_epoch": trainer.steps,
         "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
-        "data": prepared.fingerprint,
+        "data": trainer.prepared.fingerprint,
         "parameters": trainer.parameters,
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
         "seconds": {what: round(value, 3) for what, value in seconds.items()},
         **environment(),
     }
-
-
-def _first_moment(
-    directory: RunDirectory,
-    start: Moment,
-    config: Config,
-    prepared: Prepared,
-    steps: int,
-    resume: bool,
-    report: Reporter,
-) -> Moment:
-    """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
-    found = resume and checkpoint.load_newest(directory.checkpoints, start, config, prepared, report.say)
-    if not found:
-        if resume and directory.weights.exists():
-            raise InputError(
-                f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, or "
-                "train anew with --overwrite"
-            )
-        if resume and directory.config.exists():
-            report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
-        directory.start(config)
-        return start
-    done = -(-found.step // steps)
-    if done > config.training.epochs:
-        raise InputError(
-            f"the run in {directory.path} has {done} epochs; training.epochs is {config.training.epochs}. "
-            f"Set it to {done} or more to go on"
-        )
-    directory.save_config(config)
-    return found

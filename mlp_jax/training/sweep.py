@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
-from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import loop
 from mlp_jax.training.config import Config
 from mlp_jax.training.progress import Reporter
@@ -20,7 +19,6 @@ from mlp_jax.training.trainer import Trainer
 def sweep(
     config: Config,
     trainer: Trainer,
-    prepared: Prepared,
     directory: RunDirectory | None,
     resume: bool,
     report: Reporter,
@@ -39,13 +37,13 @@ def sweep(
     def each() -> Iterator[Training]:
         for seed in seeds:
             of_seed = config.model_copy(update={"seed": seed, "seeds": None})
-            begun.append(Training(of_seed, trainer, prepared, directory and directory.of_seed(seed), resume, report))
+            begun.append(Training(of_seed, trainer, directory and directory.of_seed(seed), resume, report))
             yield begun[-1]
 
     def summarise(status: str) -> Run:
         seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
         done = max((run.summary["epochs"] for run in runs.values()), default=0)
-        summary = summary_of(trainer, prepared, status, done, seconds) | _together(seeds, runs)
+        summary = summary_of(trainer, status, done, seconds) | _together(seeds, runs)
         if directory:
             directory.save_summary(summary)
         results = summary.get("results", {})
@@ -69,7 +67,7 @@ def sweep(
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
             report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
-    except loop.Stopped as stop:
+    except TrainingInterrupted as stop:
         for training in begun:
             if training.config.seed not in runs:
                 runs[training.config.seed] = training.finish("interrupted")

@@ -2,6 +2,7 @@
 
 import os
 import time
+from bisect import bisect
 from typing import Any
 
 import jax
@@ -9,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.mlp.params import Params, init, param_types, pays_as_one_loop
+from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
-from mlp_jax.training.build import batch_size, build_network, build_program
-from mlp_jax.training.config import Config
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
+from mlp_jax.training.config import Config, Network
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.metrics import evaluate, metrics_of, output_of
 from mlp_jax.training.moment import Moment
@@ -34,6 +35,7 @@ class Trainer:
 
     Attributes:
         config: the configuration.
+        prepared: its data.
         program: network, optimizer and ways of training.
         net: the network.
         parts: the examples on the device: train, and where asked for, validation and test.
@@ -47,6 +49,7 @@ class Trainer:
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         self.config = config
+        self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
         self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
@@ -89,7 +92,7 @@ class Trainer:
         started = time.perf_counter()
         _, _, outcome = self._call(state, best, self.batches(seed=0).table(0, 0), 0, 0)
         self.compile_seconds = time.perf_counter() - started
-        self._no_steps = jax.tree.map(lambda table: np.zeros_like(table[0]), outcome.steps)
+        self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
 
     def start(self, seed: int) -> Moment:
         """The moment before the first step."""
@@ -111,13 +114,28 @@ class Trainer:
         state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
-            stop = self._last_finite(moment, table, first, stop)  # keep the steps before it
+            # Keep the steps before it; found by halving, for parameters are looked at after epochs only.
+            def is_bad(stop: int) -> bool:
+                return not self._is_finite(self._call(moment.state, moment.best, table, first, stop)[2], first, stop)
+
+            stop = first + bisect(range(first + 1, stop), False, key=is_bad)
             if stop == first:
                 return moment, []
             state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
         if not outcome.ran.all():
             stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
-        return self._after(moment, state, best, outcome, stop)
+
+        def with_earlier(before: NDArray[Any], now: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([before[:first], now[first:]])
+
+        def of_epoch(e: int) -> Any:
+            now = jax.tree.map(lambda table: table[e], outcome.steps)
+            return now if e else jax.tree.map(with_earlier, moment.under_way, now)
+
+        completed, further = divmod(stop, self.steps)
+        records = [self._record(epoch + e + 1, of_epoch(e), outcome, e) for e in range(completed)]
+        under_way = of_epoch(completed) if further else self._no_steps
+        return Moment(state, best, epoch * self.steps + stop, under_way), records
 
     def has_ended(self, moment: Moment) -> bool:
         """Whether all epochs are done, or early stopping has run out of patience."""
@@ -154,17 +172,11 @@ class Trainer:
         )
 
     def _initial(self, seed: int) -> tuple[State, Best | None]:
-        network = self.config.network
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
-        initial = jitted(_initial, ("program", "initializer", "bias", "dtype", "stacked", "keep_best"), SOONER_COMPILED)
+        stacked = pays_as_one_loop(self.net) and treats_layers_alike
+        initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
         state_and_best: tuple[State, Best | None] = initial(
-            self.program,
-            np.uint32(seed),
-            initializer=network.initializer,
-            bias=network.initial_bias,
-            dtype=network.dtype,
-            stacked=pays_as_one_loop(self.net) and treats_layers_alike,
-            keep_best=self._patience is not None,
+            self.program, self.config.network, np.uint32(seed), stacked, self._patience is not None
         )
         return state_and_best
 
@@ -193,38 +205,6 @@ class Trainer:
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
         return bool(np.isfinite(outcome.steps.cost.reshape(-1)[first:stop]).all() and outcome.finite.all())
 
-    def _last_finite(self, moment: Moment, table: Any, first: int, stop: int) -> int:
-        """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
-        state, best = moment.state, moment.best
-        while stop - first > 1:
-            middle = (first + stop) // 2
-            after, best_after, outcome = self._call(state, best, table, first, middle)
-            if self._is_finite(outcome, first, middle):
-                state, best, first = after, best_after, middle
-            else:
-                stop = middle
-        return first
-
-    def _after(
-        self, moment: Moment, state: State, best: Best | None, outcome: Outcome, stop: int
-    ) -> tuple[Moment, list[dict[str, Any]]]:
-        """The moment after the steps up to `stop`, and the records of the epochs that they completed."""
-        epoch, first = divmod(moment.step, self.steps)
-        under_way, records = moment.under_way, []
-        for e in range(-(-stop // self.steps)):
-            taken = slice(max(first - e * self.steps, 0), stop - e * self.steps)
-
-            def with_taken(so_far: Any, table: Any, e: int = e, taken: slice = taken) -> Any:
-                so_far = so_far.copy()
-                so_far[taken] = table[e, taken]
-                return so_far
-
-            under_way = jax.tree.map(with_taken, under_way, outcome.steps)
-            if stop >= (e + 1) * self.steps:
-                records.append(self._record(epoch + e + 1, under_way, outcome, e))
-                under_way = jax.tree.map(np.zeros_like, under_way)
-        return Moment(state, best, epoch * self.steps + stop, under_way), records
-
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}
         for part in self._watched:
@@ -235,10 +215,10 @@ class Trainer:
 
 
 def _initial(
-    program: Program, seed: Any, *, initializer: str | None, bias: float, dtype: str, stacked: bool, keep_best: bool
+    program: Program, network: Network, seed: Any, stacked: bool, keep_best: bool
 ) -> tuple[State, Best | None]:
     """The state before the first step, and the best so far: functions of the seed."""
-    params = init(program.net, jax.random.key(seed), initializer=initializer, bias=bias, dtype=dtype, stacked=stacked)
+    params = initial_params(network, program.net, seed, stacked)
     return initial_state(program, params), Best.start(params) if keep_best else None
 
 
