@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.params import init, param_types, pays_as_one_loop
+from mlp_jax.mlp.params import param_types, pays_as_one_loop
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
-from mlp_jax.training.build import batch_size, build_network, build_program, prepare
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare
 from mlp_jax.training.config import Config
 
 _SHOWN = 12  # classes or columns listed one by one
@@ -79,7 +79,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     y = np.asarray(prepared.parts["train"].y)
     dtype, batch = config.network.dtype, batch_size(config, len(y))
     program = build_program(config, net)
-    params = jax.eval_shape(lambda: init(net, jax.random.key(0), dtype=dtype, stacked=pays_as_one_loop(net)))
+    params = jax.eval_shape(lambda: initial_params(config.network, net, 0, pays_as_one_loop(net)))
     state = jax.eval_shape(program.optimizer.init, params)
     at_once = -(-batch // program.microbatches)
     x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
@@ -90,18 +90,13 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     steps = -(-len(y) // batch)
     held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
     on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
-    lines = [
-        ("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples"),
-        ("one step", f"{cost['flops'] * program.microbatches:.3g} flops for cost and gradient, by XLA's count")
-        if "flops" in cost
-        else None,
-        (
-            "memory",
-            f"{_size(on_device * jnp.dtype(dtype).itemsize)} of data, {_size(held)} of parameters, gradient and "
-            "optimizer" + (f", {_size(memory.temp_size_in_bytes)} of activations in a step" if memory else ""),
-        ),
-    ]
-    return [line for line in lines if line]
+    activations = f", {_size(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
+    lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]
+    if flops := cost.get("flops"):
+        by_xla = f"{flops * program.microbatches:.3g} flops for cost and gradient, by XLA's count"
+        lines.append(("one step", by_xla))
+    data = _size(on_device * jnp.dtype(dtype).itemsize)
+    return [*lines, ("memory", f"{data} of data, {_size(held)} of parameters, gradient and optimizer{activations}")]
 
 
 def _bytes(tree: Any) -> int:

@@ -20,7 +20,7 @@ class Reporter:
         """Compilation is over; so many epochs or seeds were done before, and one has so many examples."""
         self.first = done
         self.examples = examples
-        self.started = time.perf_counter()
+        self.started = self._printed = time.perf_counter()
 
     def __enter__(self) -> Self:
         return self
@@ -44,11 +44,6 @@ class Reporter:
 
 class PlainLines(Reporter):
     """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
-
-    def start(self, done: float, examples: int) -> None:
-        """Begin to count the time."""
-        super().start(done, examples)
-        self._printed = self.started
 
     def say(self, message: str) -> None:
         """Print it."""
