@@ -41,13 +41,17 @@ def sweep(
             yield begun[-1]
 
     def summarise(status: str) -> Run:
+        children = tuple(runs[seed] for seed in seeds if seed in runs)
         seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
-        done = max((run.summary["epochs"] for run in runs.values()), default=0)
-        summary = summary_of(trainer, status, done, seconds) | _together(seeds, runs)
+        done = max((run.summary["epochs"] for run in children), default=0)
+        summary = summary_of(trainer, status, done, seconds) | {"seeds": list(seeds)}
+        if diverged := [run for run in children if run.summary["status"] == "diverged"]:
+            summary["diverged"] = {str(run.config.seed): run.summary["reason"] for run in diverged}
+        if finished := [run for run in children if run.summary["status"] == "finished"]:
+            summary["results"] = over_seeds([run.results for run in finished])
         if directory:
             directory.save_summary(summary)
-        results = summary.get("results", {})
-        return Run(config, trainer.net, None, results, [], summary, tuple(runs[s] for s in seeds if s in runs))
+        return Run(config, trainer.net, None, summary.get("results", {}), [], summary, children)
 
     if directory:
         if resume and directory.holds_run():
@@ -80,17 +84,6 @@ def sweep(
         first = run.seeds[0]
         raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
     return run
-
-
-def _together(seeds: tuple[int, ...], runs: dict[int, Run]) -> dict[str, Any]:
-    """What a summary says of all: the seeds, those that diverged and why, and the results of those that finished."""
-    diverged = {str(s): run.summary["reason"] for s, run in runs.items() if run.summary["status"] == "diverged"}
-    finished = [runs[s].results for s in seeds if s in runs and runs[s].summary["status"] == "finished"]
-    return (
-        {"seeds": list(seeds)}
-        | ({"diverged": diverged} if diverged else {})
-        | ({"results": over_seeds(finished)} if finished else {})
-    )
 
 
 def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:

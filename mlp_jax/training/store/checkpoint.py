@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables.preparation import Prepared
@@ -82,10 +81,10 @@ def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
     if notes.get("config") != fingerprint(config):
         raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
-    leaves = iter(found[name] for name in expected)
-    state, best = jax.tree.map(lambda _: jnp.asarray(next(leaves)), (like.state, like.best))
-    under_way = jax.tree.map(lambda _: np.array(next(leaves)), like.under_way)
-    return Moment(state, best, notes["step"], under_way)
+    found["step"] = notes["step"]
+    moment: Moment = jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in tensors.by_path(like)])
+    state, best = jax.tree.map(jnp.asarray, moment[:2])
+    return moment._replace(state=state, best=best)
 
 
 def require_same_data(checksum: Any, prepared: Prepared) -> None:
@@ -98,8 +97,7 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
 
 
 def _arrays(moment: Moment) -> tensors.Tensors:
-    parts = {"state": moment.state, "best": moment.best, "under_way": moment.under_way}
-    return {f"{part}.{name}": value for part, tree in parts.items() for name, value in tensors.by_path(tree).items()}
+    return {name: value for name, value in tensors.by_path(moment).items() if name != "step"}
 
 
 def _kind(array: Any) -> str:

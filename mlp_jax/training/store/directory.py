@@ -92,13 +92,12 @@ class RunDirectory:
             return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise in_use from None
-        except OSError:  # a file system without locks
-            pass
-        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise in_use from None
+            except OSError:  # a file system without locks
+                pass
             yield
         finally:
             os.close(descriptor)
@@ -147,9 +146,7 @@ class RunDirectory:
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-            text = yaml.as_text(configuration.as_values(config))
-            write_atomically(self.config, text.encode())
+            write_atomically(self.config, yaml.as_text(configuration.as_values(config)).encode())
 
     def load_config(self) -> Config:
         """Read the resolved configuration.
@@ -165,8 +162,7 @@ class RunDirectory:
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; numbers that are not finite become null."""
         with self.writing():
-            text = json.dumps(_finite(summary), indent=2) + "\n"
-            write_atomically(self.summary, text.encode())
+            write_atomically(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
     def load_summary(self) -> dict[str, Any]:
         """Read `summary.json`.
