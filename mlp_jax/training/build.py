@@ -21,11 +21,7 @@ from mlp_jax.training.step.program import Program
 
 
 def prepare(config: Config, arrays: Any = None) -> Prepared:
-    """The examples of a configuration, ready for its network and its batch size.
-
-    Args:
-        config: the configuration.
-        arrays: inputs x and targets y, where the source of the data is `arrays`.
+    """The examples of a configuration, from `arrays` (x, y) if that is their source, ready for network and batch size.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
@@ -53,10 +49,8 @@ def batch_size(config: Config, n: int) -> int:
 def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
     """The `mlp_jax.MLP` of a `network` section.
 
-    Args:
-        network: the section.
-        prepared: the data, whose training examples balanced class weights are made of; without it there are none, and
-            predictions do not depend on them.
+    Balanced class weights are made of the training examples; without them there are none, and predictions do not
+    depend on them.
 
     Raises:
         InputError: a combination that no network can have.

@@ -32,12 +32,6 @@ def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str 
     The step's graph is that of Algorithm 6.5: its variables, in order, are a and h of each layer, the cost, and the
     gradients for all of them; after it comes the optimizer's update.
 
-    Args:
-        program: the `Program` of the training.
-        state: the `State` before the step.
-        train: the training examples.
-        rows: the numbers of the examples that the step uses.
-
     Returns:
         Layer, quantity, how many entries, and the operation with the range of its inputs; None if all is finite.
     """

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from mlp_jax.errors import TrainingInterrupted
@@ -42,13 +42,10 @@ def train(
 
 
 def _side_by_side(pool: ThreadPoolExecutor | None, trainings: list[Training]) -> list[Any]:
-    if pool is None:
-        return [training.advance() for training in trainings]
-    try:
-        running = [pool.submit(training.advance) for training in trainings]
-    except RuntimeError:  # the interpreter is ending and starts no thread
-        return [training.advance() for training in trainings]
-    return [each.result() for each in running]
+    running = None
+    with suppress(RuntimeError):  # the interpreter is ending and starts no thread
+        running = [pool.submit(training.advance) for training in trainings] if pool else None
+    return [each.result() for each in running] if running else [training.advance() for training in trainings]
 
 
 @contextmanager
@@ -58,10 +55,8 @@ def _requests_to_stop() -> Iterator[Callable[[], int]]:
     On the main thread only.
     """
     noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)} if on_main_thread else {}
 
     def note(number: int, frame: Any) -> None:
         noted.append(number)

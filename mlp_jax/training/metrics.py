@@ -44,15 +44,8 @@ class Predictions(NamedTuple):
 def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any) -> dict[str, jax.Array]:
     """The cost and the metrics on a set of examples.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets, (n,) class numbers or (n, k).
-        target_scale: (k,), by which the targets were divided.
-
-    Returns:
-        The total cost J as "loss", and each of `metrics_of(net)`, scalars.
+    Of inputs x (n, d) and targets y, (n,) class numbers or (n, k), which were divided by target_scale (k,): the total
+    cost J as "loss", and each of `metrics_of(net)`, scalars.
     """
     z, y_hat = output_of(net, params, x)
     J = network.total_cost(net, params, z, y)

@@ -28,12 +28,7 @@ class Training:
     """
 
     def __init__(
-        self,
-        config: Config,
-        trainer: Trainer,
-        directory: RunDirectory | None,
-        resume: bool,
-        report: Reporter,
+        self, config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter
     ) -> None:
         """Begin, or where `resume` says so, go on from the newest checkpoint of the directory.
 
@@ -108,21 +103,15 @@ class Training:
         self._kept = time.perf_counter()
 
     def finish(self, status: str, seconds_before: float = 0.0) -> Run:
-        """Keep what was done, evaluate it, and write the summary.
+        """Keep what was done, evaluate it unless it was interrupted, and write the summary.
 
-        Args:
-            status: finished, diverged or interrupted, which is to stop at once.
-            seconds_before: what it took before this training began.
+        `seconds_before` is what it took before this training began.
         """
-        training_seconds = time.perf_counter() - self._started
+        took = time.perf_counter() - self._started
         self.keep()
         model = self._model()
         results = {} if status == "interrupted" else self.trainer.evaluate(model.params)
-        seconds = {
-            "compile": self.trainer.compile_seconds,
-            "training": training_seconds,
-            "all": seconds_before + training_seconds,
-        }
+        seconds = {"compile": self.trainer.compile_seconds, "training": took, "all": seconds_before + took}
         summary = summary_of(self.trainer, status, self.epochs, seconds)
         if self.diverged:
             summary["reason"] = self.diverged

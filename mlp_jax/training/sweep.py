@@ -17,12 +17,7 @@ from mlp_jax.training.trainer import Trainer
 
 
 def sweep(
-    config: Config,
-    trainer: Trainer,
-    directory: RunDirectory | None,
-    resume: bool,
-    report: Reporter,
-    started: float,
+    config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter, started: float
 ) -> Run:
     """Train from each seed, on a CPU several side by side, and summarise those that finished.
 

@@ -41,12 +41,8 @@ def load_newest(
 ) -> Moment | None:
     """The newest moment that is whole; None if there is no checkpoint.
 
-    Args:
-        folder: where they are.
-        like: a moment of the structure, shapes and dtypes that are needed.
-        config: what they must belong to.
-        prepared: the data that they must belong to.
-        say: is told of a damaged checkpoint in whose place an older one is used.
+    It must belong to this configuration and these data, and have the structure, shapes and dtypes of `like`; `say` is
+    told of a damaged checkpoint in whose place an older one is used.
 
     Raises:
         InputError: all are damaged, or one belongs to other data, another configuration, network or optimizer.
@@ -81,8 +77,7 @@ def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
     if notes.get("config") != fingerprint(config):
         raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
-    found["step"] = notes["step"]
-    moment: Moment = jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in tensors.by_path(like)])
+    moment: Moment = tensors.filled(like, {**found, "step": notes["step"]})
     state, best = jax.tree.map(jnp.asarray, moment[:2])
     return moment._replace(state=state, best=best)
 
