@@ -9,14 +9,13 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.tables.sources import Source
 
 Array = NDArray[Any]
 
@@ -39,7 +38,14 @@ class Table(NamedTuple):
     target_names: tuple[str, ...] = ()
 
 
-def read(source: Source, arrays: Any = None) -> Table:
+class Readable(Protocol):
+    """What examples come from: a `Source`, which knows this file, and not the other way round."""
+
+    def read(self, arrays: Any = None) -> Table:
+        """The examples, unchecked."""
+
+
+def read(source: Readable, arrays: Any = None) -> Table:
     """The examples of a source, checked; of arrays, those that are given.
 
     Raises:
