@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from mlp_jax import __version__
 
@@ -80,44 +80,19 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 # --- what the commands take -------------------------------------------------------------------------
 
 
-class Command(NamedTuple):
-    """Which arguments a command takes (of those joined by | one at most), its usage, and what it does."""
-
-    takes: str
-    usage: str
-    help: str
-
-
+# Of each command, its arguments, of those joined by | one at most, and what it does.
 COMMANDS = {
-    "train": Command(
-        "config --set --run-dir --resume|--overwrite",
-        "CONFIG [--set KEY=VALUE ...] [--run-dir DIR] [--resume | --overwrite]",
-        "train a network as a YAML file says",
-    ),
-    "inspect": Command(
-        "config --set",
-        "CONFIG [--set KEY=VALUE ...]",
-        "data, network, flops and memory of a configuration, without training",
-    ),
-    "report": Command(
-        "run_dir --output",
-        "RUN_DIR [--output FILE]",
-        "a run on one HTML page: curves, confusion or residuals, health of the layers",
-    ),
-    "reproduce": Command("run_dir", "RUN_DIR", "train a run anew, and say how far it comes out the same"),
-    "evaluate": Command("run_dir", "RUN_DIR", "cost and metrics of a trained network on its data"),
-    "predict": Command("run_dir file", "RUN_DIR FILE", "predictions of a trained network for new inputs, as CSV"),
-    "verify": Command(
+    "train": ("config --set --run-dir --resume|--overwrite", "train a network as a YAML file says"),
+    "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
+    "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
+    "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
+    "evaluate": ("run_dir", "cost and metrics of a trained network on its data"),
+    "predict": ("run_dir file", "predictions of a trained network for new inputs, as CSV"),
+    "verify": (
         "target --args --grad --reference --transforms --seed --json --set",
-        "MODULE:FUNCTION [--args MODULE:NAME] [--grad MODULE:FUNCTION | --transforms]\n"
-        "       mlp-jax verify CONFIG.yaml [--set KEY=VALUE ...]",
         "check a gradient: of a function of yours, or of a configuration's network",
     ),
-    "draw": Command(
-        "config --set --gradient --output",
-        "CONFIG [--set KEY=VALUE ...] [--gradient] [--output FILE]",
-        "the graph of a network's cost, and of its gradient",
-    ),
+    "draw": ("config --set --gradient --output", "the graph of a network's cost, and of its gradient"),
 }
 
 
@@ -156,7 +131,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--grad": {"metavar": "MODULE:FUNCTION", "help": "a hand-written gradient of the function, to check"},
     "--reference": {"metavar": "MODULE:FUNCTION", "help": "a function whose gradient is the truth"},
     "--transforms": _switch("also under jit, vmap, scan, other dtypes and sizes"),
-    "--seed": {"type": int, "default": 0, "help": "of the random cotangents (default 0)"},
+    "--seed": {"type": int, "default": 0, "metavar": "SEED", "help": "of the random cotangents (default 0)"},
     "--json": _file("FILE", "write every number of the reports"),
 }
 
@@ -170,13 +145,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.help, usage=f"mlp-jax {name} {command.usage}")
-        for word in command.takes.split():
-            group = one.add_mutually_exclusive_group() if "|" in word else one
+    for name, (takes, help) in COMMANDS.items():
+        words = takes.split()
+        command = commands.add_parser(name, help=help, usage=" ".join(["mlp-jax", name, *map(_usage, words)]))
+        for word in words:
+            group = command.add_mutually_exclusive_group() if "|" in word else command
             for argument in word.split("|"):
                 group.add_argument(argument, **ARGUMENTS[argument])
     return parser
+
+
+def _usage(word: str) -> str:
+    """As in CONFIG, [--set KEY=VALUE ...] or [--resume | --overwrite]; argparse would put the options first."""
+    if not word.startswith("-"):
+        return str(ARGUMENTS[word]["metavar"])
+    flags = []
+    for flag in word.split("|"):
+        several = ["..."] if "nargs" in ARGUMENTS[flag] else []
+        flags.append(" ".join([flag, *filter(None, [ARGUMENTS[flag].get("metavar")]), *several]))
+    return f"[{' | '.join(flags)}]"
 
 
 # --- before a command runs --------------------------------------------------------------------------

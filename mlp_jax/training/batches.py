@@ -25,15 +25,7 @@ def shuffled_batches(seed: int, epoch: int, n: int, batch_size: int, width: int 
 
 
 class Batches:
-    """The minibatches of a training, in tables of E epochs: what one call of its program can take.
-
-    Args:
-        seed: of the shuffling.
-        n: the number of examples.
-        batch_size: examples a step.
-        width: columns of the table, at least the batch size.
-        epochs: E.
-    """
+    """The minibatches of a training, in tables of E epochs: what one call of its program can take."""
 
     def __init__(self, seed: int, n: int, batch_size: int, width: int, epochs: int) -> None:
         self._draw = partial(shuffled_batches, seed, n=n, batch_size=batch_size, width=width)

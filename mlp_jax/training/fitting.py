@@ -91,14 +91,14 @@ def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> 
         for _ in loop.train([training], 1, lambda _, records: report.advanced(training.done, records)):
             pass
     except TrainingInterrupted as stop:
-        training.finish("interrupted", seconds_before)
+        training.finish(seconds_before, interrupted=True)
         raise TrainingInterrupted(f"stopped after {training.progress()}", stop.signal) from None
+    run = training.finish(seconds_before)
     if training.diverged:
-        training.finish("diverged", seconds_before)
         raise training.why_diverged() from None
     if training.never_had_a_validation_cost():
         report.say("the validation cost was never finite: early stopping could not choose, the last weights are kept")
-    return training.finish("finished", seconds_before)
+    return run
 
 
 def _as_config(config: Config | dict[str, Any], examples: Any) -> Config:

@@ -46,11 +46,9 @@ class PlainLines(Reporter):
     """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
 
     def say(self, message: str) -> None:
-        """Print it."""
         print(f"mlp-jax: {message}", file=sys.stderr, flush=True)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """Print a line for each whose turn it is, and after half a minute without one."""
         every = -(-self.total // 20)
         for record in records:
             k = record[self.unit]
@@ -84,7 +82,6 @@ class LiveBar(Reporter):
         return self
 
     def start(self, done: float, examples: int) -> None:
-        """Show that training has begun."""
         super().start(done, examples)
         self._bar.update(self._task, completed=done, text="training")
 
@@ -92,11 +89,9 @@ class LiveBar(Reporter):
         self._bar.stop()
 
     def say(self, message: str) -> None:
-        """Print it above the bar."""
         self._bar.console.print(f"mlp-jax: {message}", markup=False, highlight=False)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """Move the bar, and show the newest metrics."""
         text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}
         self._bar.update(self._task, completed=round(done, 2), rate=self._rate(done), **text)
 

@@ -3,7 +3,10 @@
 import time
 from typing import Any
 
+import jax
+
 from mlp_jax.errors import InputError, TrainingDiverged
+from mlp_jax.mlp.params import param_types
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.environment import environment
@@ -21,7 +24,6 @@ class Training:
 
     Attributes:
         config: its configuration, of one seed.
-        trainer: the compiled program.
         history: the records of the epochs done.
         ended: whether there is no step left to take.
         diverged: why it cannot go on, if so.
@@ -102,15 +104,16 @@ class Training:
                 save_weights(directory.weights, self.trainer.net, self._model(), belongs_to)
         self._kept = time.perf_counter()
 
-    def finish(self, status: str, seconds_before: float = 0.0) -> Run:
-        """Keep what was done, evaluate it unless it was interrupted, and write the summary.
+    def finish(self, seconds_before: float = 0.0, interrupted: bool = False) -> Run:
+        """Keep what was done, evaluate it unless somebody asked to stop, and write the summary.
 
         `seconds_before` is what it took before this training began.
         """
         took = time.perf_counter() - self._started
         self.keep()
         model = self._model()
-        results = {} if status == "interrupted" else self.trainer.evaluate(model.params)
+        results = {} if interrupted else self.trainer.evaluate(model.params)
+        status = "interrupted" if interrupted else "diverged" if self.diverged else "finished"
         seconds = {"compile": self.trainer.compile_seconds, "training": took, "all": seconds_before + took}
         summary = summary_of(self.trainer, status, self.epochs, seconds)
         if self.diverged:
@@ -185,7 +188,7 @@ def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, fl
         "steps_per_epoch": trainer.steps,
         "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
         "data": trainer.prepared.fingerprint,
-        "parameters": trainer.parameters,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(param_types(trainer.net))),
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
         "seconds": {what: round(value, 3) for what, value in seconds.items()},
         **environment(),

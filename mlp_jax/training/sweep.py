@@ -62,14 +62,14 @@ def sweep(
             lambda under_way, _: report.advanced(len(runs) + sum(t.done for t in under_way) / epochs, []),
         ):
             seed = training.config.seed
-            runs[seed] = training.finish("diverged" if training.diverged else "finished")
+            runs[seed] = training.finish()
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
             report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
     except TrainingInterrupted as stop:
         for training in begun:
             if training.config.seed not in runs:
-                runs[training.config.seed] = training.finish("interrupted")
+                runs[training.config.seed] = training.finish(interrupted=True)
         summarise("interrupted")
         ended = sum(run.summary["status"] != "interrupted" for run in runs.values())
         raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop
+from mlp_jax.mlp.params import Params, pays_as_one_loop
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
@@ -34,10 +34,7 @@ class Trainer:
     """The compiled program of a configuration, but for its seed: the trainings of a sweep share one.
 
     Attributes:
-        config: the configuration.
-        prepared: its data.
         program: network, optimizer and ways of training.
-        net: the network.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -77,20 +74,15 @@ class Trainer:
         self._compiled: Any = None
         self._no_steps: Any = None
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers the network has."""
-        return sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
-
     def batches(self, seed: int) -> Batches:
         """The minibatches of the training with this seed."""
         return Batches(seed, self.size, self.batch_size, self._width, self._epochs_per_call)
 
     def compile(self) -> None:
         """Compile the training program, by taking no step; if there is not memory enough, this fails."""
-        state, best = jax.block_until_ready(self._initial(seed=0))
+        start = jax.block_until_ready(Moment(*self._initial(seed=0), 0, None))
         started = time.perf_counter()
-        _, _, outcome = self._call(state, best, self.batches(seed=0).table(0, 0), 0, 0)
+        _, _, outcome = self._call(start, self.batches(seed=0).table(0, 0), 0, 0)
         self.compile_seconds = time.perf_counter() - started
         self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
 
@@ -111,17 +103,17 @@ class Trainer:
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
         table = batches.table(epoch, -(-stop // self.steps))
-        state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
+        state, best, outcome = self._call(moment, table, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
             # Keep the steps before it; found by halving, for parameters are looked at after epochs only.
             def is_bad(stop: int) -> bool:
-                return not self._is_finite(self._call(moment.state, moment.best, table, first, stop)[2], first, stop)
+                return not self._is_finite(self._call(moment, table, first, stop)[2], first, stop)
 
             stop = first + bisect(range(first + 1, stop), False, key=is_bad)
             if stop == first:
                 return moment, []
-            state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
+            state, best, outcome = self._call(moment, table, first, stop)
         if not outcome.ran.all():
             stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
 
@@ -175,17 +167,15 @@ class Trainer:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
         initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
-        state_and_best: tuple[State, Best | None] = initial(
+        start: tuple[State, Best | None] = initial(
             self.program, self.config.network, np.uint32(seed), stacked, self._patience is not None
         )
-        return state_and_best
+        return start
 
-    def _call(
-        self, state: State, best: Best | None, table: NDArray[np.int32], first: int, stop: int
-    ) -> tuple[State, Best | None, Outcome]:
+    def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
         static = self.program, evaluate
         train, steps = tuple(self.parts["train"]), (np.int32(first), np.int32(stop))
-        arguments = state, best, train, self._watched, table, *steps, self._patience
+        arguments = moment.state, moment.best, train, self._watched, table, *steps, self._patience
         if self.at_once > 1 and self._compiled is None:
             # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
             self._compiled = self._run.lower(*static, *arguments).compile()
