@@ -108,7 +108,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
     "file": _file("FILE", "inputs: CSV with a header, or .npy"),
-    "target": {"metavar": "TARGET", "help": "module:function, or a YAML file"},
+    "target": {"metavar": "MODULE:FUNCTION|CONFIG.yaml", "help": "module:function, or a YAML file"},
     "--set": {
         "action": "extend",
         "nargs": "+",

@@ -44,9 +44,8 @@ def _about_data(prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
     ]
     constant = np.flatnonzero(table.x.min(axis=0) == table.x.max(axis=0))
     if len(constant):
-        names = [table.input_names[k] if table.input_names else str(k) for k in constant[:_SHOWN]]
-        more = f" and {len(constant) - _SHOWN} more" if len(constant) > _SHOWN else ""
-        lines.append(("constant", f"{len(constant)} inputs have one value only: {', '.join(names)}{more}"))
+        names = [table.input_names[k] if table.input_names else str(k) for k in constant]
+        lines.append(("constant", f"{len(constant)} inputs have one value only: {_shortened(names)}"))
     return [*lines, *_about_targets(parts["train"], prepared, net)]
 
 
@@ -57,10 +56,9 @@ def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[
         counts = class_counts(y, k)
         labels = names if len(names) == len(counts) else tuple(map(str, range(len(counts))))
         shares = [f"{label} {count / len(y):.1%}" for label, count in zip(labels, counts, strict=True)]
-        more = f", and {len(shares) - _SHOWN} more" if len(shares) > _SHOWN else ""
         empty = [label for label, count in zip(labels, counts, strict=True) if not count]
-        missing = f"; no training example of {', '.join(empty[:_SHOWN])}" if empty else ""
-        return [("classes", ", ".join(shares[:_SHOWN]) + more + missing)]
+        missing = f"; no training example of {_shortened(empty)}" if empty else ""
+        return [("classes", _shortened(shares) + missing)]
     raw = prepared.targets.undo(y)
     return [("targets", f"{k}, from {raw.min():.4g} to {raw.max():.4g}, standard deviation {raw.std():.4g}")]
 
@@ -97,6 +95,10 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
         lines.append(("one step", by_xla))
     data = _size(on_device * jnp.dtype(dtype).itemsize)
     return [*lines, ("memory", f"{data} of data, {_size(held)} of parameters, gradient and optimizer{activations}")]
+
+
+def _shortened(words: list[str]) -> str:
+    return ", ".join(words[:_SHOWN]) + (f", and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "")
 
 
 def _bytes(tree: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax.commands.evaluate import rows_of
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.training import config as configuration
@@ -69,18 +70,10 @@ def _results(run: Run) -> str:
         which = f"{len(run.seeds) - len(diverged)} of " if diverged else ""
         notes.append(f"mean ± standard deviation over {which}{len(run.seeds)} seeds")
     notes += [f"seed {seed} diverged: {why}" for seed, why in diverged.items()]
-    rows = [[part, *map(_number, values.values())] for part, values in run.results.items()]
-    if rows:
-        rows.insert(0, ["", *next(iter(run.results.values()))])
-    else:
+    if not run.results:
         notes.append("none yet: the run was not finished")
-    return _table(rows) + "".join(f"<p>{escape(note)}</p>" for note in notes)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{_number(value['mean'])} ± {_number(value['sd'])}"
-    return "not finite" if value is None else f"{value:.5g}"
+    table = _table(rows_of(run.results, digits=5)) if run.results else ""
+    return table + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
 def _in_words(value: Any) -> str:

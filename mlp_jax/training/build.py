@@ -115,14 +115,8 @@ def build_program(config: Config, net: MLP) -> Program:
         raise InputError(f"training.frozen names layer {beyond[0]}; the network has {layers}, counted from 0")
     if len(training.frozen) == layers:
         raise InputError("training.frozen names all layers: nothing would be trained")
-    return Program(
-        net,
-        build_optimizer(config.optimizer, training.clip_norm),
-        training.frozen,
-        training.microbatches,
-        training.ema,
-        training.watch,
-    )
+    optimizer = build_optimizer(config.optimizer, training.clip_norm)
+    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch)
 
 
 @cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again
