@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.filesize import decimal
 
 from mlp_jax.mlp import network
 from mlp_jax.mlp.params import param_types, pays_as_one_loop
@@ -88,13 +89,13 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     steps = -(-len(y) // batch)
     held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
     on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
-    activations = f", {_size(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
+    activations = f", {decimal(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
     lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]
     if flops := cost.get("flops"):
         by_xla = f"{flops * program.microbatches:.3g} flops for cost and gradient, by XLA's count"
         lines.append(("one step", by_xla))
-    data = _size(on_device * jnp.dtype(dtype).itemsize)
-    return [*lines, ("memory", f"{data} of data, {_size(held)} of parameters, gradient and optimizer{activations}")]
+    data = decimal(on_device * jnp.dtype(dtype).itemsize)
+    return [*lines, ("memory", f"{data} of data, {decimal(held)} of parameters, gradient and optimizer{activations}")]
 
 
 def _shortened(words: list[str]) -> str:
@@ -103,15 +104,3 @@ def _shortened(words: list[str]) -> str:
 
 def _bytes(tree: Any) -> int:
     return int(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
-
-
-def _size(count: int) -> str:
-    """A number of bytes with a unit.
-
-    >>> _size(999), _size(12_345), _size(3_000_000)
-    ('999 B', '12.3 kB', '3 MB')
-    """
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} B"

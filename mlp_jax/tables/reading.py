@@ -71,11 +71,7 @@ def read(source: Readable, arrays: Any = None) -> Table:
 
 
 def as_array(what: str, values: Any) -> Array:
-    """Anything that numpy takes as an array.
-
-    Raises:
-        InputError: rows of different lengths.
-    """
+    """Anything that numpy takes as an array."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as error:
@@ -113,11 +109,7 @@ def require_inputs(name: str, x: Any, width: int) -> None:
 
 
 def load_numpy(path: Path) -> Any:
-    """An array, or a dict of the arrays of a .npz file; pickled objects are refused.
-
-    Raises:
-        InputError: no such file, or not a numpy file of plain arrays.
-    """
+    """An array, or a dict of the arrays of a .npz file; pickled objects are refused."""
     try:
         with path.open("rb") as file:
             found = np.load(file, allow_pickle=False)
@@ -129,11 +121,7 @@ def load_numpy(path: Path) -> Any:
 
 
 def read_npz(path: Path, x: str, y: str) -> Table:
-    """Two arrays of one .npz file, by their names.
-
-    Raises:
-        InputError: no such file, or one without these arrays.
-    """
+    """Two arrays of one .npz file, by their names."""
     arrays = load_numpy(path)
     if not isinstance(arrays, dict):
         raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
@@ -144,11 +132,7 @@ def read_npz(path: Path, x: str, y: str) -> Table:
 
 
 def read_csv(path: Path, targets: tuple[str, ...]) -> Table:
-    """A CSV file with a header, all of whose cells are numbers.
-
-    Raises:
-        InputError: no such file, a column that is missing, or a cell that is not a finite number: says which.
-    """
+    """A CSV file with a header, all of whose cells are numbers."""
     header = _header(path)
     for target in targets:
         if target not in header:

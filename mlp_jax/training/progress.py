@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
 _SECONDS_OF_SILENCE = 30.0
@@ -25,8 +24,8 @@ class Reporter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def say(self, message: str) -> None:
         """Something that the person should know."""
@@ -85,7 +84,7 @@ class LiveBar(Reporter):
         super().start(done, examples)
         self._bar.update(self._task, completed=done, text="training")
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def say(self, message: str) -> None:

@@ -49,7 +49,11 @@ class Trainer:
         self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
-        self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
+        dtype = config.network.dtype
+        self.parts = {
+            part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
+            for part, (x, y) in prepared.parts.items()
+        }
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
         self.steps = -(-self.size // self.batch_size)
@@ -58,7 +62,7 @@ class Trainer:
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
-        self._scale = jnp.asarray(prepared.targets.scale, "float64" if config.network.dtype == "float64" else "float32")
+        self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
         self._watched = {name: (*self.parts[part], self._scale) for name, part in watched.items()}
@@ -210,9 +214,3 @@ def _initial(
     """The state before the first step, and the best so far: functions of the seed."""
     params = initial_params(network, program.net, seed, stacked)
     return initial_state(program, params), Best.start(params) if keep_best else None
-
-
-def _on_device(examples: Examples, config: Config) -> Examples:
-    dtype = config.network.dtype
-    are_classes = examples.y.ndim == 1
-    return Examples(jnp.asarray(examples.x, dtype), jnp.asarray(examples.y, None if are_classes else dtype))

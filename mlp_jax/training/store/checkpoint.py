@@ -63,11 +63,7 @@ def load_newest(
 
 
 def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
-    """Read a moment.
-
-    Raises:
-        InputError: no such file, a damaged one, or one of other data, another configuration, network or optimizer.
-    """
+    """Read a moment; a damaged file, and one of other data, another configuration, network or optimizer are refused."""
     found, notes = tensors.read(path)
     require_same_data(notes.get("data"), prepared)
     expected = _arrays(like)
