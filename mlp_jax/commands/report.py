@@ -66,12 +66,12 @@ def write_report(run_dir: Path, path: Path) -> None:
 def _results(run: Run) -> str:
     diverged = run.summary.get("diverged", {})
     notes = [run.summary["reason"]] if "reason" in run.summary else []
-    if run.seeds:
+    if not run.results:
+        notes.append("none yet: the run was not finished")
+    elif run.seeds:
         which = f"{len(run.seeds) - len(diverged)} of " if diverged else ""
         notes.append(f"mean ± standard deviation over {which}{len(run.seeds)} seeds")
     notes += [f"seed {seed} diverged: {why}" for seed, why in diverged.items()]
-    if not run.results:
-        notes.append("none yet: the run was not finished")
     table = _table(rows_of(run.results, digits=5)) if run.results else ""
     return table + "".join(f"<p>{escape(note)}</p>" for note in notes)
 

@@ -42,9 +42,8 @@ def verify_function(options: Namespace) -> list[Report]:
     if not callable(f):
         raise InputError(f"{options.target} must be a function, got {type(f).__name__}")
     values = _example_args(options.target, options.args)
-    others: dict[str, Any] = {
-        "reference": imported(options.reference) if options.reference else None, "seed": options.seed
-    }  # fmt: skip
+    reference = imported(options.reference) if options.reference else None
+    others: dict[str, Any] = {"reference": reference, "seed": options.seed}
     try:
         if options.grad:
             return [check_grad(f, imported(options.grad), *values, **others)]
