@@ -10,7 +10,7 @@ import platform
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,105 +80,60 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 # --- what the commands take -------------------------------------------------------------------------
 
 
-def _train(parser: argparse.ArgumentParser) -> None:
-    _config(parser)
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where to write (default runs/NAME of CONFIG)")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with the run in that directory")
-    existing.add_argument("--overwrite", action="store_true", help="replace the run in that directory")
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    _run_dir(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="by default report.html in RUN_DIR")
-
-
-def _predict(parser: argparse.ArgumentParser) -> None:
-    _run_dir(parser)
-    parser.add_argument("file", type=Path, metavar="FILE", help="inputs: CSV with a header, or .npy")
-
-
-def _verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="module:function, or a YAML file")
-    parser.add_argument(
-        "--args", metavar="MODULE:NAME", help="its arguments: a tuple, or a function that returns one (example_args)"
-    )
-    parser.add_argument("--grad", metavar="MODULE:FUNCTION", help="a hand-written gradient of the function, to check")
-    parser.add_argument("--reference", metavar="MODULE:FUNCTION", help="a function whose gradient is the truth")
-    parser.add_argument("--transforms", action="store_true", help="also under jit, vmap, scan, other dtypes and sizes")
-    parser.add_argument("--seed", type=int, default=0, help="of the random cotangents (default 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number of the reports")
-    _set(parser)
-
-
-def _draw(parser: argparse.ArgumentParser) -> None:
-    _config(parser)
-    parser.add_argument(
-        "--gradient", action="store_true", help="with its gradient for the parameters, by Algorithm 6.5"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="a picture .svg, .dot or .mmd (Mermaid); as text if not given"
-    )
-
-
-def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
-    _set(parser)
-
-
-def _set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
-        "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
-    )
-
-
-def _run_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-
-
-# name, what it takes, its usage, and what it does
-COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], str, str], ...] = (
-    (
-        "train",
-        _train,
-        "CONFIG [--set KEY=VALUE ...] [--run-dir DIR] [--resume | --overwrite]",
-        "train a network as a YAML file says",
-    ),
-    (
-        "inspect",
-        _config,
-        "CONFIG [--set KEY=VALUE ...]",
-        "data, network, flops and memory of a configuration, without training",
-    ),
-    (
-        "report",
-        _report,
-        "RUN_DIR [--output FILE]",
-        "a run on one HTML page: curves, confusion or residuals, health of the layers",
-    ),
-    ("reproduce", _run_dir, "RUN_DIR", "train a run anew, and say how far it comes out the same"),
-    ("evaluate", _run_dir, "RUN_DIR", "cost and metrics of a trained network on its data"),
-    ("predict", _predict, "RUN_DIR FILE", "predictions of a trained network for new inputs, as CSV"),
-    (
-        "verify",
-        _verify,
-        "MODULE:FUNCTION [--args MODULE:NAME] [--grad MODULE:FUNCTION | --transforms]\n"
-        "       mlp-jax verify CONFIG.yaml [--set KEY=VALUE ...]",
+# Of each command, its arguments, of those joined by | one at most, and what it does.
+COMMANDS = {
+    "train": ("config --set --run-dir --resume|--overwrite", "train a network as a YAML file says"),
+    "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
+    "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
+    "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
+    "evaluate": ("run_dir", "cost and metrics of a trained network on its data"),
+    "predict": ("run_dir file", "predictions of a trained network for new inputs, as CSV"),
+    "verify": (
+        "target --args --grad --reference --transforms --seed --json --set",
         "check a gradient: of a function of yours, or of a configuration's network",
     ),
-    (
-        "draw",
-        _draw,
-        "CONFIG [--set KEY=VALUE ...] [--gradient] [--output FILE]",
-        "the graph of a network's cost, and of its gradient",
+    "draw": ("config --set --gradient --output", "the graph of a network's cost, and of its gradient"),
+}
+
+
+def _file(metavar: str, help: str | None = None) -> dict[str, Any]:
+    return {"type": Path, "metavar": metavar, "help": help}
+
+
+def _switch(help: str) -> dict[str, Any]:
+    return {"action": "store_true", "help": help}
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "config": _file("CONFIG", "a YAML file, see configs/"),
+    "run_dir": _file("RUN_DIR"),
+    "file": _file("FILE", "inputs: CSV with a header, or .npy"),
+    "target": {"metavar": "MODULE:FUNCTION|CONFIG.yaml", "help": "module:function, or a YAML file"},
+    "--set": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
+        "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
+    },
+    "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
+    "--resume": _switch("go on with the run in that directory"),
+    "--overwrite": _switch("replace the run in that directory"),
+    "--output": _file(
+        "FILE", "a page: report.html in RUN_DIR if not given; a picture: .svg, .dot or .mmd (Mermaid), else as text"
     ),
-)
+    "--gradient": _switch("with its gradient for the parameters, by Algorithm 6.5"),
+    "--args": {
+        "metavar": "MODULE:NAME",
+        "help": "its arguments: a tuple, or a function that returns one (example_args)",
+    },
+    "--grad": {"metavar": "MODULE:FUNCTION", "help": "a hand-written gradient of the function, to check"},
+    "--reference": {"metavar": "MODULE:FUNCTION", "help": "a function whose gradient is the truth"},
+    "--transforms": _switch("also under jit, vmap, scan, other dtypes and sizes"),
+    "--seed": {"type": int, "default": 0, "metavar": "SEED", "help": "of the random cotangents (default 0)"},
+    "--json": _file("FILE", "write every number of the reports"),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,9 +145,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for name, add_arguments, usage, help in COMMANDS:
-        add_arguments(commands.add_parser(name, help=help, usage=f"mlp-jax {name} {usage}"))
+    for name, (takes, help) in COMMANDS.items():
+        words = takes.split()
+        command = commands.add_parser(name, help=help, usage=" ".join(["mlp-jax", name, *map(_usage, words)]))
+        for word in words:
+            group = command.add_mutually_exclusive_group() if "|" in word else command
+            for argument in word.split("|"):
+                group.add_argument(argument, **ARGUMENTS[argument])
     return parser
+
+
+def _usage(word: str) -> str:
+    """As in CONFIG, [--set KEY=VALUE ...] or [--resume | --overwrite]; argparse would put the options first."""
+    if not word.startswith("-"):
+        return str(ARGUMENTS[word]["metavar"])
+    flags = []
+    for flag in word.split("|"):
+        several = ["..."] if "nargs" in ARGUMENTS[flag] else []
+        flags.append(" ".join([flag, *filter(None, [ARGUMENTS[flag].get("metavar")]), *several]))
+    return f"[{' | '.join(flags)}]"
 
 
 # --- before a command runs --------------------------------------------------------------------------

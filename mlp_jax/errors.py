@@ -13,6 +13,5 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM: what was done is saved, and the message says how to go on. Exit status 128 + the signal."""
 
     def __init__(self, message: str, signal: int) -> None:
-        """Stopped by this signal."""
         super().__init__(message)
         self.signal = signal

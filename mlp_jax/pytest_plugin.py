@@ -18,26 +18,20 @@ import pytest
 _PROPERTY = "gradient check"
 
 
+def _checked(name: str) -> Any:
+    def check(self: Any, *args: Any, **options: Any) -> Any:
+        from mlp_jax import verify
+
+        return getattr(verify, name)(*args, **options).check()
+
+    check.__doc__ = f"`verify.{name}(...).check()`."
+    return check
+
+
 class Gradients:
     """The checks of `mlp_jax.verify`; each raises GradientError if it does not pass, else returns its report."""
 
-    def check_vjp(self, f: Any, *args: Any, **options: Any) -> Any:
-        """`verify.check_vjp(...).check()`."""
-        from mlp_jax import verify
-
-        return verify.check_vjp(f, *args, **options).check()
-
-    def check_grad(self, f: Any, grad_f: Any, *args: Any, **options: Any) -> Any:
-        """`verify.check_grad(...).check()`."""
-        from mlp_jax import verify
-
-        return verify.check_grad(f, grad_f, *args, **options).check()
-
-    def check_transforms(self, f: Any, *args: Any, **options: Any) -> Any:
-        """`verify.check_transforms(...).check()`."""
-        from mlp_jax import verify
-
-        return verify.check_transforms(f, *args, **options).check()
+    check_vjp, check_grad, check_transforms = map(_checked, ("check_vjp", "check_grad", "check_transforms"))
 
 
 @pytest.fixture

@@ -25,12 +25,19 @@ def run(config: Config, options: Namespace) -> None:
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
     """A table of parts and metrics; of several seeds, mean ± standard deviation."""
-    rows = [[part, *map(_number, values.values())] for part, values in results.items()]
-    rows.insert(0, ["", *next(iter(results.values()))])
+    rows = rows_of(results, digits=6)
     widths = [max(12, *(len(row[k]) + 2 for row in rows)) for k in range(len(rows[0]))]
     for name, *cells in rows:
         print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
 
 
-def _number(value: Any) -> str:
-    return f"{value['mean']:.6g} ± {value['sd']:.2g}" if isinstance(value, dict) else f"{value:.6g}"
+def rows_of(results: dict[str, dict[str, Any]], digits: int) -> list[list[str]]:
+    """The names of the metrics, and a row for each part."""
+    rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
+    return [["", *next(iter(results.values()))], *rows]
+
+
+def _number(value: Any, digits: int) -> str:
+    if isinstance(value, dict):
+        return f"{_number(value['mean'], digits)} ± {_number(value['sd'], 2)}"
+    return "not finite" if value is None else f"{value:.{digits}g}"

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.filesize import decimal
 
 from mlp_jax.mlp import network
-from mlp_jax.mlp.params import init, param_types, pays_as_one_loop
+from mlp_jax.mlp.params import param_types, pays_as_one_loop
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
-from mlp_jax.training.build import batch_size, build_network, build_program, prepare
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare
 from mlp_jax.training.config import Config
 
 _SHOWN = 12  # classes or columns listed one by one
@@ -44,9 +45,8 @@ def _about_data(prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
     ]
     constant = np.flatnonzero(table.x.min(axis=0) == table.x.max(axis=0))
     if len(constant):
-        names = [table.input_names[k] if table.input_names else str(k) for k in constant[:_SHOWN]]
-        more = f" and {len(constant) - _SHOWN} more" if len(constant) > _SHOWN else ""
-        lines.append(("constant", f"{len(constant)} inputs have one value only: {', '.join(names)}{more}"))
+        names = [table.input_names[k] if table.input_names else str(k) for k in constant]
+        lines.append(("constant", f"{len(constant)} inputs have one value only: {_shortened(names)}"))
     return [*lines, *_about_targets(parts["train"], prepared, net)]
 
 
@@ -57,10 +57,9 @@ def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[
         counts = class_counts(y, k)
         labels = names if len(names) == len(counts) else tuple(map(str, range(len(counts))))
         shares = [f"{label} {count / len(y):.1%}" for label, count in zip(labels, counts, strict=True)]
-        more = f", and {len(shares) - _SHOWN} more" if len(shares) > _SHOWN else ""
         empty = [label for label, count in zip(labels, counts, strict=True) if not count]
-        missing = f"; no training example of {', '.join(empty[:_SHOWN])}" if empty else ""
-        return [("classes", ", ".join(shares[:_SHOWN]) + more + missing)]
+        missing = f"; no training example of {_shortened(empty)}" if empty else ""
+        return [("classes", _shortened(shares) + missing)]
     raw = prepared.targets.undo(y)
     return [("targets", f"{k}, from {raw.min():.4g} to {raw.max():.4g}, standard deviation {raw.std():.4g}")]
 
@@ -79,7 +78,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     y = np.asarray(prepared.parts["train"].y)
     dtype, batch = config.network.dtype, batch_size(config, len(y))
     program = build_program(config, net)
-    params = jax.eval_shape(lambda: init(net, jax.random.key(0), dtype=dtype, stacked=pays_as_one_loop(net)))
+    params = jax.eval_shape(lambda: initial_params(config.network, net, 0, pays_as_one_loop(net)))
     state = jax.eval_shape(program.optimizer.init, params)
     at_once = -(-batch // program.microbatches)
     x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
@@ -90,31 +89,18 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     steps = -(-len(y) // batch)
     held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
     on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
-    lines = [
-        ("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples"),
-        ("one step", f"{cost['flops'] * program.microbatches:.3g} flops for cost and gradient, by XLA's count")
-        if "flops" in cost
-        else None,
-        (
-            "memory",
-            f"{_size(on_device * jnp.dtype(dtype).itemsize)} of data, {_size(held)} of parameters, gradient and "
-            "optimizer" + (f", {_size(memory.temp_size_in_bytes)} of activations in a step" if memory else ""),
-        ),
-    ]
-    return [line for line in lines if line]
+    activations = f", {decimal(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
+    lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]
+    if flops := cost.get("flops"):
+        by_xla = f"{flops * program.microbatches:.3g} flops for cost and gradient, by XLA's count"
+        lines.append(("one step", by_xla))
+    data = decimal(on_device * jnp.dtype(dtype).itemsize)
+    return [*lines, ("memory", f"{data} of data, {decimal(held)} of parameters, gradient and optimizer{activations}")]
+
+
+def _shortened(words: list[str]) -> str:
+    return ", ".join(words[:_SHOWN]) + (f", and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "")
 
 
 def _bytes(tree: Any) -> int:
     return int(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
-
-
-def _size(count: int) -> str:
-    """A number of bytes with a unit.
-
-    >>> _size(999), _size(12_345), _size(3_000_000)
-    ('999 B', '12.3 kB', '3 MB')
-    """
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} B"

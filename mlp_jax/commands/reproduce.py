@@ -2,6 +2,7 @@
 
 import tempfile
 from argparse import Namespace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,12 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
 def _compared(directory: RunDirectory, again: RunDirectory, summary: dict[str, Any]) -> tuple[bool, str]:
     records = directory.read_metrics(), again.read_metrics()
     size, leaf = _difference(directory.weights, again.weights)
-    first = _first_difference(*records)
-    if first is None and size == 0:
+    differ = [epoch for epoch, (one, other) in enumerate(zip_longest(*records), start=1) if one != other]
+    if not differ and size == 0:
         return True, _EQUAL
     where = ""
-    if first:
+    if differ:
+        first = differ[0]
         size, leaf = max((size, leaf), (_apart(*records), "the records"))
         steps = summary["steps_per_epoch"]
         where = f"; the records differ from epoch {first} on (steps {(first - 1) * steps + 1} to {first * steps})"
@@ -77,21 +79,14 @@ def _compared(directory: RunDirectory, again: RunDirectory, summary: dict[str, A
 
 def _apart(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float:
     """The largest difference of a number of the records, relative to it; infinite if one is missing."""
-    found = 0.0
-    for one, other in zip(map(flat, before), map(flat, after), strict=False):
+    found, missing = 0.0, dict[str, Any]()
+    for one, other in zip_longest(map(flat, before), map(flat, after), fillvalue=missing):
         for key in one | other:
             a, b = (np.asarray(record.get(key, np.nan), np.float64) for record in (one, other))
             if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
                 return np.inf
             found = max(found, float(np.nan_to_num(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-12)))))
-    return found if len(before) == len(after) else np.inf
-
-
-def _first_difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> int | None:
-    for epoch, (one, other) in enumerate(zip(before, after, strict=False), start=1):
-        if one != other:
-            return epoch
-    return None if len(before) == len(after) else min(len(before), len(after)) + 1
+    return found
 
 
 def _difference(before: Path, after: Path) -> tuple[float, str]:

@@ -6,15 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.mlp import network
-from mlp_jax.mlp.params import init
-from mlp_jax.training.build import batch_size, build_network, prepare
+from mlp_jax.training.build import batch_size, build_network, initial_params, prepare
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
 from mlp_jax.verify.subject import first_lines
@@ -27,38 +25,32 @@ and then: mlp-jax verify mypackage.kernels:fused_loss --args mypackage.kernels:e
 
 def run(config: Config | None, options: Namespace) -> int:
     """Print the reports; 1 if a check did not pass."""
-    if config:
-        reports = verify_config(config)
-    else:
-        reports = verify_function(
-            options.target, options.args, options.grad, options.reference, options.transforms, options.seed
-        )
+    reports = verify_config(config) if config else verify_function(options)
     print("\n\n".join(map(str, reports)))
     if options.json:
         write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
     return 0 if all(report.passed for report in reports) else 1
 
 
-def verify_function(
-    target: str, args: str | None, grad: str | None, reference: str | None, transforms: bool, seed: int
-) -> list[Report]:
+def verify_function(options: Namespace) -> list[Report]:
     """Check `module:function` at the arguments that `module:name` holds, or returns when called.
 
     Raises:
         InputError: something cannot be imported, there are no arguments, or nothing can be checked.
     """
-    f = imported(target)
+    f = imported(options.target)
     if not callable(f):
-        raise InputError(f"{target} must be a function, got {type(f).__name__}")
-    values = _example_args(target, args)
-    others: dict[str, Any] = {"reference": imported(reference) if reference else None, "seed": seed}
+        raise InputError(f"{options.target} must be a function, got {type(f).__name__}")
+    values = _example_args(options.target, options.args)
+    reference = imported(options.reference) if options.reference else None
+    others: dict[str, Any] = {"reference": reference, "seed": options.seed}
     try:
-        if grad:
-            return [check_grad(f, imported(grad), *values, **others)]
-        reports = [check_vjp(f, *values, **others)]
-        return [*reports, check_transforms(f, *values, **others)] if transforms else reports
+        if options.grad:
+            return [check_grad(f, imported(options.grad), *values, **others)]
+        checks = [check_vjp, check_transforms] if options.transforms else [check_vjp]
+        return [check(f, *values, **others) for check in checks]
     except CannotCheck as error:
-        raise InputError(f"{target}: {error}") from None
+        raise InputError(f"{options.target}: {error}") from None
 
 
 def imported(target: str) -> Any:
@@ -78,13 +70,10 @@ def imported(target: str) -> Any:
         raise InputError(f"cannot import {module_name}: {type(error).__name__}: {first_lines(error)}; {HOW}") from None
     for part in name.split("."):
         if not hasattr(found, part):
-            raise InputError(f"{module_name} has no {name!r}; it has {', '.join(_public(found)) or 'no functions'}")
+            names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
+            raise InputError(f"{module_name} has no {name!r}; it has {', '.join(names) or 'no functions'}")
         found = getattr(found, part)
     return found
-
-
-def _public(module: Any) -> list[str]:
-    return [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
 
 
 def _example_args(target: str, args: str | None) -> tuple[Any, ...]:
@@ -113,13 +102,7 @@ def verify_config(config: Any) -> list[Report]:
     prepared = prepare(config)
     examples = prepared.parts["train"]
     net = build_network(config.network, prepared)
-    params = init(
-        net,
-        jax.random.key(config.seed),
-        initializer=config.network.initializer,
-        bias=config.network.initial_bias,
-        dtype=config.network.dtype,
-    )
+    params = initial_params(config.network, net, config.seed)
     rows = slice(batch_size(config, len(examples.x)))
     x = jnp.asarray(examples.x[rows], config.network.dtype)
     y = jnp.asarray(examples.y[rows], None if examples.y.ndim == 1 else config.network.dtype)

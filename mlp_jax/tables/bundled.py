@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,19 @@ def read_bundled(name: str) -> Table:
     Raises:
         InputError: scikit-learn is not installed.
     """
-    file = _file(name)
-    arrays = _read(file) if file else None
-    if arrays is None:
-        try:
+    try:
+        file = _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
+        arrays = file and _read(file)
+        if not arrays:
             arrays = _load(name)
-        except ImportError:
-            raise InputError(
-                f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
-            ) from None
-        if file:
-            _keep(file, arrays)
+            if file:
+                _keep(file, arrays)
+    except ImportError:  # as is PackageNotFoundError
+        raise InputError(
+            f"data.source: {name} comes with scikit-learn, which is not installed: pip install 'mlp_jax[data]'"
+        ) from None
     names = (tuple(map(str, arrays[key])) for key in ("input_names", "target_names"))
     return Table(name, arrays["x"], arrays["y"], *names)
-
-
-def _keep(file: Path, arrays: dict[str, Any]) -> None:
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    with contextlib.suppress(OSError):  # no place for it: it is read anew the next time
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content.getvalue())
-
-
-def _file(name: str) -> Path | None:
-    """Where the set of this scikit-learn is kept, if it is to be."""
-    try:
-        return _folder and _folder / f"{name}-of-scikit-learn-{version('scikit-learn')}.npz"
-    except PackageNotFoundError:
-        return None
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -66,6 +50,14 @@ def _read(file: Path) -> dict[str, Any] | None:
             return {key: found[key] for key in KEPT}
     except Exception:  # numpy and zipfile raise what they meet in a damaged file
         return None
+
+
+def _keep(file: Path, arrays: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with contextlib.suppress(OSError):  # no place for it: it is read anew the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.getvalue())
 
 
 def _load(name: str) -> dict[str, Any]:

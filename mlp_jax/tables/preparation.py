@@ -49,11 +49,8 @@ class Prepared(NamedTuple):
 def prepare(source: Source, net: MLP, dtype: str, arrays: Any = None) -> Prepared:
     """Read, check, split and standardise examples.
 
-    Args:
-        source: the `data` section of a configuration.
-        net: the network that they must fit.
-        dtype: in which it computes.
-        arrays: inputs x and targets y, where the source is `arrays`.
+    They come from the source, a `data` section, or from `arrays` (x, y); they must fit the network, and the dtype in
+    which it computes.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network.
@@ -69,9 +66,12 @@ def prepare(source: Source, net: MLP, dtype: str, arrays: Any = None) -> Prepare
         part: Examples(inputs.apply(x), targets.apply(y) if source.standardize_targets else y)
         for part, (x, y) in parts.items()
     }
+    digest = hashlib.sha256()
+    for values in (table.x, table.y):
+        digest.update(np.ascontiguousarray(values, np.float64).tobytes())
     for part in standardised.values():
         _require_representable(part, dtype, table)
-    return Prepared(standardised, inputs, targets, table, _fingerprint(table))
+    return Prepared(standardised, inputs, targets, table, digest.hexdigest())
 
 
 def fit_to_network(table: Table, net: MLP) -> Table:
@@ -151,13 +151,6 @@ def _class_numbers(y: Array, k: int, name: str) -> Array:
             f"network.widths ends with {k}, the number of classes"
         )
     return y.astype(np.int32)
-
-
-def _fingerprint(table: Table) -> str:
-    digest = hashlib.sha256()
-    for values in (table.x, table.y):
-        digest.update(np.ascontiguousarray(values, np.float64).tobytes())
-    return digest.hexdigest()
 
 
 def _require_representable(examples: Examples, dtype: str, table: Table) -> None:

@@ -9,14 +9,13 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.tables.sources import Source
 
 Array = NDArray[Any]
 
@@ -39,23 +38,40 @@ class Table(NamedTuple):
     target_names: tuple[str, ...] = ()
 
 
-def read(source: Source, arrays: Any = None) -> Table:
+class Readable(Protocol):
+    """What examples come from: a `Source`, which knows this file, and not the other way round."""
+
+    def read(self, arrays: Any = None) -> Table:
+        """The examples, unchecked."""
+
+
+def read(source: Readable, arrays: Any = None) -> Table:
     """The examples of a source, checked; of arrays, those that are given.
 
     Raises:
         InputError: a file is missing or malformed, a number is not finite, or there are fewer than 2 examples.
     """
     table = source.read(arrays)
-    _check(table)
+    for what, values in (("inputs", table.x), ("targets", table.y)):
+        _require_real(f"the {what} of {table.name}", values)
+    if table.x.ndim != 2:
+        fix = "; save x[:, None]" if table.x.ndim == 1 else ""
+        raise InputError(f"the inputs of {table.name} have shape {table.x.shape}; they must be (n, d){fix}")
+    if table.y.ndim not in (1, 2) or len(table.x) != len(table.y):
+        raise InputError(
+            f"the inputs of {table.name} have shape {table.x.shape}, its targets {table.y.shape}: "
+            "they must have the same number of rows, n, and the targets be (n,) or (n, k)"
+        )
+    if len(table.x) < 2:
+        raise InputError(f"{table.name} has {len(table.x)} example(s); training needs at least 2")
+    for what, values in (("input", table.x), ("target", table.y)):
+        if bad := first_true(~np.isfinite(values)):
+            raise InputError(f"{table.name}: the {what} at {bad} (row first, counted from 0) is {values[bad]}")
     return table
 
 
 def as_array(what: str, values: Any) -> Array:
-    """Anything that numpy takes as an array.
-
-    Raises:
-        InputError: rows of different lengths.
-    """
+    """Anything that numpy takes as an array."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as error:
@@ -93,11 +109,7 @@ def require_inputs(name: str, x: Any, width: int) -> None:
 
 
 def load_numpy(path: Path) -> Any:
-    """An array, or a dict of the arrays of a .npz file; pickled objects are refused.
-
-    Raises:
-        InputError: no such file, or not a numpy file of plain arrays.
-    """
+    """An array, or a dict of the arrays of a .npz file; pickled objects are refused."""
     try:
         with path.open("rb") as file:
             found = np.load(file, allow_pickle=False)
@@ -109,21 +121,18 @@ def load_numpy(path: Path) -> Any:
 
 
 def read_npz(path: Path, x: str, y: str) -> Table:
-    """Two arrays of one .npz file, by their names.
-
-    Raises:
-        InputError: no such file, or one without these arrays.
-    """
+    """Two arrays of one .npz file, by their names."""
     arrays = load_numpy(path)
-    return Table(str(path), _member(arrays, x, path), _member(arrays, y, path))
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
+    for key in (x, y):
+        if key not in arrays:
+            raise InputError(f"{path} has no array {key!r}; it has {', '.join(arrays)}")
+    return Table(str(path), arrays[x], arrays[y])
 
 
 def read_csv(path: Path, targets: tuple[str, ...]) -> Table:
-    """A CSV file with a header, all of whose cells are numbers.
-
-    Raises:
-        InputError: no such file, a column that is missing, or a cell that is not a finite number: says which.
-    """
+    """A CSV file with a header, all of whose cells are numbers."""
     header = _header(path)
     for target in targets:
         if target not in header:
@@ -218,36 +227,10 @@ def _is_number(cell: str) -> bool:
     return cell.isascii() and "_" not in cell
 
 
-def _member(arrays: Any, key: str, path: Path) -> Any:
-    if not isinstance(arrays, dict):
-        raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
-    if key not in arrays:
-        raise InputError(f"{path} has no array {key!r}; it has {', '.join(arrays)}")
-    return arrays[key]
-
-
 def _require_real(what: str, values: Any) -> None:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
         found = values.dtype if isinstance(values, np.ndarray) else "several arrays"
         raise InputError(f"{what} must be an array of real numbers, got {found}")
-
-
-def _check(table: Table) -> None:
-    for what, values in (("inputs", table.x), ("targets", table.y)):
-        _require_real(f"the {what} of {table.name}", values)
-    if table.x.ndim != 2:
-        fix = "; save x[:, None]" if table.x.ndim == 1 else ""
-        raise InputError(f"the inputs of {table.name} have shape {table.x.shape}; they must be (n, d){fix}")
-    if table.y.ndim not in (1, 2) or len(table.x) != len(table.y):
-        raise InputError(
-            f"the inputs of {table.name} have shape {table.x.shape}, its targets {table.y.shape}: "
-            "they must have the same number of rows, n, and the targets be (n,) or (n, k)"
-        )
-    if len(table.x) < 2:
-        raise InputError(f"{table.name} has {len(table.x)} example(s); training needs at least 2")
-    for what, values in (("input", table.x), ("target", table.y)):
-        if bad := first_true(~np.isfinite(values)):
-            raise InputError(f"{table.name}: the {what} at {bad} (row first, counted from 0) is {values[bad]}")
 
 
 def first_true(bad: Array) -> tuple[int, ...] | None:

@@ -1,5 +1,7 @@
 """Which examples each step uses."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,18 +25,10 @@ def shuffled_batches(seed: int, epoch: int, n: int, batch_size: int, width: int 
 
 
 class Batches:
-    """The minibatches of a training, in tables of E epochs: what one call of its program can take.
-
-    Args:
-        seed: of the shuffling.
-        n: the number of examples.
-        batch_size: examples a step.
-        width: columns of the table, at least the batch size.
-        epochs: E.
-    """
+    """The minibatches of a training, in tables of E epochs: what one call of its program can take."""
 
     def __init__(self, seed: int, n: int, batch_size: int, width: int, epochs: int) -> None:
-        self._arguments = seed, n, batch_size, width
+        self._draw = partial(shuffled_batches, seed, n=n, batch_size=batch_size, width=width)
         self._table = np.zeros((epochs, -(-n // batch_size), width), np.int32)
         self._holds: tuple[int, int] | None = None
 
@@ -43,14 +37,10 @@ class Batches:
         if self._holds != (epoch, count):
             self._holds = (epoch, count)
             for e in range(count):
-                self._table[e] = self._draw(epoch + e)
+                self._table[e] = self._draw(epoch=epoch + e)
         return self._table
-
-    def _draw(self, epoch: int) -> NDArray[np.int32]:
-        seed, n, batch_size, width = self._arguments
-        return shuffled_batches(seed, epoch, n, batch_size, width)
 
     def of_step(self, epoch: int, step: int) -> NDArray[np.int32]:
         """The numbers of the examples that a step uses."""
-        rows = self._draw(epoch)[step]
+        rows = self._draw(epoch=epoch)[step]
         return rows[rows >= 0]

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import jax
 import optax
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import MADE
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.params import Params, init
 from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
@@ -19,11 +21,7 @@ from mlp_jax.training.step.program import Program
 
 
 def prepare(config: Config, arrays: Any = None) -> Prepared:
-    """The examples of a configuration, ready for its network and its batch size.
-
-    Args:
-        config: the configuration.
-        arrays: inputs x and targets y, where the source of the data is `arrays`.
+    """The examples of a configuration, from `arrays` (x, y) if that is their source, ready for network and batch size.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
@@ -51,10 +49,8 @@ def batch_size(config: Config, n: int) -> int:
 def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
     """The `mlp_jax.MLP` of a `network` section.
 
-    Args:
-        network: the section.
-        prepared: the data, whose training examples balanced class weights are made of; without it there are none, and
-            predictions do not depend on them.
+    Balanced class weights are made of the training examples; without them there are none, and predictions do not
+    depend on them.
 
     Raises:
         InputError: a combination that no network can have.
@@ -81,6 +77,12 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
         )
     except ValueError as error:
         raise InputError(f"network: {error}") from None
+
+
+def initial_params(network: Network, net: MLP, seed: Any, stacked: bool = False) -> Params:
+    """The parameters with which a training of a `network` section begins, a function of the seed."""
+    key, bias, dtype = jax.random.key(seed), network.initial_bias, network.dtype
+    return init(net, key, initializer=network.initializer, bias=bias, dtype=dtype, stacked=stacked)
 
 
 def balanced(class_counts: Any) -> list[float]:
@@ -113,14 +115,8 @@ def build_program(config: Config, net: MLP) -> Program:
         raise InputError(f"training.frozen names layer {beyond[0]}; the network has {layers}, counted from 0")
     if len(training.frozen) == layers:
         raise InputError("training.frozen names all layers: nothing would be trained")
-    return Program(
-        net,
-        build_optimizer(config.optimizer, training.clip_norm),
-        training.frozen,
-        training.microbatches,
-        training.ema,
-        training.watch,
-    )
+    optimizer = build_optimizer(config.optimizer, training.clip_norm)
+    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch)
 
 
 @cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again

@@ -1,6 +1,6 @@
 """Where the first number that is not finite arises in a training step, and from what."""
 
-from collections.abc import Iterator
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,10 @@ from mlp_jax.training.step.program import merged
 from mlp_jax.training.store.tensors import by_path
 
 # What the names are that `network.loss` gives its variables, but for the number of the layer.
-_MEANING = {"a": "the pre-activations", "h": "the activations", "L": "the cost of each example", "J": "the cost"}
+_MEANING = {
+    "x": "the inputs", "a": "the pre-activations", "h": "the activations", "L": "the cost of each example",
+    "J": "the cost",
+}  # fmt: skip
 
 
 def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str | None:
@@ -28,12 +31,6 @@ def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str 
 
     The step's graph is that of Algorithm 6.5: its variables, in order, are a and h of each layer, the cost, and the
     gradients for all of them; after it comes the optimizer's update.
-
-    Args:
-        program: the `Program` of the training.
-        state: the `State` before the step.
-        train: the training examples.
-        rows: the numbers of the examples that the step uses.
 
     Returns:
         Layer, quantity, how many entries, and the operation with the range of its inputs; None if all is finite.
@@ -95,20 +92,16 @@ def _what(graph: Graph, v: Variable) -> str:
     """The layer and the quantity, as in: layer 2, the activations h2."""
     name = graph.names[v]
     if v in graph.gradients:
-        of = graph.names[graph.gradients[v][1]]
-        return f"{_layer(of)}the gradient {name}"
-    meaning = _MEANING.get(name.rstrip("0123456789"))
-    if name == "x":
-        return "the inputs x"
+        return f"{_layer(graph.names[graph.gradients[v][1]])}the gradient {name}"
     if name.startswith("params"):
         return f"{_layer(name)}the parameter {name.rpartition('.')[2]}"
-    return f"{_layer(name)}{meaning or 'the quantity'} {name}"
+    return f"{_layer(name)}{_MEANING.get(name.rstrip('0123456789'), 'the quantity')} {name}"
 
 
 def _layer(name: str) -> str:
-    if name.startswith("params["):
-        return f"layer {int(name[7 : name.index(']')]) + 1}, "
-    return f"layer {int(name[1:])}, " if name[:1] in ("a", "h") and name[1:].isdigit() else ""
+    if found := re.match(r"params\[(\d+)\]", name):
+        return f"layer {int(found[1]) + 1}, "
+    return f"layer {name[1:]}, " if re.fullmatch(r"[ah]\d+", name) else ""
 
 
 def _cause(graph: Graph, v: Variable, values: dict[Variable, Any]) -> str:
@@ -120,15 +113,9 @@ def _cause(graph: Graph, v: Variable, values: dict[Variable, Any]) -> str:
 
 def _not_finite(values: Any) -> str | None:
     array = np.asarray(values, np.float64) if jnp.issubdtype(jnp.asarray(values).dtype, jnp.inexact) else np.zeros(1)
-    if np.isfinite(array).all():
-        return None
-    kinds = [f"{count:,} {kind}" for kind, count in _counts(array) if count]
-    return f"{' and '.join(kinds)} of {array.size:,} entr{'y' if array.size == 1 else 'ies'}"
-
-
-def _counts(array: Any) -> Iterator[tuple[str, int]]:
-    yield "infinite", int(np.isinf(array).sum())
-    yield "NaN", int(np.isnan(array).sum())
+    counts = {"infinite": np.isinf(array).sum(), "NaN": np.isnan(array).sum()}
+    kinds = [f"{count:,} {kind}" for kind, count in counts.items() if count]
+    return f"{' and '.join(kinds)} of {array.size:,} entr{'y' if array.size == 1 else 'ies'}" if kinds else None
 
 
 def _range(values: Any) -> str:

@@ -80,8 +80,8 @@ def fit(
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
             if config.seeds:
-                return sweep(config, trainer, prepared, directory, resume, report, started)
-            training = Training(config, trainer, prepared, directory, resume, report)
+                return sweep(config, trainer, directory, resume, report, started)
+            training = Training(config, trainer, directory, resume, report)
             return _to_its_end(training, report, time.perf_counter() - started)
 
 
@@ -90,15 +90,15 @@ def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> 
     try:
         for _ in loop.train([training], 1, lambda _, records: report.advanced(training.done, records)):
             pass
-    except loop.Stopped as stop:
-        training.finish("interrupted", seconds_before)
+    except TrainingInterrupted as stop:
+        training.finish(seconds_before, interrupted=True)
         raise TrainingInterrupted(f"stopped after {training.progress()}", stop.signal) from None
+    run = training.finish(seconds_before)
     if training.diverged:
-        training.finish("diverged", seconds_before)
         raise training.why_diverged() from None
     if training.never_had_a_validation_cost():
         report.say("the validation cost was never finite: early stopping could not choose, the last weights are kept")
-    return training.finish("finished", seconds_before)
+    return run
 
 
 def _as_config(config: Config | dict[str, Any], examples: Any) -> Config:

@@ -4,19 +4,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
+from mlp_jax.errors import TrainingInterrupted
 from mlp_jax.training.single import Training
-
-
-class Stopped(BaseException):
-    """Ctrl-C or a request to end came while training."""
-
-    def __init__(self, signal: int) -> None:
-        """By this signal."""
-        super().__init__()
-        self.signal = signal
 
 
 def train(
@@ -30,7 +22,7 @@ def train(
         noted: is told of progress: those under way, and the new records.
 
     Raises:
-        Stopped: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
+        TrainingInterrupted: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
     """
     waiting, under_way = iter(trainings), list[Training]()
     with _requests_to_stop() as stopped, ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
@@ -44,19 +36,16 @@ def train(
                 training.take(moment, records)
                 noted(under_way, records)
             if request := stopped():
-                raise Stopped(request)
+                raise TrainingInterrupted("stopped", request)
             yield from [training for training in under_way if training.ended]
             under_way = [training for training in under_way if not training.ended]
 
 
 def _side_by_side(pool: ThreadPoolExecutor | None, trainings: list[Training]) -> list[Any]:
-    if pool is None:
-        return [training.advance() for training in trainings]
-    try:
-        running = [pool.submit(training.advance) for training in trainings]
-    except RuntimeError:  # the interpreter is ending and starts no thread
-        return [training.advance() for training in trainings]
-    return [each.result() for each in running]
+    running = None
+    with suppress(RuntimeError):  # the interpreter is ending and starts no thread
+        running = [pool.submit(training.advance) for training in trainings] if pool else None
+    return [each.result() for each in running] if running else [training.advance() for training in trainings]
 
 
 @contextmanager
@@ -66,10 +55,8 @@ def _requests_to_stop() -> Iterator[Callable[[], int]]:
     On the main thread only.
     """
     noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)} if on_main_thread else {}
 
     def note(number: int, frame: Any) -> None:
         noted.append(number)

@@ -44,15 +44,8 @@ class Predictions(NamedTuple):
 def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any) -> dict[str, jax.Array]:
     """The cost and the metrics on a set of examples.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets, (n,) class numbers or (n, k).
-        target_scale: (k,), by which the targets were divided.
-
-    Returns:
-        The total cost J as "loss", and each of `metrics_of(net)`, scalars.
+    Of inputs x (n, d) and targets y, (n,) class numbers or (n, k), which were divided by target_scale (k,): the total
+    cost J as "loss", and each of `metrics_of(net)`, scalars.
     """
     z, y_hat = output_of(net, params, x)
     J = network.total_cost(net, params, z, y)
@@ -137,7 +130,11 @@ def macro_f1(p: Predictions) -> jax.Array:
     """
     if p.unit.kind == "classes":
         return _macro_f1(p.y.argmax(axis=1), p.y_hat.argmax(axis=1), p.y.shape[1])
-    return _f1_of_targets(p.y >= 0.5, _is_one(p))
+    true, chosen = p.y >= 0.5, _is_one(p)
+    if true.shape[1] == 1:
+        return _macro_f1(true[:, 0].astype(int), chosen[:, 0].astype(int), 2)
+    right, found = jnp.sum(true & chosen, axis=0), jnp.sum(true, axis=0) + jnp.sum(chosen, axis=0)
+    return jnp.mean(2 * right / jnp.maximum(found, 1))
 
 
 def log_loss(p: Predictions) -> jax.Array:
@@ -151,7 +148,10 @@ def calibration_error(p: Predictions) -> jax.Array:
     The confidence is the probability of the class chosen (Guo et al. 2017).
     """
     confidence = p.y_hat.max(axis=1) if p.unit.kind == "classes" else jnp.maximum(p.y_hat, 1 - p.y_hat)
-    return _calibration_error(_is_right(p), confidence)
+    gaps, confidence = (_is_right(p).astype(confidence.dtype) - confidence).ravel(), confidence.ravel()
+    bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
+    in_bin = bins[:, None] == jnp.arange(_BINS, dtype=bins.dtype)[None]
+    return jnp.sum(jnp.abs(jnp.sum(jnp.where(in_bin, gaps[:, None], 0), axis=0))) / len(gaps)
 
 
 def _is_right(p: Predictions) -> jax.Array:
@@ -171,28 +171,12 @@ def _macro_f1(true: jax.Array, chosen: jax.Array, k: int) -> jax.Array:
     return jnp.sum(2 * right / jnp.maximum(found, 1)) / jnp.sum(found > 0, dtype=found.dtype)
 
 
-def _f1_of_targets(true: jax.Array, chosen: jax.Array) -> jax.Array:
-    if true.shape[1] == 1:
-        return _macro_f1(true[:, 0].astype(int), chosen[:, 0].astype(int), 2)
-    right, found = jnp.sum(true & chosen, axis=0), jnp.sum(true, axis=0) + jnp.sum(chosen, axis=0)
-    return jnp.mean(2 * right / jnp.maximum(found, 1))
-
-
-def _calibration_error(is_right: jax.Array, confidence: jax.Array) -> jax.Array:
-    gaps, confidence = (is_right.astype(confidence.dtype) - confidence).ravel(), confidence.ravel()
-    bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
-    in_bin = bins[:, None] == jnp.arange(_BINS, dtype=bins.dtype)[None]
-    return jnp.sum(jnp.abs(jnp.sum(jnp.where(in_bin, gaps[:, None], 0), axis=0))) / len(gaps)
-
-
-# By the kind of the output unit, the one that is shown first at the front. All are those of scikit-learn where it has
-# them.
-_OF_QUANTITIES = (rmse, mae, r2, nll)
+# By the kind of the output unit, the one that is shown first at the front; scikit-learn's where it has them.
 _OF_PROBABILITIES = (accuracy, macro_f1, log_loss, calibration_error)
 METRICS: dict[str, dict[str, Callable[[Predictions], jax.Array]]] = {
     kind: {metric.__name__: metric for metric in metrics}
     for kind, metrics in {
-        "quantities": _OF_QUANTITIES,
+        "quantities": (rmse, mae, r2, nll),
         "quantiles": (coverage_error,),
         "classes": _OF_PROBABILITIES,
         "probabilities": _OF_PROBABILITIES,

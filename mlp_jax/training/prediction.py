@@ -36,23 +36,15 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
     if not np.isfinite(y_hat).all():
         raise InputError("the network's predictions are not finite: its weights are, or lead, out of range")
     names, unit = target_names(net, model.target_names), net.output_unit
-    match unit.kind:
-        case "quantities":
-            found = unit.parameters(z, *model.params[-1][2:])
-            columns, values = list(names), [model.targets.undo(y_hat)]
-            if "sd" in found:
-                more, numbers = _spread(names, {key: np.asarray(v, np.float64) for key, v in found.items()}, model)
-                columns, values = columns + more, values + numbers
-            return columns, np.concatenate(values, axis=1).tolist()
-        case "quantiles":
-            assert isinstance(unit, Quantiles)
-            q = y_hat.reshape(len(x), len(names), -1)
-            in_units = q * model.targets.scale[:, None] + model.targets.mean[:, None]
-            return [f"{name}@{level:g}" for name in names for level in unit.levels], in_units.reshape(
-                len(x), -1
-            ).tolist()
-        case "margins":
-            return [f"margin({name})" for name in names], y_hat.tolist()
+    if unit.kind == "quantities":
+        found = {key: np.asarray(v, np.float64) for key, v in unit.parameters(z, *model.params[-1][2:]).items()}
+        columns, values = _spread(names, found, model)
+        return [*names, *columns], np.concatenate([model.targets.undo(y_hat), *values], axis=1).tolist()
+    if isinstance(unit, Quantiles):
+        q = y_hat.reshape(len(x), len(names), -1) * model.targets.scale[:, None] + model.targets.mean[:, None]
+        return [f"{name}@{level:g}" for name in names for level in unit.levels], q.reshape(len(x), -1).tolist()
+    if unit.kind == "margins":
+        return [f"margin({name})" for name in names], y_hat.tolist()
     probabilities = [f"p({name})" for name in names]
     if unit.kind == "probabilities":
         return probabilities, y_hat.tolist()
@@ -61,6 +53,8 @@ def predictions(config: Config, model: Model, x: Any) -> tuple[list[str], Iterab
 
 def _spread(names: list[str], found: dict[str, Any], model: Model) -> tuple[list[str], list[Any]]:
     """Columns for the standard deviations; of a mixture, for weight, means and standard deviations of each part."""
+    if "sd" not in found:
+        return [], []
     if "weights" not in found:
         return [f"sd({name})" for name in names], [found["sd"] * model.targets.scale]
     columns, values = [], []

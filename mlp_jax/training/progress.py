@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
 _SECONDS_OF_SILENCE = 30.0
@@ -20,13 +19,13 @@ class Reporter:
         """Compilation is over; so many epochs or seeds were done before, and one has so many examples."""
         self.first = done
         self.examples = examples
-        self.started = time.perf_counter()
+        self.started = self._printed = time.perf_counter()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def say(self, message: str) -> None:
         """Something that the person should know."""
@@ -45,17 +44,10 @@ class Reporter:
 class PlainLines(Reporter):
     """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
 
-    def start(self, done: float, examples: int) -> None:
-        """Begin to count the time."""
-        super().start(done, examples)
-        self._printed = self.started
-
     def say(self, message: str) -> None:
-        """Print it."""
         print(f"mlp-jax: {message}", file=sys.stderr, flush=True)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """Print a line for each whose turn it is, and after half a minute without one."""
         every = -(-self.total // 20)
         for record in records:
             k = record[self.unit]
@@ -89,19 +81,16 @@ class LiveBar(Reporter):
         return self
 
     def start(self, done: float, examples: int) -> None:
-        """Show that training has begun."""
         super().start(done, examples)
         self._bar.update(self._task, completed=done, text="training")
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def say(self, message: str) -> None:
-        """Print it above the bar."""
         self._bar.console.print(f"mlp-jax: {message}", markup=False, highlight=False)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
-        """Move the bar, and show the newest metrics."""
         text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}
         self._bar.update(self._task, completed=round(done, 2), rate=self._rate(done), **text)
 

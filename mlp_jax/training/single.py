@@ -3,8 +3,10 @@
 import time
 from typing import Any
 
+import jax
+
 from mlp_jax.errors import InputError, TrainingDiverged
-from mlp_jax.tables.preparation import Prepared
+from mlp_jax.mlp.params import param_types
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.environment import environment
@@ -22,20 +24,13 @@ class Training:
 
     Attributes:
         config: its configuration, of one seed.
-        trainer: the compiled program.
         history: the records of the epochs done.
         ended: whether there is no step left to take.
         diverged: why it cannot go on, if so.
     """
 
     def __init__(
-        self,
-        config: Config,
-        trainer: Trainer,
-        prepared: Prepared,
-        directory: RunDirectory | None,
-        resume: bool,
-        report: Reporter,
+        self, config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter
     ) -> None:
         """Begin, or where `resume` says so, go on from the newest checkpoint of the directory.
 
@@ -46,20 +41,19 @@ class Training:
         self.trainer = trainer
         self.history: list[dict[str, Any]] = []
         self.diverged: str | None = None
-        self._prepared = prepared
         self._directory = directory
         self._batches = trainer.batches(config.seed)
         self._moment = trainer.start(config.seed)
         self._board: Any = None
         self._started = self._kept = time.perf_counter()
         if directory:
-            self._moment = _first_moment(directory, self._moment, config, prepared, trainer.steps, resume, report)
+            self._moment = self._first_moment(directory, resume, report)
             self.history = directory.begin_metrics(self.epochs)
             if config.training.tensorboard:
                 from mlp_jax.training.tensorboard import Board
 
                 self._board = Board(directory.path, self.epochs)
-            directory.save_summary(self._summary("running", {}))
+            directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
 
     @property
     def ended(self) -> bool:
@@ -105,28 +99,23 @@ class Training:
         if directory := self._directory:
             with directory.writing():
                 directory.sync_metrics()
-                checkpoint.save_next(directory.checkpoints, self._moment, self.config, self._prepared)
+                checkpoint.save_next(directory.checkpoints, self._moment, self.config, self.trainer.prepared)
                 belongs_to = configuration.fingerprint(self.config)
                 save_weights(directory.weights, self.trainer.net, self._model(), belongs_to)
         self._kept = time.perf_counter()
 
-    def finish(self, status: str, seconds_before: float = 0.0) -> Run:
-        """Keep what was done, evaluate it, and write the summary.
+    def finish(self, seconds_before: float = 0.0, interrupted: bool = False) -> Run:
+        """Keep what was done, evaluate it unless somebody asked to stop, and write the summary.
 
-        Args:
-            status: finished, diverged or interrupted, which is to stop at once.
-            seconds_before: what it took before this training began.
+        `seconds_before` is what it took before this training began.
         """
-        training_seconds = time.perf_counter() - self._started
+        took = time.perf_counter() - self._started
         self.keep()
         model = self._model()
-        results = {} if status == "interrupted" else self.trainer.evaluate(model.params)
-        seconds = {
-            "compile": self.trainer.compile_seconds,
-            "training": training_seconds,
-            "all": seconds_before + training_seconds,
-        }
-        summary = self._summary(status, seconds)
+        results = {} if interrupted else self.trainer.evaluate(model.params)
+        status = "interrupted" if interrupted else "diverged" if self.diverged else "finished"
+        seconds = {"compile": self.trainer.compile_seconds, "training": took, "all": seconds_before + took}
+        summary = summary_of(self.trainer, status, self.epochs, seconds)
         if self.diverged:
             summary["reason"] = self.diverged
         if best := self._moment.best:
@@ -159,16 +148,38 @@ class Training:
         best = self._moment.best
         return best is not None and not float(best.loss) < float("inf")
 
+    def _first_moment(self, directory: RunDirectory, resume: bool, report: Reporter) -> Moment:
+        """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
+        if not resume:
+            directory.start(self.config)
+            return self._moment
+        found = checkpoint.load_newest(
+            directory.checkpoints, self._moment, self.config, self.trainer.prepared, report.say
+        )
+        if not found:
+            if directory.weights.exists():
+                raise InputError(
+                    f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, "
+                    "or train anew with --overwrite"
+                )
+            if directory.config.exists():
+                report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
+            directory.start(self.config)
+            return self._moment
+        done = -(-found.step // self.trainer.steps)
+        if done > self.config.training.epochs:
+            raise InputError(
+                f"the run in {directory.path} has {done} epochs; training.epochs is {self.config.training.epochs}. "
+                f"Set it to {done} or more to go on"
+            )
+        directory.save_config(self.config)
+        return found
+
     def _model(self) -> Model:
-        return model_of(self.trainer.chosen(self._moment), self._prepared)
-
-    def _summary(self, status: str, seconds: dict[str, float]) -> dict[str, Any]:
-        return summary_of(self.trainer, self._prepared, status, self.epochs, seconds)
+        return model_of(self.trainer.chosen(self._moment), self.trainer.prepared)
 
 
-def summary_of(
-    trainer: Trainer, prepared: Prepared, status: str, epochs: int, seconds: dict[str, float]
-) -> dict[str, Any]:
+def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, float]) -> dict[str, Any]:
     """What is known of a run, but its results."""
     network = trainer.config.network
     return {
@@ -176,40 +187,9 @@ def summary_of(
         "epochs": epochs,
         "steps_per_epoch": trainer.steps,
         "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
-        "data": prepared.fingerprint,
-        "parameters": trainer.parameters,
+        "data": trainer.prepared.fingerprint,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(param_types(trainer.net))),
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
         "seconds": {what: round(value, 3) for what, value in seconds.items()},
         **environment(),
     }
-
-
-def _first_moment(
-    directory: RunDirectory,
-    start: Moment,
-    config: Config,
-    prepared: Prepared,
-    steps: int,
-    resume: bool,
-    report: Reporter,
-) -> Moment:
-    """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
-    found = resume and checkpoint.load_newest(directory.checkpoints, start, config, prepared, report.say)
-    if not found:
-        if resume and directory.weights.exists():
-            raise InputError(
-                f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, or "
-                "train anew with --overwrite"
-            )
-        if resume and directory.config.exists():
-            report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
-        directory.start(config)
-        return start
-    done = -(-found.step // steps)
-    if done > config.training.epochs:
-        raise InputError(
-            f"the run in {directory.path} has {done} epochs; training.epochs is {config.training.epochs}. "
-            f"Set it to {done} or more to go on"
-        )
-    directory.save_config(config)
-    return found

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
-from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import loop
 from mlp_jax.training.config import Config
 from mlp_jax.training.progress import Reporter
@@ -18,13 +17,7 @@ from mlp_jax.training.trainer import Trainer
 
 
 def sweep(
-    config: Config,
-    trainer: Trainer,
-    prepared: Prepared,
-    directory: RunDirectory | None,
-    resume: bool,
-    report: Reporter,
-    started: float,
+    config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter, started: float
 ) -> Run:
     """Train from each seed, on a CPU several side by side, and summarise those that finished.
 
@@ -39,17 +32,21 @@ def sweep(
     def each() -> Iterator[Training]:
         for seed in seeds:
             of_seed = config.model_copy(update={"seed": seed, "seeds": None})
-            begun.append(Training(of_seed, trainer, prepared, directory and directory.of_seed(seed), resume, report))
+            begun.append(Training(of_seed, trainer, directory and directory.of_seed(seed), resume, report))
             yield begun[-1]
 
     def summarise(status: str) -> Run:
+        children = tuple(runs[seed] for seed in seeds if seed in runs)
         seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
-        done = max((run.summary["epochs"] for run in runs.values()), default=0)
-        summary = summary_of(trainer, prepared, status, done, seconds) | _together(seeds, runs)
+        done = max((run.summary["epochs"] for run in children), default=0)
+        summary = summary_of(trainer, status, done, seconds) | {"seeds": list(seeds)}
+        if diverged := [run for run in children if run.summary["status"] == "diverged"]:
+            summary["diverged"] = {str(run.config.seed): run.summary["reason"] for run in diverged}
+        if finished := [run for run in children if run.summary["status"] == "finished"]:
+            summary["results"] = over_seeds([run.results for run in finished])
         if directory:
             directory.save_summary(summary)
-        results = summary.get("results", {})
-        return Run(config, trainer.net, None, results, [], summary, tuple(runs[s] for s in seeds if s in runs))
+        return Run(config, trainer.net, None, summary.get("results", {}), [], summary, children)
 
     if directory:
         if resume and directory.holds_run():
@@ -65,14 +62,14 @@ def sweep(
             lambda under_way, _: report.advanced(len(runs) + sum(t.done for t in under_way) / epochs, []),
         ):
             seed = training.config.seed
-            runs[seed] = training.finish("diverged" if training.diverged else "finished")
+            runs[seed] = training.finish()
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
             report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
-    except loop.Stopped as stop:
+    except TrainingInterrupted as stop:
         for training in begun:
             if training.config.seed not in runs:
-                runs[training.config.seed] = training.finish("interrupted")
+                runs[training.config.seed] = training.finish(interrupted=True)
         summarise("interrupted")
         ended = sum(run.summary["status"] != "interrupted" for run in runs.values())
         raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None
@@ -82,17 +79,6 @@ def sweep(
         first = run.seeds[0]
         raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
     return run
-
-
-def _together(seeds: tuple[int, ...], runs: dict[int, Run]) -> dict[str, Any]:
-    """What a summary says of all: the seeds, those that diverged and why, and the results of those that finished."""
-    diverged = {str(s): run.summary["reason"] for s, run in runs.items() if run.summary["status"] == "diverged"}
-    finished = [runs[s].results for s in seeds if s in runs and runs[s].summary["status"] == "finished"]
-    return (
-        {"seeds": list(seeds)}
-        | ({"diverged": diverged} if diverged else {})
-        | ({"results": over_seeds(finished)} if finished else {})
-    )
 
 
 def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:

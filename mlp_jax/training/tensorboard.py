@@ -1,11 +1,11 @@
 """The records of a run for TensorBoard, beside `metrics.jsonl`."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import InputError
+from mlp_jax.training.config import flat
 
 
 class Board:
@@ -28,20 +28,16 @@ class Board:
     def add(self, records: list[dict[str, Any]]) -> None:
         """Add the records of epochs."""
         for record in records:
-            for name, value in _scalars(record):
-                self._writer.add_scalar(name, value, record["epoch"])
+            for key, values in flat(record).items():
+                name = key.replace(".", "/")
+                scalars = (
+                    {f"{name}/{k}": v for k, v in enumerate(values)} if isinstance(values, list) else {name: values}
+                )
+                for tag, value in scalars.items():
+                    if tag != "epoch" and math.isfinite(value):
+                        self._writer.add_scalar(tag, value, record["epoch"])
         self._writer.flush()
 
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
-
-
-def _scalars(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in record.items():
-        if isinstance(value, dict):
-            yield from _scalars(value, f"{prefix}{key}/")
-        elif isinstance(value, list):
-            yield from _scalars({str(k): entry for k, entry in enumerate(value)}, f"{prefix}{key}/")
-        elif key != "epoch" and math.isfinite(value):
-            yield prefix + key, value

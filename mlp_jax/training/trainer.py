@@ -2,6 +2,7 @@
 
 import os
 import time
+from bisect import bisect
 from typing import Any
 
 import jax
@@ -9,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.mlp.params import Params, init, param_types, pays_as_one_loop
+from mlp_jax.mlp.params import Params, pays_as_one_loop
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
-from mlp_jax.training.build import batch_size, build_network, build_program
-from mlp_jax.training.config import Config
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
+from mlp_jax.training.config import Config, Network
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.metrics import evaluate, metrics_of, output_of
 from mlp_jax.training.moment import Moment
@@ -33,9 +34,7 @@ class Trainer:
     """The compiled program of a configuration, but for its seed: the trainings of a sweep share one.
 
     Attributes:
-        config: the configuration.
         program: network, optimizer and ways of training.
-        net: the network.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -47,9 +46,14 @@ class Trainer:
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         self.config = config
+        self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
-        self.parts = {part: _on_device(examples, config) for part, examples in prepared.parts.items()}
+        dtype = config.network.dtype
+        self.parts = {
+            part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
+            for part, (x, y) in prepared.parts.items()
+        }
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
         self.steps = -(-self.size // self.batch_size)
@@ -58,7 +62,7 @@ class Trainer:
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
-        self._scale = jnp.asarray(prepared.targets.scale, "float64" if config.network.dtype == "float64" else "float32")
+        self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
         self._watched = {name: (*self.parts[part], self._scale) for name, part in watched.items()}
@@ -74,22 +78,17 @@ class Trainer:
         self._compiled: Any = None
         self._no_steps: Any = None
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers the network has."""
-        return sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
-
     def batches(self, seed: int) -> Batches:
         """The minibatches of the training with this seed."""
         return Batches(seed, self.size, self.batch_size, self._width, self._epochs_per_call)
 
     def compile(self) -> None:
         """Compile the training program, by taking no step; if there is not memory enough, this fails."""
-        state, best = jax.block_until_ready(self._initial(seed=0))
+        start = jax.block_until_ready(Moment(*self._initial(seed=0), 0, None))
         started = time.perf_counter()
-        _, _, outcome = self._call(state, best, self.batches(seed=0).table(0, 0), 0, 0)
+        _, _, outcome = self._call(start, self.batches(seed=0).table(0, 0), 0, 0)
         self.compile_seconds = time.perf_counter() - started
-        self._no_steps = jax.tree.map(lambda table: np.zeros_like(table[0]), outcome.steps)
+        self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
 
     def start(self, seed: int) -> Moment:
         """The moment before the first step."""
@@ -108,16 +107,31 @@ class Trainer:
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
         table = batches.table(epoch, -(-stop // self.steps))
-        state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
+        state, best, outcome = self._call(moment, table, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
-            stop = self._last_finite(moment, table, first, stop)  # keep the steps before it
+            # Keep the steps before it; found by halving, for parameters are looked at after epochs only.
+            def is_bad(stop: int) -> bool:
+                return not self._is_finite(self._call(moment, table, first, stop)[2], first, stop)
+
+            stop = first + bisect(range(first + 1, stop), False, key=is_bad)
             if stop == first:
                 return moment, []
-            state, best, outcome = self._call(moment.state, moment.best, table, first, stop)
+            state, best, outcome = self._call(moment, table, first, stop)
         if not outcome.ran.all():
             stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
-        return self._after(moment, state, best, outcome, stop)
+
+        def with_earlier(before: NDArray[Any], now: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([before[:first], now[first:]])
+
+        def of_epoch(e: int) -> Any:
+            now = jax.tree.map(lambda table: table[e], outcome.steps)
+            return now if e else jax.tree.map(with_earlier, moment.under_way, now)
+
+        completed, further = divmod(stop, self.steps)
+        records = [self._record(epoch + e + 1, of_epoch(e), outcome, e) for e in range(completed)]
+        under_way = of_epoch(completed) if further else self._no_steps
+        return Moment(state, best, epoch * self.steps + stop, under_way), records
 
     def has_ended(self, moment: Moment) -> bool:
         """Whether all epochs are done, or early stopping has run out of patience."""
@@ -154,26 +168,18 @@ class Trainer:
         )
 
     def _initial(self, seed: int) -> tuple[State, Best | None]:
-        network = self.config.network
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
-        initial = jitted(_initial, ("program", "initializer", "bias", "dtype", "stacked", "keep_best"), SOONER_COMPILED)
-        state_and_best: tuple[State, Best | None] = initial(
-            self.program,
-            np.uint32(seed),
-            initializer=network.initializer,
-            bias=network.initial_bias,
-            dtype=network.dtype,
-            stacked=pays_as_one_loop(self.net) and treats_layers_alike,
-            keep_best=self._patience is not None,
+        stacked = pays_as_one_loop(self.net) and treats_layers_alike
+        initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
+        start: tuple[State, Best | None] = initial(
+            self.program, self.config.network, np.uint32(seed), stacked, self._patience is not None
         )
-        return state_and_best
+        return start
 
-    def _call(
-        self, state: State, best: Best | None, table: NDArray[np.int32], first: int, stop: int
-    ) -> tuple[State, Best | None, Outcome]:
+    def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
         static = self.program, evaluate
         train, steps = tuple(self.parts["train"]), (np.int32(first), np.int32(stop))
-        arguments = state, best, train, self._watched, table, *steps, self._patience
+        arguments = moment.state, moment.best, train, self._watched, table, *steps, self._patience
         if self.at_once > 1 and self._compiled is None:
             # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
             self._compiled = self._run.lower(*static, *arguments).compile()
@@ -193,38 +199,6 @@ class Trainer:
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
         return bool(np.isfinite(outcome.steps.cost.reshape(-1)[first:stop]).all() and outcome.finite.all())
 
-    def _last_finite(self, moment: Moment, table: Any, first: int, stop: int) -> int:
-        """The last step up to which all is finite; by halving, for parameters are looked at after epochs only."""
-        state, best = moment.state, moment.best
-        while stop - first > 1:
-            middle = (first + stop) // 2
-            after, best_after, outcome = self._call(state, best, table, first, middle)
-            if self._is_finite(outcome, first, middle):
-                state, best, first = after, best_after, middle
-            else:
-                stop = middle
-        return first
-
-    def _after(
-        self, moment: Moment, state: State, best: Best | None, outcome: Outcome, stop: int
-    ) -> tuple[Moment, list[dict[str, Any]]]:
-        """The moment after the steps up to `stop`, and the records of the epochs that they completed."""
-        epoch, first = divmod(moment.step, self.steps)
-        under_way, records = moment.under_way, []
-        for e in range(-(-stop // self.steps)):
-            taken = slice(max(first - e * self.steps, 0), stop - e * self.steps)
-
-            def with_taken(so_far: Any, table: Any, e: int = e, taken: slice = taken) -> Any:
-                so_far = so_far.copy()
-                so_far[taken] = table[e, taken]
-                return so_far
-
-            under_way = jax.tree.map(with_taken, under_way, outcome.steps)
-            if stop >= (e + 1) * self.steps:
-                records.append(self._record(epoch + e + 1, under_way, outcome, e))
-                under_way = jax.tree.map(np.zeros_like, under_way)
-        return Moment(state, best, epoch * self.steps + stop, under_way), records
-
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}
         for part in self._watched:
@@ -235,14 +209,8 @@ class Trainer:
 
 
 def _initial(
-    program: Program, seed: Any, *, initializer: str | None, bias: float, dtype: str, stacked: bool, keep_best: bool
+    program: Program, network: Network, seed: Any, stacked: bool, keep_best: bool
 ) -> tuple[State, Best | None]:
     """The state before the first step, and the best so far: functions of the seed."""
-    params = init(program.net, jax.random.key(seed), initializer=initializer, bias=bias, dtype=dtype, stacked=stacked)
+    params = initial_params(network, program.net, seed, stacked)
     return initial_state(program, params), Best.start(params) if keep_best else None
-
-
-def _on_device(examples: Examples, config: Config) -> Examples:
-    dtype = config.network.dtype
-    are_classes = examples.y.ndim == 1
-    return Examples(jnp.asarray(examples.x, dtype), jnp.asarray(examples.y, None if are_classes else dtype))

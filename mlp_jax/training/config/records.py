@@ -175,19 +175,14 @@ class Config(Section):
 
     @field_validator("training")
     @classmethod
-    def _lbfgs_takes_all(cls, training: Training, info: ValidationInfo) -> Training:
-        optimizer = info.data.get("optimizer")
+    def _suits_optimizer_and_data(cls, training: Training, info: ValidationInfo) -> Training:
+        optimizer, data = info.data.get("optimizer"), info.data.get("data")
         if optimizer is not None and optimizer.name == "lbfgs":
             if training.batch_size != "all":
                 raise ValueError(f"lbfgs needs the same cost in every step: batch_size: all; got {training.batch_size}")
             if training.clip_norm is not None:
                 raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
-        return training
-
-    @field_validator("training")
-    @classmethod
-    def _early_stopping_has_validation(cls, training: Training, info: ValidationInfo) -> Training:
-        if training.early_stopping and "data" in info.data and not info.data["data"].split.validation:
+        if training.early_stopping and data is not None and not data.split.validation:
             raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
         return training
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables.preparation import Prepared
@@ -42,12 +41,8 @@ def load_newest(
 ) -> Moment | None:
     """The newest moment that is whole; None if there is no checkpoint.
 
-    Args:
-        folder: where they are.
-        like: a moment of the structure, shapes and dtypes that are needed.
-        config: what they must belong to.
-        prepared: the data that they must belong to.
-        say: is told of a damaged checkpoint in whose place an older one is used.
+    It must belong to this configuration and these data, and have the structure, shapes and dtypes of `like`; `say` is
+    told of a damaged checkpoint in whose place an older one is used.
 
     Raises:
         InputError: all are damaged, or one belongs to other data, another configuration, network or optimizer.
@@ -68,11 +63,7 @@ def load_newest(
 
 
 def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
-    """Read a moment.
-
-    Raises:
-        InputError: no such file, a damaged one, or one of other data, another configuration, network or optimizer.
-    """
+    """Read a moment; a damaged file, and one of other data, another configuration, network or optimizer are refused."""
     found, notes = tensors.read(path)
     require_same_data(notes.get("data"), prepared)
     expected = _arrays(like)
@@ -82,10 +73,9 @@ def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
     if notes.get("config") != fingerprint(config):
         raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
-    leaves = iter(found[name] for name in expected)
-    state, best = jax.tree.map(lambda _: jnp.asarray(next(leaves)), (like.state, like.best))
-    under_way = jax.tree.map(lambda _: np.array(next(leaves)), like.under_way)
-    return Moment(state, best, notes["step"], under_way)
+    moment: Moment = tensors.filled(like, {**found, "step": notes["step"]})
+    state, best = jax.tree.map(jnp.asarray, moment[:2])
+    return moment._replace(state=state, best=best)
 
 
 def require_same_data(checksum: Any, prepared: Prepared) -> None:
@@ -98,8 +88,7 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
 
 
 def _arrays(moment: Moment) -> tensors.Tensors:
-    parts = {"state": moment.state, "best": moment.best, "under_way": moment.under_way}
-    return {f"{part}.{name}": value for part, tree in parts.items() for name, value in tensors.by_path(tree).items()}
+    return {name: value for name, value in tensors.by_path(moment).items() if name != "step"}
 
 
 def _kind(array: Any) -> str:

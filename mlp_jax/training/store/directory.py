@@ -17,6 +17,8 @@ from mlp_jax.training.config import Config, yaml
 class RunDirectory:
     """The files of a run; of a sweep, config and summary, and a folder for each seed, which is a run of its own.
 
+    Whatever cannot be read or written, or is in use, is an `InputError` that names it and says what to do.
+
     Attributes:
         config: `config.yaml`, the resolved configuration.
         metrics: `metrics.jsonl`, a line per epoch.
@@ -72,11 +74,7 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9.
-
-        Raises:
-            InputError: it cannot be made, or another training uses it.
-        """
+        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9."""
         sweep = RunDirectory(self.path.parent)
         in_use = InputError(
             f"another training is using {self.path}; wait for it, or name another directory (--run-dir)"
@@ -92,13 +90,12 @@ class RunDirectory:
             return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise in_use from None
-        except OSError:  # a file system without locks
-            pass
-        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise in_use from None
+            except OSError:  # a file system without locks
+                pass
             yield
         finally:
             os.close(descriptor)
@@ -112,11 +109,7 @@ class RunDirectory:
             return True
 
     def start(self, config: Config) -> None:
-        """Begin a new run; the files of a run that was there go once the folder is known to be writable.
-
-        Raises:
-            InputError: the folder cannot be written.
-        """
+        """Begin a new run; the files of a run that was there go once the folder is known to be writable."""
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / ".writable", b"")
@@ -147,16 +140,10 @@ class RunDirectory:
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-            text = yaml.as_text(configuration.as_values(config))
-            write_atomically(self.config, text.encode())
+            write_atomically(self.config, yaml.as_text(configuration.as_values(config)).encode())
 
     def load_config(self) -> Config:
-        """Read the resolved configuration.
-
-        Raises:
-            InputError: there is no run here, or its configuration was damaged.
-        """
+        """Read the resolved configuration."""
         if not self.holds_run():
             missing = self.metrics if self.config.exists() else self.config
             raise InputError(f"{self.path} holds no run: it has no {missing.name}")
@@ -165,15 +152,10 @@ class RunDirectory:
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; numbers that are not finite become null."""
         with self.writing():
-            text = json.dumps(_finite(summary), indent=2) + "\n"
-            write_atomically(self.summary, text.encode())
+            write_atomically(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
     def load_summary(self) -> dict[str, Any]:
-        """Read `summary.json`.
-
-        Raises:
-            InputError: it is missing or damaged.
-        """
+        """Read `summary.json`."""
         try:
             summary = json.loads(self.summary.read_text(encoding="utf-8"))
             if not isinstance(summary, dict) or not {"status", "epochs"} <= summary.keys():
@@ -183,11 +165,7 @@ class RunDirectory:
         return summary
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The records of the epochs; a last line that a kill cut short does not count.
-
-        Raises:
-            InputError: the file is missing or a line is damaged.
-        """
+        """The records of the epochs; a last line that a kill cut short does not count."""
         try:
             lines = self.metrics.read_bytes().split(b"\n")[:-1]
         except OSError as error:
@@ -206,11 +184,7 @@ class RunDirectory:
         return records
 
     def begin_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """Give the records of so many epochs, and drop what stands in `metrics.jsonl` beyond them.
-
-        Raises:
-            InputError: lines were lost, or the file cannot be written.
-        """
+        """Give the records of so many epochs, and drop what stands in `metrics.jsonl` beyond them."""
         records = self.read_metrics() if epochs and self.metrics.exists() else []
         if len(records) < epochs:
             raise InputError(

@@ -58,6 +58,11 @@ def by_path(tree: Any) -> Tensors:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
+def filled(like: Any, found: Tensors) -> Any:
+    """The pytree of this structure with the leaves that are found under their paths; a KeyError names the missing."""
+    return jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in by_path(like)])
+
+
 def _checksum(arrays: Tensors, notes: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):

@@ -1,7 +1,7 @@
 """The weights of a trained network, with what a prediction needs besides."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, require_fit, stack, unstack
@@ -30,16 +30,9 @@ def model_of(params: Params, prepared: Prepared) -> Model:
 
 def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint."""
-    arrays = {
-        f"layers.{k}.{name}": value
-        for k, layer in enumerate(unstack(net, model.params))
-        for name, value in layer._asdict().items()
-        if value is not None
-    }
-    for what, scaling in (("inputs", model.inputs), ("targets", model.targets)):
-        arrays |= {f"{what}.{name}": value for name, value in scaling._asdict().items()}
+    arrays = {"layers": unstack(net, model.params), "inputs": model.inputs, "targets": model.targets}
     names = {"input_names": list(model.input_names), "target_names": list(model.target_names)}
-    tensors.write(path, arrays, {**names, "data": model.data, "config": config})
+    tensors.write(path, tensors.by_path(arrays), {**names, "data": model.data, "config": config})
 
 
 def load_weights(path: Path, net: MLP, config: str) -> Model:
@@ -50,12 +43,7 @@ def load_weights(path: Path, net: MLP, config: str) -> Model:
     """
     arrays, notes = tensors.read(path)
     try:
-        params: Any = tuple(
-            layer._replace(
-                **{name: arrays[f"layers.{k}.{name}"] for name, v in layer._asdict().items() if v is not None}
-            )
-            for k, layer in enumerate(param_types(net))
-        )
+        params = tensors.filled({"layers": param_types(net)}, arrays)["layers"]
         require_fit(net, params)
         inputs, targets = (Scaling(arrays[f"{what}.mean"], arrays[f"{what}.scale"]) for what in ("inputs", "targets"))
         if notes["config"] != config:
