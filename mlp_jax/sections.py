@@ -18,7 +18,8 @@ Index = Annotated[int, Field(ge=0, le=LARGEST)]
 class Section(BaseModel):
     """Immutable; an unknown key or a value of another type is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # defer_build: a section is built once, within the whole configuration, and not alone before
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
     def given(self, without: str) -> dict[str, Any]:
         """The keys that are set, as arguments: what takes them has defaults for the others."""
@@ -63,12 +64,13 @@ def name_or_section(names: Iterable[str], makers: Mapping[str, Callable[..., Any
     class Made(Section):
         @model_validator(mode="after")
         def _maker_takes_it(self) -> Self:
-            if make := makers.get(self.name):  # type: ignore[attr-defined]
-                make(**self.given(without="name"))
+            makers[self.name](**self.given(without="name"))  # type: ignore[attr-defined]
             return self
 
-    table = {name: _arguments_of(makers[name]) if name in makers else {} for name in names}
-    return either(one_of(table), dict | Section, variants("name", table, Made))
+    table = {name: arguments for name in makers if (arguments := _arguments_of(makers[name]))}
+    plain = create_model("plain", __base__=Section, name=(one_of(name for name in names if name not in table), ...))
+    section: Any = Annotated[plain | variants("name", table, Made), Field(discriminator="name")]
+    return either(one_of(names), dict | Section, section)
 
 
 def _arguments_of(make: Callable[..., Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_the_python_snippets_run_in_order():
     names = {}
     snippets = blocks("python")
     assert len(snippets) == 5
-    with jax.numpy_rank_promotion("allow"):
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # JAX's defaults
         for snippet in snippets:
             exec(snippet, names)
         with pytest.raises(verify.GradientError) as failure:
@@ -59,7 +59,7 @@ def test_the_located_failure_is_a_real_one():
 def test_the_table_of_the_chapter_is_that_of_the_package_and_names_files_that_exist():
     (table,) = re.findall(r"^\| section .*?\n\n", README, re.MULTILINE | re.DOTALL)
     assert table.strip() in mlp_jax.__doc__
-    for row in table.splitlines()[2:]:
+    for row in table.strip().splitlines()[2:]:
         named = re.findall(r"`([^`]+)`", row)
         folder = named[0].partition("/")[0]
         for path in named:
