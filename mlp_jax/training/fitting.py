@@ -88,7 +88,7 @@ def fit(
 def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> Run:
     report.start(training.done, training.trainer.size)
     try:
-        for _ in loop.train([training], 1, lambda _, records: report.advanced(training.done, records)):
+        for _ in loop.train([training], 1, lambda records: report.advanced(training.done, records)):
             pass
     except TrainingInterrupted as stop:
         training.finish(seconds_before, interrupted=True)
@@ -96,8 +96,6 @@ def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> 
     run = training.finish(seconds_before)
     if training.diverged:
         raise training.why_diverged() from None
-    if training.never_had_a_validation_cost():
-        report.say("the validation cost was never finite: early stopping could not choose, the last weights are kept")
     return run
 
 

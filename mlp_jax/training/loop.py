@@ -12,14 +12,14 @@ from mlp_jax.training.single import Training
 
 
 def train(
-    trainings: Iterable[Training], at_once: int, noted: Callable[[list[Training], list[dict[str, Any]]], None]
+    trainings: Iterable[Training], at_once: int, noted: Callable[[list[dict[str, Any]]], None]
 ) -> Iterator[Training]:
     """Take trainings forward, and give each when it has ended.
 
     Args:
         trainings: as an iterator, which begins the next one only when there is room for it.
         at_once: how many are under way side by side, each in a thread.
-        noted: is told of progress: those under way, and the new records.
+        noted: is told that there is progress, with the new records.
 
     Raises:
         TrainingInterrupted: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
@@ -34,7 +34,7 @@ def train(
             still = [training for training in under_way if not training.ended]
             for training, (moment, records) in zip(still, _side_by_side(pool, still), strict=True):
                 training.take(moment, records)
-                noted(under_way, records)
+                noted(records)
             if request := stopped():
                 raise TrainingInterrupted("stopped", request)
             yield from [training for training in under_way if training.ended]

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 
 from mlp_jax.errors import InputError, TrainingDiverged
 from mlp_jax.mlp.params import param_types
@@ -42,12 +43,13 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.diverged: str | None = None
         self._directory = directory
+        self._report = report
         self._batches = trainer.batches(config.seed)
         self._moment = trainer.start(config.seed)
         self._board: Any = None
         self._started = self._kept = time.perf_counter()
         if directory:
-            self._moment = self._first_moment(directory, resume, report)
+            self._moment = self._first_moment(directory, resume)
             self.history = directory.begin_metrics(self.epochs)
             if config.training.tensorboard:
                 from mlp_jax.training.tensorboard import Board
@@ -120,6 +122,11 @@ class Training:
             summary["reason"] = self.diverged
         if best := self._moment.best:
             summary["best_epoch"] = self.epochs - int(best.since)
+            if not np.isfinite(best.loss):
+                self._report.say(
+                    f"seed {self.config.seed}: the validation cost was never finite: early stopping could not choose, "
+                    "the last weights are kept"
+                )
         if results:
             summary["results"] = results
         if self._board:
@@ -143,18 +150,13 @@ class Training:
             "smaller optimizer.learning_rate or training.clip_norm is the usual remedy"
         )
 
-    def never_had_a_validation_cost(self) -> bool:
-        """Whether early stopping could not choose."""
-        best = self._moment.best
-        return best is not None and not float(best.loss) < float("inf")
-
-    def _first_moment(self, directory: RunDirectory, resume: bool, report: Reporter) -> Moment:
+    def _first_moment(self, directory: RunDirectory, resume: bool) -> Moment:
         """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
         if not resume:
             directory.start(self.config)
             return self._moment
         found = checkpoint.load_newest(
-            directory.checkpoints, self._moment, self.config, self.trainer.prepared, report.say
+            directory.checkpoints, self._moment, self.config, self.trainer.prepared, self._report.say
         )
         if not found:
             if directory.weights.exists():
@@ -163,7 +165,7 @@ class Training:
                     "or train anew with --overwrite"
                 )
             if directory.config.exists():
-                report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
+                self._report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
             directory.start(self.config)
             return self._moment
         done = -(-found.step // self.trainer.steps)

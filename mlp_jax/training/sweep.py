@@ -26,18 +26,22 @@ def sweep(
         TrainingInterrupted: Ctrl-C or SIGTERM; all steps that were taken are kept.
     """
     seeds, epochs = config.seeds or (), config.training.epochs
-    begun: list[Training] = []
+    under_way: dict[int, Training] = {}
     runs: dict[int, Run] = {}
 
     def each() -> Iterator[Training]:
         for seed in seeds:
             of_seed = config.model_copy(update={"seed": seed, "seeds": None})
-            begun.append(Training(of_seed, trainer, directory and directory.of_seed(seed), resume, report))
-            yield begun[-1]
+            under_way[seed] = Training(of_seed, trainer, directory and directory.of_seed(seed), resume, report)
+            yield under_way[seed]
+
+    def show(*_: Any) -> None:
+        report.advanced(len(runs) + sum(training.done for training in under_way.values()) / epochs, [])
 
     def summarise(status: str) -> Run:
         children = tuple(runs[seed] for seed in seeds if seed in runs)
-        seconds = {"compile": trainer.compile_seconds, "all": time.perf_counter() - started}
+        now = time.perf_counter()
+        seconds = {"compile": trainer.compile_seconds, "training": now - training_started, "all": now - started}
         done = max((run.summary["epochs"] for run in children), default=0)
         summary = summary_of(trainer, status, done, seconds) | {"seeds": list(seeds)}
         if diverged := [run for run in children if run.summary["status"] == "diverged"]:
@@ -48,6 +52,7 @@ def sweep(
             directory.save_summary(summary)
         return Run(config, trainer.net, None, summary.get("results", {}), [], summary, children)
 
+    training_started = time.perf_counter()
     if directory:
         if resume and directory.holds_run():
             directory.save_config(config)
@@ -56,29 +61,21 @@ def sweep(
         summarise("running")
     report.start(0, trainer.size * epochs)
     try:
-        for training in loop.train(
-            each(),
-            trainer.at_once,
-            lambda under_way, _: report.advanced(len(runs) + sum(t.done for t in under_way) / epochs, []),
-        ):
+        for training in loop.train(each(), trainer.at_once, show):
             seed = training.config.seed
-            runs[seed] = training.finish()
+            runs[seed] = under_way.pop(seed).finish()
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
             report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
     except TrainingInterrupted as stop:
-        for training in begun:
-            if training.config.seed not in runs:
-                runs[training.config.seed] = training.finish(interrupted=True)
+        runs |= {seed: training.finish(interrupted=True) for seed, training in under_way.items()}
         summarise("interrupted")
-        ended = sum(run.summary["status"] != "interrupted" for run in runs.values())
+        ended = len(runs) - len(under_way)
         raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None
-    run = summarise("finished")
-    if not run.results:
-        summarise("diverged")
-        first = run.seeds[0]
-        raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
-    return run
+    if any(run.summary["status"] == "finished" for run in runs.values()):
+        return summarise("finished")
+    first = summarise("diverged").seeds[0]
+    raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
 
 
 def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
