@@ -224,10 +224,10 @@ def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monke
     train(iris(), tmp_path / "run")
     before = files_of(tmp_path / "run")
 
-    def interrupted(trainer):
+    def interrupted(trainer, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "compile", interrupted)
+    monkeypatch.setattr(Trainer, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(iris(seed=1), tmp_path / "run", overwrite=True)
     assert files_of(tmp_path / "run") == before

@@ -17,7 +17,7 @@ from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
 from mlp_jax.training.store.directory import RunDirectory
-from mlp_jax.training.sweep import sweep
+from mlp_jax.training.sweep import of_seed, sweep
 from mlp_jax.training.trainer import Trainer
 
 
@@ -75,14 +75,14 @@ def fit(
         if directory:
             directory.require_free(config, resume, overwrite)
         trainer = Trainer(config, prepared)
-        trainer.compile()  # before the directory is touched
+        one = of_seed(config, config.seeds[0]) if config.seeds else config
+        first = Training(one, trainer, report)  # which compiles, before the directory is touched
         with directory.held() if directory else nullcontext():
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
             if config.seeds:
-                return sweep(config, trainer, directory, resume, report, started)
-            training = Training(config, trainer, directory, resume, report)
-            return _to_its_end(training, report, time.perf_counter() - started)
+                return sweep(config, first, directory, resume, report, started)
+            return _to_its_end(first.begin(directory, resume), report, time.perf_counter() - started)
 
 
 def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> Run:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -24,28 +24,37 @@ def train(
     Raises:
         TrainingInterrupted: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
     """
-    waiting, under_way = iter(trainings), list[Training]()
+    waiting, running = iter(trainings), dict[Future[Any], Training]()
     with _requests_to_stop() as stopped, ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
         while True:
-            while len(under_way) < at_once and (training := next(waiting, None)):
-                under_way.append(training)
-            if not under_way:
+            while len(running) < at_once and (training := next(waiting, None)):
+                if training.ended:  # of a run that goes on, before its first step
+                    yield training
+                else:
+                    running[_started(pool, training)] = training
+            if not running:
                 return
-            still = [training for training in under_way if not training.ended]
-            for training, (moment, records) in zip(still, _side_by_side(pool, still), strict=True):
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                training = running.pop(future)
+                moment, records = future.result()
                 training.take(moment, records)
                 noted(records)
-            if request := stopped():
-                raise TrainingInterrupted("stopped", request)
-            yield from [training for training in under_way if training.ended]
-            under_way = [training for training in under_way if not training.ended]
+                if request := stopped():
+                    raise TrainingInterrupted("stopped", request)
+                if training.ended:  # the others go on meanwhile
+                    yield training
+                else:
+                    running[_started(pool, training)] = training
 
 
-def _side_by_side(pool: ThreadPoolExecutor | None, trainings: list[Training]) -> list[Any]:
-    running = None
-    with suppress(RuntimeError):  # the interpreter is ending and starts no thread
-        running = [pool.submit(training.advance) for training in trainings] if pool else None
-    return [each.result() for each in running] if running else [training.advance() for training in trainings]
+def _started(pool: ThreadPoolExecutor | None, training: Training) -> Future[Any]:
+    """What the training's next call will give; without a pool, it is there already."""
+    if pool:
+        with suppress(RuntimeError):  # the interpreter is ending, and starts no thread
+            return pool.submit(training.advance)
+    done: Future[Any] = Future()
+    done.set_result(training.advance())
+    return done
 
 
 @contextmanager

@@ -30,32 +30,36 @@ class Training:
         diverged: why it cannot go on, if so.
     """
 
-    def __init__(
-        self, config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter
-    ) -> None:
-        """Begin, or where `resume` says so, go on from the newest checkpoint of the directory.
-
-        Raises:
-            InputError: the directory does not allow it.
-        """
+    def __init__(self, config: Config, trainer: Trainer, report: Reporter) -> None:
+        """Before the first step, and kept nowhere; see `begin`."""
         self.config = config
         self.trainer = trainer
         self.history: list[dict[str, Any]] = []
         self.diverged: str | None = None
-        self._directory = directory
+        self._directory: RunDirectory | None = None
         self._report = report
         self._batches = trainer.batches(config.seed)
         self._moment = trainer.start(config.seed)
         self._board: Any = None
         self._started = self._kept = time.perf_counter()
+
+    def begin(self, directory: RunDirectory | None, resume: bool) -> "Training":
+        """Begin, or where `resume` says so, go on from the newest checkpoint of the directory.
+
+        Raises:
+            InputError: the directory does not allow it.
+        """
+        self._directory = directory
+        self._started = self._kept = time.perf_counter()
         if directory:
             self._moment = self._first_moment(directory, resume)
             self.history = directory.begin_metrics(self.epochs)
-            if config.training.tensorboard:
+            if self.config.training.tensorboard:
                 from mlp_jax.training.tensorboard import Board
 
                 self._board = Board(directory.path, self.epochs)
             directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
+        return self
 
     @property
     def ended(self) -> bool:

@@ -13,27 +13,28 @@ from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
 from mlp_jax.training.single import Training, summary_of
 from mlp_jax.training.store.directory import RunDirectory
-from mlp_jax.training.trainer import Trainer
 
 
 def sweep(
-    config: Config, trainer: Trainer, directory: RunDirectory | None, resume: bool, report: Reporter, started: float
+    config: Config, first: Training, directory: RunDirectory | None, resume: bool, report: Reporter, started: float
 ) -> Run:
     """Train from each seed, on a CPU several side by side, and summarise those that finished.
+
+    `first` is the training of the first seed, which has not begun.
 
     Raises:
         TrainingDiverged: all of them did.
         TrainingInterrupted: Ctrl-C or SIGTERM; all steps that were taken are kept.
     """
-    seeds, epochs = config.seeds or (), config.training.epochs
+    seeds, epochs, trainer = config.seeds or (), config.training.epochs, first.trainer
     under_way: dict[int, Training] = {}
     runs: dict[int, Run] = {}
 
     def each() -> Iterator[Training]:
         for seed in seeds:
-            of_seed = config.model_copy(update={"seed": seed, "seeds": None})
-            under_way[seed] = Training(of_seed, trainer, directory and directory.of_seed(seed), resume, report)
-            yield under_way[seed]
+            training = first if seed == seeds[0] else Training(of_seed(config, seed), trainer, report)
+            under_way[seed] = training.begin(directory and directory.of_seed(seed), resume)
+            yield training
 
     def show(*_: Any) -> None:
         report.advanced(len(runs) + sum(training.done for training in under_way.values()) / epochs, [])
@@ -74,8 +75,13 @@ def sweep(
         raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None
     if any(run.summary["status"] == "finished" for run in runs.values()):
         return summarise("finished")
-    first = summarise("diverged").seeds[0]
-    raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {first.config.seed}: {first.summary['reason']}")
+    why = summarise("diverged").seeds[0].summary["reason"]
+    raise TrainingDiverged(f"all {len(seeds)} seeds diverged; seed {seeds[0]}: {why}")
+
+
+def of_seed(config: Config, seed: int) -> Config:
+    """The configuration of one of the trainings of a sweep."""
+    return config.model_copy(update={"seed": seed, "seeds": None})
 
 
 def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def over_seeds(results: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     0.75
     """
     return {
-        part: {metric: _statistics([of_seed[part][metric] for of_seed in results]) for metric in metrics}
+        part: {metric: _statistics([result[part][metric] for result in results]) for metric in metrics}
         for part, metrics in results[0].items()
     }
 

@@ -82,19 +82,15 @@ class Trainer:
         """The minibatches of the training with this seed."""
         return Batches(seed, self.size, self.batch_size, self._width, self._epochs_per_call)
 
-    def compile(self) -> None:
-        """Compile the training program, by taking no step; if there is not memory enough, this fails."""
-        start = jax.block_until_ready(Moment(*self._initial(seed=0), 0, None))
-        started = time.perf_counter()
-        _, _, outcome = self._call(start, self.batches(seed=0).table(0, 0), 0, 0)
-        self.compile_seconds = time.perf_counter() - started
-        self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
-
     def start(self, seed: int) -> Moment:
-        """The moment before the first step."""
+        """The moment before the first step; the first time, compile the training program, by taking no step."""
+        state, best = jax.block_until_ready(self._initial(seed))  # if there is not memory enough, fail here
         if self._no_steps is None:
-            self.compile()
-        return Moment(*self._initial(seed), 0, self._no_steps)
+            started = time.perf_counter()
+            _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
+            self.compile_seconds = time.perf_counter() - started
+            self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
+        return Moment(state, best, 0, self._no_steps)
 
     def advance(self, moment: Moment, batches: Batches) -> tuple[Moment, list[dict[str, Any]]]:
         """Train for about a quarter of a second: several short epochs, or a part of a long one.
