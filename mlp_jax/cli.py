@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is
-        wrong, 130 stopped by Ctrl-C.
+        wrong, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     options = _parser().parse_args(arguments)
     from mlp_jax.errors import InputError, TrainingDiverged, TrainingInterrupted
@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
         epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
-        "data is wrong",
+        "data is wrong, 130 or 143 stopped by Ctrl-C or SIGTERM",
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

@@ -21,7 +21,7 @@ class Section(BaseModel):
     # defer_build: a section is built once, within the whole configuration, and not alone before
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
-    def given(self, without: str) -> dict[str, Any]:
+    def given(self, without: str = "") -> dict[str, Any]:
         """The keys that are set, as arguments: what takes them has defaults for the others."""
         return {key: value for key, value in self if value is not None and key != without}
 
@@ -31,11 +31,11 @@ def one_of(names: Iterable[str]) -> Any:
     return Literal[tuple(names)]
 
 
-def either(word: Any, is_section: Any, section: Any) -> Any:
+def either(word: Any, kind_of_section: Any, section: Any) -> Any:
     """A value of one kind or of another, told apart before either is checked, so that an error speaks of one."""
     return Annotated[
         Annotated[word, Tag("a value")] | Annotated[section, Tag("a section")],
-        Discriminator(lambda value: "a section" if isinstance(value, is_section) else "a value"),
+        Discriminator(lambda value: "a section" if isinstance(value, kind_of_section) else "a value"),
     ]
 
 

@@ -27,11 +27,10 @@ def pytest_configure(config):
         compile_soon()
 
 
-@pytest.fixture(autouse=True)
-def usual_promotion(request):
-    """JAX's usual promotion in the tests of training: optax multiplies its step count, an integer, with decay rates."""
-    trains = hasattr(request.module, "train") or hasattr(request.module, "iris")
-    with jax.numpy_dtype_promotion("standard" if trains else "strict"):
+@pytest.fixture
+def usual_promotion():
+    """JAX's usual promotion, for tests of training: optax multiplies its step count, an integer, with decay rates."""
+    with jax.numpy_dtype_promotion("standard"):
         yield
 
 

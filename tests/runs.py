@@ -83,6 +83,10 @@ class Hears(Reporter):
 
     heard: list[str] = []  # noqa: RUF012
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.heard.clear()
+
     def say(self, message):
         self.heard.append(message)
 

@@ -301,3 +301,19 @@ def test_inspect_tells_what_a_run_would_do(tmp_path):
     assert "targets     1, from 31 to 346" in done.stdout
     message = fails("inspect", CONFIGS / "diabetes.yaml", "--set", "network.widths=[9, 1]", cwd=tmp_path)
     assert "network.widths starts with 9, but diabetes has 10 inputs" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((CONFIGS / "xor.yaml", "--transforms"), "--transforms is not for the check of a configuration"),
+        ((CONFIGS / "xor.yaml", "--seed", "3"), "--seed is not for the check of a configuration"),
+        (("json:loads", "--set", "seed=1"), "--set is not for the check of a function"),
+        (
+            ("json:loads", "--grad", "json:dumps", "--transforms"),
+            "--transforms is not for the check of a function w",
+        ),
+    ],
+)
+def test_an_option_that_a_check_does_not_heed_is_refused(arguments, message, tmp_path):
+    assert message in fails("verify", *arguments, cwd=tmp_path)

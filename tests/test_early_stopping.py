@@ -13,6 +13,8 @@ from mlp_jax.errors import InputError
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_optimizer
 
+pytestmark = pytest.mark.usefixtures("usual_promotion")
+
 DIABETES = CONFIGS[0].parent / "diabetes.yaml"
 OVERFITS = ["network.widths=[10, 64, 1]", "optimizer={name: adam, learning_rate: 0.02}"]
 STOPPING = "training.early_stopping={patience: 4, min_delta: 0.002}"

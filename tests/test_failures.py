@@ -15,6 +15,8 @@ from mlp_jax.training import load
 from mlp_jax.training.batches import shuffled_batches
 from mlp_jax.training.fitting import fit
 
+pytestmark = pytest.mark.usefixtures("usual_promotion")
+
 # From the third epoch on, steps of 1e17.
 EXPLODING = {
     "network": {"widths": (4, 8, 3), "output": "softmax", "hidden": "linear"},

@@ -1,5 +1,6 @@
 """The Python door: `mlp_jax.training.fit` and `load`."""
 
+import jax
 import numpy as np
 import pytest
 from runs import iris
@@ -7,6 +8,8 @@ from sklearn.datasets import load_iris
 
 from mlp_jax.errors import InputError
 from mlp_jax.training import fit, load
+
+pytestmark = pytest.mark.usefixtures("usual_promotion")
 
 SETTINGS = {
     "network": {"widths": [4, 8, 3], "output": "softmax"},
@@ -39,6 +42,20 @@ def test_a_run_is_loaded_as_it_was(tmp_path):
     for mine, its in zip(loaded.params, run.params, strict=True):
         assert np.array_equal(mine.W, its.W)
     assert loaded.predict(np.ones((1, 4))) == run.predict(np.ones((1, 4)))
+
+
+def test_a_loaded_network_has_the_balanced_class_weights_of_its_training(tmp_path):
+    x, y = load_iris(return_X_y=True)
+    settings = {**SETTINGS, "network": {**SETTINGS["network"], "class_weights": "balanced"}}
+    run = fit(settings, (x[:120], y[:120]), run_dir=tmp_path / "run")
+    assert load(tmp_path / "run").net == run.net
+    assert run.net.class_weights[2] > 1.5
+
+
+def test_each_run_says_the_settings_that_it_was_made_with():
+    assert fit(SETTINGS, load_iris(return_X_y=True)).summary["x64"] is False
+    with jax.enable_x64(True):
+        assert fit(SETTINGS, load_iris(return_X_y=True)).summary["x64"] is True
 
 
 def test_numpy_numbers_in_the_settings_are_numbers():

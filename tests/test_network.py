@@ -374,3 +374,21 @@ def test_initial_parameters_in_float64_need_x64():
         mlp_jax.init(MLP((2, 1)), jax.random.key(0), dtype="int32")
     with pytest.raises(ValueError, match="unknown initializer 'hee'; did you mean 'he'"):
         mlp_jax.init(MLP((2, 1)), jax.random.key(0), initializer="hee")
+
+
+def test_costs_of_equal_units_are_one_operation():
+    for output in ("mixture", "quantiles"):
+        units = [MLP((2, 1), output=output).output_unit for _ in range(2)]
+        assert units[0].cost(units[0].costs[0]) is units[1].cost(units[1].costs[0])
+
+
+def test_a_penalty_of_nothing_is_nothing():
+    W = jnp.ones((2, 3))
+    assert float(L2(0.0)(W)) == 0
+    assert not L2(0.0).gradient(W).any()
+
+
+@pytest.mark.parametrize("coefficient", [-1, float("inf"), float("-inf"), 10**400, True, "1"])
+def test_a_coefficient_that_is_no_finite_number_is_refused(coefficient):
+    with pytest.raises(ValueError, match="coefficient λ of L2 must be a finite number of at least 0"):
+        L2(coefficient)

@@ -11,6 +11,8 @@ from mlp_jax.commands.report import write_report
 from mlp_jax.commands.reproduce import reproduce
 from mlp_jax.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("usual_promotion")
+
 
 def page_of(run):
     write_report(run, run / "report.html")
@@ -88,6 +90,19 @@ def test_a_run_that_comes_out_differently_says_from_where(tmp_path):
         "differs by 3.3e-01 of the largest entry of the records; the records differ from epoch 3 on (steps 7 to 9); "
         "device, versions and flags are the same"
     )
+
+
+def test_the_worst_of_several_seeds_is_what_is_said(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    for seed, factor in ((0, 1 + 1e-6), (1, 1.5)):  # as by rounding; as by another program
+        file = tmp_path / "run" / f"seed-{seed}" / "metrics.jsonl"
+        record, *others = file.read_text().splitlines()
+        changed = json.loads(record)
+        changed["loss"] *= factor
+        file.write_text("\n".join([json.dumps(changed), *others]) + "\n")
+    same, finding = reproduce(tmp_path / "run")
+    assert not same
+    assert finding.startswith("seed 1: differs by 3.3e-01 of the largest entry of the records")
 
 
 def test_only_a_finished_run_is_reproduced(tmp_path):

@@ -19,6 +19,8 @@ from mlp_jax.training.store import checkpoint, weights
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("usual_promotion")
+
 
 def files_of(run):
     return {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
@@ -92,7 +94,6 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     train(iris(), tmp_path / "run")
     for file in (*checkpoint.newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
         file.unlink()
-    Hears.heard.clear()
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
     assert "has no checkpoint yet: starting from the beginning" in Hears.heard[0]
     assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
@@ -239,6 +240,24 @@ def test_fewer_epochs_than_were_run_are_refused(tmp_path):
         train(iris(training__epochs=2), tmp_path / "run", resume=True)
 
 
+def test_a_finished_sweep_is_left_as_it_was_where_it_cannot_go_on(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    before = files_of(tmp_path / "run")
+    with pytest.raises(InputError, match=r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"):
+        train(iris(seeds=(0, 1), training__epochs=2), tmp_path / "run", resume=True)
+    assert files_of(tmp_path / "run") == before
+
+
+def test_a_run_goes_on_with_data_that_have_moved(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.zeros((50, 1))
+    (tmp_path / "other").mkdir()
+    train(points(tmp_path, x, y), tmp_path / "run")
+    moved = points(tmp_path / "other", x, y)
+    train(moved.model_copy(update={"training": moved.training.model_copy(update={"epochs": 5})}), tmp_path / "run",
+          resume=True)  # fmt: skip
+    assert len(read_metrics(tmp_path / "run")) == 5
+
+
 def test_a_run_does_not_go_on_with_data_that_have_changed(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(50, 2)), np.zeros((50, 1))
     train(points(tmp_path, x, y), tmp_path / "run")
@@ -260,7 +279,6 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tm
     train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
     newest, before = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
     newest.write_bytes(damage(newest.read_bytes()))
-    Hears.heard.clear()
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
     (message,) = Hears.heard
     assert f"{newest} is damaged" in message
@@ -348,6 +366,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_run_damages_nothing(tmp_path):
 import resource, sys
 from runs import iris, train
 from mlp_jax.errors import InputError
+
 config = iris(training__checkpoint_seconds=0.0, training__epochs=100000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
 try:

@@ -24,6 +24,8 @@ from mlp_jax.training.step import State
 from mlp_jax.training.store import checkpoint
 from mlp_jax.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("usual_promotion")
+
 
 def test_configs_are_found():
     names = {path.name for path in CONFIGS}

@@ -17,10 +17,12 @@ import mlp_jax
 from mlp_jax import MLP
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import param_types
-from mlp_jax.training import Batch, fit, initial_state, take_step, trainer, xla
+from mlp_jax.training import Batch, Program, fit, initial_state, take_step, trainer, xla
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer, build_program, prepare
 from mlp_jax.training.progress import Reporter
+
+pytestmark = pytest.mark.usefixtures("usual_promotion")
 
 
 def compiled_step(config):
@@ -83,6 +85,13 @@ def test_no_gradient_is_computed_for_frozen_layers():
     assert top < 0.4 * whole  # a third: forwards, without backwards
 
 
+def test_frozen_layers_of_a_stack_are_refused():
+    net = MLP((4, 8, 8, 8, 3))
+    params = mlp_jax.stack(net, mlp_jax.init(net, jax.random.key(0)))
+    with pytest.raises(ValueError, match=r"frozen names layers, and these parameters are stacked; pass mlp_jax.unst"):
+        initial_state(Program(net, optax.sgd(0.1), frozen=(2,)), params)
+
+
 def test_an_unknown_frozen_layer_and_all_of_them_are_refused(tmp_path):
     with pytest.raises(InputError, match="training.frozen names layer 2; the network has 2, counted from 0"):
         train(iris(training__frozen=(2,)), tmp_path / "run")
@@ -138,6 +147,7 @@ def test_early_stopping_without_a_finite_validation_cost_gives_the_last_weights_
     }
     run = fit(settings, (x, np.clip(x, -9, 9)), reporter=Hears)
     assert "the validation cost was never finite" in said[0]
+    assert "best_epoch" not in run.summary
     plain = fit({**settings, "training": {"epochs": run.summary["epochs"], "batch_size": 17}}, (x, np.clip(x, -9, 9)))
     chex.assert_trees_all_equal(run.params, plain.params)
 

@@ -19,7 +19,7 @@ from mlp_jax.autodiff.inference import as_type, infer_type, type_key
 from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost
 
 _counter = itertools.count()  # variables in the order of their making, which is a topological order
-_HERE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 
 class Trace:
@@ -295,6 +295,6 @@ def named(x: Any, name: str) -> Any:
 def _users_line() -> str | None:
     """The line that asked for an operation: the nearest one outside of this package."""
     frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back  # type: ignore[assignment]
     return f"line {frame.f_lineno} of {os.path.basename(frame.f_code.co_filename)}" if frame else None

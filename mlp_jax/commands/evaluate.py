@@ -3,6 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
+from mlp_jax.errors import InputError
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.run import load
@@ -17,7 +18,10 @@ def run(config: Config, options: Namespace) -> None:
     prepared = prepare(config)
     trainer = Trainer(config, prepared)
     results = []
-    for one in [seed for seed in run.seeds if seed.summary["status"] == "finished"] or [run]:
+    finished = [seed for seed in run.seeds if seed.summary["status"] == "finished"]
+    if config.seeds and not finished:
+        raise InputError(f"{options.run_dir} is {run.summary['status']}: none of its seeds has finished")
+    for one in finished or [run]:
         require_same_data(one.trained_on, prepared)
         results.append(trainer.evaluate(one.params))
     print_results(over_seeds(results) if run.seeds else results[0])

@@ -14,6 +14,7 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare
 from mlp_jax.training.config import Config
+from mlp_jax.training.step import initial_state
 
 _SHOWN = 12  # classes or columns listed one by one
 
@@ -79,7 +80,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     dtype, batch = config.network.dtype, batch_size(config, len(y))
     program = build_program(config, net)
     params = jax.eval_shape(lambda: initial_params(config.network, net, 0, pays_as_one_loop(net)))
-    state = jax.eval_shape(program.optimizer.init, params)
+    state = jax.eval_shape(lambda params: initial_state(program, params), params)
     at_once = -(-batch // program.microbatches)
     x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
     targets = jax.ShapeDtypeStruct((at_once, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)

@@ -15,8 +15,8 @@ def run(config: Config, options: Namespace) -> None:
     run = load(options.run_dir)
     if run.model is None:
         raise InputError(
-            f"{options.run_dir} holds {len(run.seeds)} seeds, each a run of its own; name one, as "
-            f"{options.run_dir / f'seed-{run.seeds[0].config.seed}'}"
+            f"{options.run_dir} holds several seeds, each a run of its own; name one, as "
+            f"{options.run_dir / f'seed-{min(config.seeds or ())}'}"
         )
     header, rows = run.predict(read_inputs(options.file, run.model.input_names, run.net.widths[0]))
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -141,7 +141,7 @@ def _predictions(run: Run) -> dict[str, str]:
         classes = y if y.ndim == 1 else y.argmax(axis=1)
         return {f"Classes of the {part} part": _confusion(classes, y_hat.argmax(axis=1), names)}
     if kind in ("probabilities", "margins") and y.shape[1] == 1:
-        chosen = y_hat[:, 0] >= (0.5 if kind == "probabilities" else 0)
+        chosen = y_hat[:, 0] >= 0.5 if kind == "probabilities" else y_hat[:, 0] > 0
         return {f"Classes of the {part} part": _confusion(y[:, 0] >= 0.5, chosen, ["0", "1"])}
     if kind == "quantities":
         true, found = prepared.targets.undo(y), prepared.targets.undo(y_hat)

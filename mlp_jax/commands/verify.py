@@ -25,6 +25,12 @@ and then: mlp-jax verify mypackage.kernels:fused_loss --args mypackage.kernels:e
 
 def run(config: Config | None, options: Namespace) -> int:
     """Print the reports; 1 if a check did not pass."""
+    ignored = ["args", "grad", "reference", "transforms", "seed"] if config else ["set"]
+    ignored += ["transforms"] if options.grad else []
+    for name in ignored:
+        if getattr(options, name):
+            of = "a configuration" if config else "a function with --grad" if name == "transforms" else "a function"
+            raise InputError(f"--{name} is not for the check of {of}")
     reports = verify_config(config) if config else verify_function(options)
     print("\n\n".join(map(str, reports)))
     if options.json:
@@ -70,7 +76,11 @@ def imported(target: str) -> Any:
         raise InputError(f"cannot import {module_name}: {type(error).__name__}: {first_lines(error)}; {HOW}") from None
     for part in name.split("."):
         if not hasattr(found, part):
-            names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
+            names = [
+                name
+                for name, value in getattr(found, "__dict__", {}).items()
+                if callable(value) and not name.startswith("_")
+            ]
             raise InputError(f"{module_name} has no {name!r}; it has {', '.join(names) or 'no functions'}")
         found = getattr(found, part)
     return found

@@ -1,17 +1,23 @@
 """What arguments must be, in words: checks that several records make."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
 
-def finite(what: str, value: Any, least: float = -float("inf")) -> float:
+def finite(what: str, value: Any, least: float = -math.inf) -> float:
     """The value as a float, or a ValueError: it is not a finite number, or below the least."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < float("inf"):
-        bound = "" if least == -float("inf") else f" of at least {least:g}"
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            number = float(value)
+    if not (math.isfinite(number) and number >= least):
+        bound = "" if least == -math.inf else f" of at least {least:g}"
         raise ValueError(f"{what} must be a finite number{bound}, got {value!r}")
-    return float(value)
+    return number
 
 
 def whole(what: str, value: Any) -> int:

@@ -120,7 +120,10 @@ class Stacked:
     def backward(
         self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True
     ) -> tuple[Array, Own]:
-        """From the gradient for what the last put out, that for what went into the first and for all parameters."""
+        """From the gradient for what the last put out, that for what went into the first and for all parameters.
+
+        One step of the loop is like another: also the first layer has the gradient for its inputs.
+        """
 
         def step(g: Array, of_layer: Any) -> tuple[Array, Own]:
             own, a, h_here, i = of_layer

@@ -140,8 +140,8 @@ def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None)
     return cost_and_gradient(net, params, forward(net, params, x), y, weights)
 
 
-def cost_graph(net: MLP, n: int = 1) -> Graph:
-    """The graph of `loss` for n examples, as a function of params, x and the targets y (n, k).
+def cost_graph(net: MLP, n: int = 1, dtype: Any = jnp.float32) -> Graph:
+    """The graph of `loss` for n examples in a dtype, as a function of params, x and the targets y (n, k).
 
     >>> print(cost_graph(MLP(widths=(2, 3, 1), hidden="tanh", output="sigmoid", bias=False), n=5))
     graph: 4 inputs, 6 operations, 1 output
@@ -157,12 +157,12 @@ def cost_graph(net: MLP, n: int = 1) -> Graph:
       J: float32[] = weighted_mean(L, v5)
     returns J
     """
-    x, y = (jax.ShapeDtypeStruct((n, width), jnp.float32) for width in (net.widths[0], net.widths[-1]))
+    x, y = (jax.ShapeDtypeStruct((n, width), dtype) for width in (net.widths[0], net.widths[-1]))
 
     def J(params: Params, x: Any, y: Any) -> Any:
         return loss(net, params, x, y)
 
-    return trace(J, param_types(net), x, y)
+    return trace(J, param_types(net, dtype), x, y)
 
 
 def cost_and_gradient(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:

@@ -42,7 +42,7 @@ class Penalty:
         object.__setattr__(self, "on", on)
         if self.layers is not None:
             layers = (self.layers,) if isinstance(self.layers, Integral) else tuple(self.layers)
-            if not all(isinstance(k, Integral) and k >= 0 for k in layers):
+            if not layers or not all(isinstance(k, Integral) and k >= 0 for k in layers):
                 raise ValueError(f"layers of a penalty must be whole numbers of at least 0, got {self.layers!r}")
             object.__setattr__(self, "layers", tuple(map(int, layers)))
 
@@ -56,7 +56,7 @@ class Penalty:
 
     def _terms(self) -> list[tuple[float, Any]]:
         terms = (self.l2, ops.sum_of_squares), (self.l1, ops.sum_of_magnitudes)
-        return [(λ, Ω) for λ, Ω in terms if λ]
+        return [(λ, Ω) for λ, Ω in terms if λ] or [terms[0]]
 
     def touches(self, layer: int, leaf: str) -> bool:
         """Whether the parameter `leaf` of a layer, counted from 0, is penalised."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral
 from typing import Any
 
 from mlp_jax.mlp.checks import finite, require_known, require_made
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
-from mlp_jax.mlp.penalties import Penalty
+from mlp_jax.mlp.penalties import LEAVES, Penalty
 
 PRODUCTS = ("bfloat16",)  # to what the factors of a layer's matrix products may be rounded
 
@@ -133,7 +134,7 @@ class MLP:
         n_in, n_out = self.widths[k : k + 2]
         if k == len(self.hidden) or n_in != n_out:
             return None
-        penalised = self.penalty and tuple(self.penalty.touches(k, leaf) for leaf in ("W", "b", "theta"))
+        penalised = self.penalty and tuple(self.penalty.touches(k, leaf) for leaf in LEAVES)
         return n_in, self.hidden[k], self.bias[k], self.skip[k], penalised
 
 
@@ -156,7 +157,12 @@ def _require_penalised(penalty: Any, bias: Any, hidden: Any, output: OutputUnit)
 
 
 def _output_unit(output: str | OutputUnit) -> OutputUnit:
-    return OUTPUT_UNITS[output]() if isinstance(output, str) else output
+    return _called(output) if isinstance(output, str) else output
+
+
+@cache  # one for each name: its costs are operations, which are kept for each unit
+def _called(name: str) -> OutputUnit:
+    return OUTPUT_UNITS[name]()
 
 
 def _as_widths(widths: Any) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def batch_size(config: Config, n: int) -> int:
 def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
     """The `mlp_jax.MLP` of a `network` section.
 
-    Balanced class weights are made of the training examples; without them there are none, and predictions do not
+    Balanced class weights are made of the training examples; without these they are ones, and predictions do not
     depend on them.
 
     Raises:
@@ -68,7 +68,7 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
             hidden=[_unit(unit, MADE) for unit in hidden],
             output=_unit(network.output, OUTPUT_UNITS),
             cost=network.cost,
-            penalty=Penalty(**network.penalty.given(without="")) if network.penalty else None,
+            penalty=Penalty(**network.penalty.given()) if network.penalty else None,
             bias=network.bias,
             skip=network.skip,
             label_smoothing=network.label_smoothing,

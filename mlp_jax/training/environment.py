@@ -11,23 +11,31 @@ from typing import Any
 import jax
 
 
-@cache
 def environment() -> dict[str, Any]:
     """Device, versions, flags of XLA and JAX, and the commit of the folder in which the command was given."""
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {device.device_kind}",
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("mlp_jax", "jax", "jaxlib", "optax", "numpy")},
-        },
+        "processors": processors(),
+        "versions": _versions(),
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
         "flags": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))},
         "git": git_state(Path.cwd()),
     }
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("mlp_jax", "jax", "jaxlib", "optax", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+@cache
 def git_state(folder: Path) -> dict[str, Any] | None:
     """The commit that is checked out, and whether files differ from it; None outside a repository."""
     commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")

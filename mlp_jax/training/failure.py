@@ -13,7 +13,7 @@ from mlp_jax.autodiff.graph import Graph
 from mlp_jax.autodiff.tracing import trace
 from mlp_jax.autodiff.variable import Variable
 from mlp_jax.mlp import network
-from mlp_jax.mlp.params import param_types, unstack
+from mlp_jax.mlp.params import unstack
 from mlp_jax.tables.preparation import Examples
 from mlp_jax.training.step import Program, State
 from mlp_jax.training.step.program import merged
@@ -72,7 +72,7 @@ def _in_update(program: Program, state: Any, x: Any, y: Any) -> str | None:
     after = unstack(net, jax.tree.map(lambda p, u: p + u, state.params, merged(updates, zeros)))
     steps, slopes = (unstack(net, merged(tree, zeros)) for tree in (updates, grads))
     for k, layers in enumerate(zip(steps, after, slopes, params, strict=True)):
-        for name in param_types(net)[k]._fields:
+        for name in params[k]._fields:
             update, new, slope, old = (getattr(layer, name) for layer in layers)
             for what, values in (("update", update), ("new value", new)):
                 if values is not None and (bad := _not_finite(values)) is not None:

@@ -63,18 +63,18 @@ def _requests_to_stop() -> Iterator[Callable[[], int]]:
 
     On the main thread only.
     """
-    noted: list[int] = []
+    heard: list[int] = []
     on_main_thread = threading.current_thread() is threading.main_thread()
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)} if on_main_thread else {}
 
     def note(number: int, frame: Any) -> None:
-        noted.append(number)
+        heard.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield lambda: noted[0] if noted else 0
+        yield lambda: heard[0] if heard else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

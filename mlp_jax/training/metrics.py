@@ -24,7 +24,7 @@ class Predictions(NamedTuple):
     """What a metric is a function of: arrays in float32 at least.
 
     Attributes:
-        unit: the output unit, which is a distribution.
+        unit: the output unit.
         y: the targets (n, k), one-hot rows for classes.
         y_hat: the predictions ŷ (n, k), or (n, k · levels) for quantiles.
         z: the logits (n, k').
@@ -61,7 +61,7 @@ def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
 
 
 def output_of(net: MLP, params: Params, x: Any) -> tuple[jax.Array, jax.Array]:
-    """The logits z and the predictions ŷ, both (n, k), computed a bounded number of rows at a time."""
+    """The logits z (n, k') and the predictions ŷ, computed a bounded number of rows at a time."""
 
     def of_row(row: jax.Array) -> tuple[jax.Array, jax.Array]:
         tape = network.forward(net, params, row[None])
@@ -124,9 +124,9 @@ def accuracy(p: Predictions) -> jax.Array:
 
 
 def macro_f1(p: Predictions) -> jax.Array:
-    """The mean over the classes of 2 TP / (2 TP + FP + FN); of several targets, the mean over them.
+    """The mean over the classes of 2 TP / (2 TP + FP + FN); of several targets, the mean over them of that of class 1.
 
-    Classes that are neither there nor predicted are left out.
+    Classes that are neither there nor predicted are left out; such a target counts 0, as in scikit-learn.
     """
     if p.unit.kind == "classes":
         return _macro_f1(p.y.argmax(axis=1), p.y_hat.argmax(axis=1), p.y.shape[1])

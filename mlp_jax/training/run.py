@@ -80,10 +80,13 @@ def load(run_dir: str | Path) -> Run:
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.seeds:
-            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: finish it with --resume")
+            how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
+            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: {how}")
     children = map(directory.of_seed, config.seeds or ())
     seeds = tuple(load(child.path) for child in children if child.holds_run())
     model = None if config.seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
+    if model and model.class_weights:  # balanced ones are those of the training examples
+        net = build_network(config.network.model_copy(update={"class_weights": model.class_weights}))
     return Run(config, net, model, summary.get("results", {}), history, summary, seeds)
 
 

@@ -17,6 +17,7 @@ from mlp_jax.training.run import Run
 from mlp_jax.training.store import checkpoint
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, model_of, save_weights
+from mlp_jax.training.tensorboard import Board, require_tensorboard
 from mlp_jax.training.trainer import Trainer
 
 
@@ -32,6 +33,8 @@ class Training:
 
     def __init__(self, config: Config, trainer: Trainer, report: Reporter) -> None:
         """Before the first step, and kept nowhere; see `begin`."""
+        if config.training.tensorboard:
+            require_tensorboard()
         self.config = config
         self.trainer = trainer
         self.history: list[dict[str, Any]] = []
@@ -55,8 +58,6 @@ class Training:
             self._moment = self._first_moment(directory, resume)
             self.history = directory.begin_metrics(self.epochs)
             if self.config.training.tensorboard:
-                from mlp_jax.training.tensorboard import Board
-
                 self._board = Board(directory.path, self.epochs)
             directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
         return self
@@ -83,7 +84,7 @@ class Training:
         return f"{self.epochs} of {self.config.training.epochs} epochs{more}"
 
     def advance(self) -> tuple[Moment, list[dict[str, Any]]]:
-        """What `Trainer.advance` makes of the moment; it changes nothing, and may run in any thread."""
+        """What `Trainer.advance` makes of the moment, which stays as it is; it may run in any thread."""
         return self.trainer.advance(self._moment, self._batches)
 
     def take(self, moment: Moment, records: list[dict[str, Any]]) -> None:
@@ -125,8 +126,9 @@ class Training:
         if self.diverged:
             summary["reason"] = self.diverged
         if best := self._moment.best:
-            summary["best_epoch"] = self.epochs - int(best.since)
-            if not np.isfinite(best.loss):
+            if np.isfinite(best.loss):
+                summary["best_epoch"] = self.epochs - int(best.since)
+            else:
                 self._report.say(
                     f"seed {self.config.seed}: the validation cost was never finite: early stopping could not choose, "
                     "the last weights are kept"
@@ -182,7 +184,7 @@ class Training:
         return found
 
     def _model(self) -> Model:
-        return model_of(self.trainer.chosen(self._moment), self.trainer.prepared)
+        return model_of(self.trainer.chosen(self._moment), self.trainer.net, self.trainer.prepared)
 
 
 def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, float]) -> dict[str, Any]:

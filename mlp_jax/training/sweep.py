@@ -1,7 +1,7 @@
 """A sweep: the same training from several seeds, each a run of its own, and what they come to together."""
 
 import time
-from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,13 @@ def sweep(
     under_way: dict[int, Training] = {}
     runs: dict[int, Run] = {}
 
-    def each() -> Iterator[Training]:
-        for seed in seeds:
-            training = first if seed == seeds[0] else Training(of_seed(config, seed), trainer, report)
-            under_way[seed] = training.begin(directory and directory.of_seed(seed), resume)
-            yield training
+    def begun(training: Training) -> Training:
+        seed = training.config.seed
+        under_way[seed] = training.begin(directory and directory.of_seed(seed), resume)
+        return training
 
-    def show(*_: Any) -> None:
-        report.advanced(len(runs) + sum(training.done for training in under_way.values()) / epochs, [])
+    def show(records: list[dict[str, Any]]) -> None:
+        report.advanced(len(runs) + sum(training.done for training in under_way.values()) / epochs, records)
 
     def summarise(status: str) -> Run:
         children = tuple(runs[seed] for seed in seeds if seed in runs)
@@ -54,20 +53,21 @@ def sweep(
         return Run(config, trainer.net, None, summary.get("results", {}), [], summary, children)
 
     training_started = time.perf_counter()
+    if directory and not (resume and directory.holds_run()):
+        directory.start(config)
+    begun(first)  # whose directory may refuse, before the summary of what is there goes
     if directory:
-        if resume and directory.holds_run():
-            directory.save_config(config)
-        else:
-            directory.start(config)
+        directory.save_config(config)
         summarise("running")
     report.start(0, trainer.size * epochs)
+    others = (begun(Training(of_seed(config, seed), trainer, report)) for seed in seeds[1:])
     try:
-        for training in loop.train(each(), trainer.at_once, show):
+        for training in loop.train(chain([first], others), trainer.at_once, lambda _: show([])):
             seed = training.config.seed
             runs[seed] = under_way.pop(seed).finish()
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
-            report.advanced(len(runs), [{**record, "seed": len(runs)} for record in training.history[-1:]])
+            show([{**record, "seed": len(runs)} for record in training.history[-1:]])
     except TrainingInterrupted as stop:
         runs |= {seed: training.finish(interrupted=True) for seed, training in under_way.items()}
         summarise("interrupted")

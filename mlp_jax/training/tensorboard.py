@@ -12,18 +12,8 @@ class Board:
     """What `tensorboard --logdir` shows of a run; records of epochs after `done` that are there are replaced."""
 
     def __init__(self, folder: Path, done: int) -> None:
-        """In a folder of its own within the run's.
-
-        Raises:
-            InputError: tensorboardX is not installed.
-        """
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise InputError(
-                'training.tensorboard needs tensorboardX: pip install "mlp_jax[tensorboard]", or set it to false'
-            ) from None
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        """In a folder of its own within the run's."""
+        self._writer = _summary_writer()(str(folder / "tensorboard"), purge_step=done + 1)
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Add the records of epochs."""
@@ -41,3 +31,18 @@ class Board:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+def require_tensorboard() -> None:
+    """Raise an InputError if tensorboardX is not installed."""
+    _summary_writer()
+
+
+def _summary_writer() -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise InputError(
+            'training.tensorboard needs tensorboardX: pip install "mlp_jax[tensorboard]", or set it to false'
+        ) from None
+    return SummaryWriter

@@ -1,6 +1,5 @@
 """The training program of a configuration on its data, called a quarter of a second at a time."""
 
-import os
 import time
 from bisect import bisect
 from typing import Any
@@ -15,6 +14,7 @@ from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
 from mlp_jax.training.config import Config, Network
+from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.metrics import evaluate, metrics_of, output_of
 from mlp_jax.training.moment import Moment
@@ -73,8 +73,7 @@ class Trainer:
         self._shares = np.array([self.batch_size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._run = jitted(run_steps, ("program", "measure"), options_for_steps(self.net, self.batch_size))
         in_threads = config.seeds and threads_pay(self.net, self.batch_size)
-        processors: int = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        self.at_once = min(processors, len(config.seeds or ())) if in_threads else 1
+        self.at_once = min(processors(), len(config.seeds or ())) if in_threads else 1
         self._compiled: Any = None
         self._no_steps: Any = None
 

@@ -40,7 +40,7 @@ Initializer: Any = one_of(INITIALIZERS)
 Leaf: Any = one_of(LEAVES)
 Products: Any = one_of(PRODUCTS)
 # Output units whose targets may be standardised: those that refuse no finite number.
-QUANTITIES = [name for name, unit in OUTPUT_UNITS.items() if unit.outside is OutputRecord.outside]
+STANDARDIZABLE = [name for name, unit in OUTPUT_UNITS.items() if unit.outside is OutputRecord.outside]
 
 
 class Penalty(Section):
@@ -159,9 +159,13 @@ class Config(Section):
     @field_validator("network")
     @classmethod
     def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
-        if "data" in info.data and info.data["data"].standardize_targets and name_of(network.output) not in QUANTITIES:
+        if (
+            "data" in info.data
+            and info.data["data"].standardize_targets
+            and name_of(network.output) not in STANDARDIZABLE
+        ):
             raise ValueError(
-                f"data.standardize_targets needs an output of quantities ({', '.join(QUANTITIES)}), "
+                f"data.standardize_targets needs an output of quantities ({', '.join(STANDARDIZABLE)}), "
                 f"got {name_of(network.output)}"
             )
         return network

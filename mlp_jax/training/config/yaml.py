@@ -67,7 +67,9 @@ class Document:
             raise InputError(f"{label} is given twice")
         section = self.values
         for i, part in enumerate(path[:-1], start=1):
-            section = section.setdefault(part, {})
+            if section.get(part) is None:
+                section[part] = {}
+            section = section[part]
             if not isinstance(section, dict):
                 raise InputError(f"{label}: {'.'.join(map(str, path[:i]))} is a value, it has no keys")
             self._places.setdefault(path[:i], label)

@@ -1,4 +1,7 @@
-"""Early stopping: keep the parameters of the lowest validation cost, and stop when none was lower for long."""
+"""Early stopping: keep the parameters of the best validation cost, and stop when none was better for long.
+
+Better is lower by more than min_delta.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +20,7 @@ class Patience(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The parameters with the lowest validation cost so far, that cost, and after how many epochs none was lower."""
+    """The parameters with the best validation cost so far, that cost, and after how many epochs none was better."""
 
     params: Params
     loss: jax.Array

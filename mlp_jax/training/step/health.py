@@ -38,7 +38,7 @@ def is_alive(net: MLP, tape: Tape, weights: Any) -> list[jax.Array]:
     return found
 
 
-def health(net: MLP, after: Any, before: Any, grads: Any, alive: Sequence[jax.Array]) -> Health:
+def health(after: Any, before: Any, grads: Any, alive: Sequence[jax.Array]) -> Health:
     """The health of a step from the trained parameters after and before it; entries of frozen layers are None."""
     norms, ratios, dead = [], [], []
     for k, (new, old, grad) in enumerate(zip(after, before, grads, strict=True)):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from mlp_jax.mlp import cost, network
-from mlp_jax.mlp.params import Params
+from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.training.step.average import Average
 from mlp_jax.training.step.health import Health, health, is_alive
 from mlp_jax.training.step.program import Program, merged
@@ -33,7 +33,13 @@ class State(NamedTuple):
 
 
 def initial_state(program: Program, params: Params) -> State:
-    """The state before the first step."""
+    """The state before the first step.
+
+    Raises:
+        ValueError: frozen layers in parameters that are stacked: there, an entry is not a layer.
+    """
+    if program.frozen and any(stacked_layers(layer) for layer in params):
+        raise ValueError("frozen names layers, and these parameters are stacked; pass mlp_jax.unstack(net, params)")
     average = None if program.ema is None else Average.start(params)
     return State(params, program.optimizer.init(program.trained(params)), average)
 
@@ -92,7 +98,7 @@ def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, 
     average = state.average
     if average is not None and program.ema is not None:
         average = average.with_next(params, program.ema)
-    watched = health(program.net, program.trained(params), trained, grads, alive) if program.watch else None
+    watched = health(program.trained(params), trained, grads, alive) if program.watch else None
     return State(params, memory, average), OfStep(J, watched)
 
 

@@ -1,7 +1,7 @@
 """The weights of a trained network, with what a prediction needs besides."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, require_fit, stack, unstack
@@ -19,20 +19,24 @@ class Model(NamedTuple):
     input_names: tuple[str, ...]
     target_names: tuple[str, ...]
     data: str  # fingerprint of the examples that it was trained on
+    class_weights: tuple[float, ...] | None  # of the network, which may be those of these examples
 
 
-def model_of(params: Params, prepared: Prepared) -> Model:
-    """The model of parameters that were trained on these data."""
+def model_of(params: Params, net: MLP, prepared: Prepared) -> Model:
+    """The model of a network's parameters that were trained on these data."""
     table = prepared.table
     names = table.input_names, table.target_names
-    return Model(params, prepared.inputs, prepared.targets, *names, prepared.fingerprint)
+    return Model(params, prepared.inputs, prepared.targets, *names, prepared.fingerprint, net.class_weights)
 
 
 def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint."""
     arrays = {"layers": unstack(net, model.params), "inputs": model.inputs, "targets": model.targets}
     names = {"input_names": list(model.input_names), "target_names": list(model.target_names)}
-    tensors.write(path, tensors.by_path(arrays), {**names, "data": model.data, "config": config})
+    notes: dict[str, Any] = {**names, "data": model.data, "config": config}
+    if model.class_weights:
+        notes["class_weights"] = list(model.class_weights)
+    tensors.write(path, tensors.by_path(arrays), notes)
 
 
 def load_weights(path: Path, net: MLP, config: str) -> Model:
@@ -51,7 +55,8 @@ def load_weights(path: Path, net: MLP, config: str) -> Model:
         names = tuple(notes["input_names"]), tuple(notes["target_names"])
         if pays_as_one_loop(net):
             params = stack(net, params)
-        return Model(params, inputs, targets, *names, notes["data"])
+        class_weights = tuple(notes["class_weights"]) if "class_weights" in notes else None
+        return Model(params, inputs, targets, *names, notes["data"], class_weights)
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it belongs to another network") from None
     except InputError:
