@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlp_jax import cli
+
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
@@ -30,6 +32,24 @@ def fails(*arguments, cwd, status=2):
     assert done.returncode == status, done.stderr
     assert done.stdout == ""
     return done.stderr
+
+
+@pytest.fixture
+def fails_here(tmp_path, monkeypatch, capsys):
+    """A command that fails, in this process: sooner than in one of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_set_up_jax", lambda dtype: None)
+
+    def run(*arguments):
+        try:
+            status = cli.main(list(map(str, arguments)))
+        except SystemExit as end:  # of argparse
+            status = end.code
+        out, message = capsys.readouterr()
+        assert (status, out) == (2, ""), message
+        return message
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +153,8 @@ def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
         ((), "the following arguments are required: COMMAND"),
     ],
 )
-def test_bad_input_exits_2_with_one_clear_message(arguments, message, tmp_path):
-    assert message in fails(*arguments, cwd=tmp_path)
+def test_bad_input_exits_2_with_one_clear_message(arguments, message, fails_here, tmp_path):
+    assert message in fails_here(*arguments)
     assert not (tmp_path / "runs").exists()
 
 
@@ -315,5 +335,5 @@ def test_inspect_tells_what_a_run_would_do(tmp_path):
         ),
     ],
 )
-def test_an_option_that_a_check_does_not_heed_is_refused(arguments, message, tmp_path):
-    assert message in fails("verify", *arguments, cwd=tmp_path)
+def test_an_option_that_a_check_does_not_heed_is_refused(arguments, message, fails_here):
+    assert message in fails_here("verify", *arguments)

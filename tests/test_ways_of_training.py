@@ -31,7 +31,10 @@ def compiled_step(config):
     net = build_network(config.network, prepared)
     program, rows = build_program(config, net), 16
     state = jax.eval_shape(lambda params: initial_state(program, params), param_types(net))
-    x, y = (jax.ShapeDtypeStruct((rows, *part.shape[1:]), part.dtype) for part in prepared.parts["train"])
+    x, y = (
+        jax.ShapeDtypeStruct((rows, *part.shape[1:]), "float32" if part.ndim > 1 else "int32")
+        for part in prepared.parts["train"]
+    )
     return jax.jit(take_step, static_argnums=0).lower(program, state, Batch(x, y)).compile()
 
 
