@@ -22,6 +22,7 @@ OUTPUT_AND_COST = [(output, cost) for output, unit in OUTPUT_UNITS.items() for c
 NETWORKS = [(hidden, "linear", "squared_error") for hidden in HIDDEN_UNITS] + [
     ("tanh", *both) for both in OUTPUT_AND_COST
 ]
+PENALTY = ElasticNet(0.02, 0.01, on=("W", "b", "theta"))
 N = 7
 
 loss_and_grad = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
@@ -51,9 +52,6 @@ def assert_close_per_leaf(ours, reference, tolerance):
 
 
 @pytest.mark.usefixtures("x64")
-PENALTY = ElasticNet(0.02, 0.01, on=("W", "b", "theta"))
-
-
 @pytest.mark.parametrize(
     ("hidden", "output", "cost", "penalty"),
     [(*network, PENALTY) for network in NETWORKS] + [(*network, None) for network in NETWORKS[::4]],
