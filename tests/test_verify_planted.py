@@ -52,7 +52,8 @@ def test_every_kind_of_fault_has_a_row():
 ORDINARY = {
     "first layer zero", "one entry 10 % off", "one column dropped", "one bias dropped", "bias averaged",
     "rows permuted", "1 % off", "not a number", "transposed", "cotangent ignored", "targets left out",
-    "one example dropped", "next layer's activation", "penalty left out", "f' taken at the activation", "forward rule adds a little",
+    "one example dropped", "next layer's activation", "penalty left out", "f' taken at the activation",
+    "forward rule adds a little",
 }  # fmt: skip
 
 
