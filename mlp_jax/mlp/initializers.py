@@ -8,6 +8,8 @@
 | he          | normal truncated at 2σ, variance 2 / n_in              | He et al. 2015       |
 | lecun       | normal truncated at 2σ, variance 1 / n_in              | LeCun et al. 1998    |
 | orthogonal  | uniform over matrices with orthonormal rows or columns | Saxe et al. 2014     |
+
+Which of them suits a unit stands with the unit, in `hidden_units.py` and `output_units/`; `params.init` draws by it.
 """
 
 from __future__ import annotations

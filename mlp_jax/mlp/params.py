@@ -142,11 +142,16 @@ def require_fit(net: MLP, params: Params) -> None:
             kind = getattr(layer.W, "dtype", type(layer.W).__name__)
             raise ValueError(f"params[{entry}].W must be an array of floating-point numbers, got {kind}")
         m = stacked_layers(layer) if jnp.ndim(layer.W) == 3 else None
-        if k >= len(net.shapes) or (m is not None and m != runs.get(k)):
+        if k >= len(net.shapes):
             break
+        if m is not None and m != runs.get(k):
+            raise ValueError(
+                f"params[{entry}] is a stack of {m} layers; the network has {runs.get(k, 1)} equal ones from layer {k} "
+                "on, counted from 0"
+            )
         _require_shapes(net, k, entry, layer, () if m is None else (m,))
         k += m or 1
-    given = sum(stacked_layers(layer) or 1 for layer in params)
+    given = sum((isinstance(layer, Layer | LayerWithTheta) and stacked_layers(layer)) or 1 for layer in params)
     if k != len(net.shapes) or k < given:
         raise ValueError(f"widths {_short(net.widths)} need {len(net.shapes)} layers of parameters, got {given}")
 

@@ -1,6 +1,6 @@
 """Where examples come from: a record of a configuration's `data` section for each kind of source, and how it is read.
 
-To add a source, write its record here, and what reads it in a file of its own.
+To add a source, write its record here, in the union `Data`, too, and what reads it in a file of its own.
 """
 
 from pathlib import Path

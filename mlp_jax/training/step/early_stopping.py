@@ -1,6 +1,7 @@
 """Early stopping: keep the parameters of the best validation cost, and stop when none was better for long.
 
-Better is lower by more than min_delta.
+Better is lower by more than min_delta. `epochs.run_steps` keeps count of it after each epoch, and takes no more steps
+when patience has run out; `Trainer.chosen` gives the best parameters.
 """
 
 from functools import partial

@@ -1,4 +1,7 @@
-"""Checkpoints: all that is needed to go on to the same bits, the newest two, each in a file of its own."""
+"""Checkpoints: all that is needed to go on to the same bits, the newest two, each in a file of its own.
+
+`single.Training.keep` writes one after `training.checkpoint_seconds`, and at the end.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,7 +24,7 @@ class RunDirectory:
         metrics: `metrics.jsonl`, a line per epoch.
         weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
         checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
-        summary: `summary.json`, results, seeds, versions, device.
+        summary: `summary.json`, results, versions, device: see `single.summary_of`; of a sweep `sweep.sweep`.
         crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
         report: `report.html`, which `mlp-jax report` writes.
     """
