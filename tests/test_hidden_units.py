@@ -176,7 +176,7 @@ def test_what_is_compiled_for_a_stack_does_not_grow_with_depth():
 def test_parameters_of_another_depth_are_refused():
     net = MLP((3, 3, 3, 3, 1))
     stacked = mlp_jax.init(net, jax.random.key(0), stacked=True)
-    with pytest.raises(ValueError, match=re.escape("params[0] is a stack of 3 layers; the network has 4 equal ones fro")):
+    with pytest.raises(ValueError, match=re.escape("params[0] is a stack of 3 layers; the network has 4 equal")):
         mlp_jax.loss(MLP((3, 3, 3, 3, 3, 1)), stacked, *batch(net, jnp.float32))
     with pytest.raises(ValueError, match=re.escape("params[0].b must have shape (3,), got (2, 3)")):
         mlp_jax.loss(net, (stacked[0]._replace(b=jnp.zeros((2, 3))), stacked[1]), *batch(net, jnp.float32))
