@@ -1,6 +1,7 @@
 """What the directory of a run survives: an end at any moment, damage, full disks, other runs."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,6 +247,41 @@ def test_a_finished_sweep_is_left_as_it_was_where_it_cannot_go_on(tmp_path):
     with pytest.raises(InputError, match=r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"):
         train(iris(seeds=(0, 1), training__epochs=2), tmp_path / "run", resume=True)
     assert files_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "metrics.jsonl"])
+def test_a_sweep_of_which_one_seed_cannot_go_on_is_left_as_it_was(lost, tmp_path):
+    train(iris(seeds=(0, 1, 2)), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "seed-1" / lost, ignore_errors=True)
+    (tmp_path / "run" / "seed-1" / lost).unlink(missing_ok=True)
+    before = files_of(tmp_path / "run")
+    with pytest.raises(InputError, match="seed-1"):
+        train(iris(seeds=(0, 1, 2), training__epochs=6), tmp_path / "run", resume=True)
+    assert files_of(tmp_path / "run") == before
+
+
+def test_a_seed_that_trains_by_itself_keeps_its_sweep_out(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    refused = pytest.raises(InputError, match="another training is using .*seed-1; wait for it")
+    with RunDirectory(tmp_path / "run" / "seed-1").held(), refused:
+        train(iris(seeds=(0, 1), training__epochs=6), tmp_path / "run", resume=True)
+
+
+def test_a_sweep_killed_before_its_summary_goes_on(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    results = load(tmp_path / "run").results
+    (tmp_path / "run" / "summary.json").unlink()
+    train(iris(seeds=(0, 1)), tmp_path / "run", resume=True)
+    assert load(tmp_path / "run").results == results
+
+
+def test_a_sweep_that_has_lost_a_seed_is_not_shown_as_whole(tmp_path):
+    train(iris(seeds=(0, 1)), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "seed-1")
+    with pytest.raises(InputError, match="seed-1 holds no run any more: train it again with --resume"):
+        load(tmp_path / "run")
+    train(iris(seeds=(0, 1)), tmp_path / "run", resume=True)
+    assert len(load(tmp_path / "run").seeds) == 2
 
 
 def test_a_run_goes_on_with_data_that_have_moved(tmp_path):

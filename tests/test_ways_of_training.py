@@ -95,6 +95,26 @@ def test_frozen_layers_of_a_stack_are_refused():
         initial_state(Program(net, optax.sgd(0.1), frozen=(2,)), params)
 
 
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ({"frozen": (7,)}, "frozen names layer 7; the network has 2, counted from 0"),
+        ({"ema": 1.0}, "ema must be between 0 and 1, got 1.0"),
+        ({"microbatches": 0}, "microbatches must be a whole number of at least 1, got 0"),
+        ({"microbatches": 3}, "8 examples cannot be cut into 3 microbatches of one size"),
+    ],
+)
+def test_ways_that_no_step_can_go_are_refused(ways, message):
+    net = MLP((4, 3, 2))
+    program = Program(net, optax.sgd(0.1), **ways)
+    with pytest.raises(ValueError, match=message):
+        take_step(
+            program,
+            initial_state(program, mlp_jax.init(net, jax.random.key(0))),
+            Batch([[1.0] * 4] * 8, [[1.0] * 2] * 8),
+        )
+
+
 def test_an_unknown_frozen_layer_and_all_of_them_are_refused(tmp_path):
     with pytest.raises(InputError, match="training.frozen names layer 2; the network has 2, counted from 0"):
         train(iris(training__frozen=(2,)), tmp_path / "run")

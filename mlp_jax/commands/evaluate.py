@@ -24,7 +24,14 @@ def run(config: Config, options: Namespace) -> None:
     for one in finished or [run]:
         require_same_data(one.trained_on, prepared)
         results.append(trainer.evaluate(one.params))
-    print_results(over_seeds(results) if run.seeds else results[0])
+    if not config.seeds:
+        return print_results(results[0])
+    print_results(over_seeds(results))
+    print(f"\n{how_many_seeds(config, over_seeds(results))}")
+    for one in run.seeds:
+        if one.summary["status"] != "finished":
+            print(f"seed {one.config.seed} {one.summary['status']}")
+    return None
 
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
@@ -35,6 +42,13 @@ def print_results(results: dict[str, dict[str, Any]]) -> None:
         print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
 
 
+def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
+    """Over how many of its seeds the results of a sweep are: those that finished."""
+    count = len(next(iter(next(iter(results.values())).values()))["seeds"])
+    total = len(config.seeds or ())
+    return f"{total} seeds" if count == total else f"{count} of {total} seeds"
+
+
 def rows_of(results: dict[str, dict[str, Any]], digits: int) -> list[list[str]]:
     """The names of the metrics, and a row for each part."""
     rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
@@ -43,5 +57,6 @@ def rows_of(results: dict[str, dict[str, Any]], digits: int) -> list[list[str]]:
 
 def _number(value: Any, digits: int) -> str:
     if isinstance(value, dict):
-        return f"{_number(value['mean'], digits)} ± {_number(value['sd'], 2)}"
+        has_spread = value["sd"] is None or value["sd"] == value["sd"] or len(value["seeds"]) > 1
+        return _number(value["mean"], digits) + (f" ± {_number(value['sd'], 2)}" if has_spread else "")
     return "not finite" if value is None else f"{value:.{digits}g}"

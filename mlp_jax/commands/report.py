@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.commands.evaluate import rows_of
+from mlp_jax.commands.evaluate import how_many_seeds, rows_of
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.training import config as configuration
@@ -69,8 +69,7 @@ def _results(run: Run) -> str:
     if not run.results:
         notes.append("none yet: the run was not finished")
     elif run.seeds:
-        which = f"{len(run.seeds) - len(diverged)} of " if diverged else ""
-        notes.append(f"mean ± standard deviation over {which}{len(run.seeds)} seeds")
+        notes.append(f"mean ± standard deviation over {how_many_seeds(run.config, run.results)}")
     notes += [f"seed {seed} diverged: {why}" for seed, why in diverged.items()]
     table = _table(rows_of(run.results, digits=5)) if run.results else ""
     return table + "".join(f"<p>{escape(note)}</p>" for note in notes)

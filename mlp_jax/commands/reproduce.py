@@ -43,7 +43,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     directory = RunDirectory(run_dir)
     config, summary = directory.load_config(), directory.load_summary()
     if summary["status"] != "finished":
-        remedy = f"see {directory.crash}" if summary["status"] == "diverged" else "finish it with --resume first"
+        crash = f"the crash/report.txt of its seeds in {run_dir}" if config.seeds else directory.crash
+        remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
         raise InputError(f"the run in {run_dir} is {summary['status']}, so there is no result: {remedy}")
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from mlp_jax.commands.evaluate import print_results
+from mlp_jax.commands.evaluate import how_many_seeds, print_results
 from mlp_jax.errors import InputError
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
@@ -20,8 +20,7 @@ def run(config: Config, options: Namespace) -> int:
     )
     print_results(run.results)
     diverged = run.summary.get("diverged", {})
-    finished = f"{len(run.seeds) - len(diverged)} of " if diverged else ""
-    seeds = f"{finished}{len(run.seeds)} seeds, " if run.seeds else ""
+    seeds = f"{how_many_seeds(config, run.results)}, " if config.seeds else ""
     print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
     print(f"run: {run_dir}")
     for seed, why in diverged.items():

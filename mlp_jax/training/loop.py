@@ -28,6 +28,8 @@ def train(
     with _requests_to_stop() as stopped, ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
         while True:
             while len(running) < at_once and (training := next(waiting, None)):
+                if request := stopped():
+                    raise TrainingInterrupted("stopped", request)
                 if training.ended:  # of a run that goes on, before its first step
                     yield training
                 else:

@@ -82,7 +82,9 @@ def load(run_dir: str | Path) -> Run:
         if config.seeds:
             how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
             raise InputError(f"{directory.path} has several seeds and is {summary['status']}: {how}")
-    children = map(directory.of_seed, config.seeds or ())
+    children = list(map(directory.of_seed, config.seeds or ()))
+    if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
+        raise InputError(f"{lost[0]} holds no run any more: train it again with --resume")
     seeds = tuple(load(child.path) for child in children if child.holds_run())
     model = None if config.seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
     if model and model.class_weights:  # balanced ones are those of the training examples

@@ -158,29 +158,37 @@ class Training:
 
     def _first_moment(self, directory: RunDirectory, resume: bool) -> Moment:
         """The moment from which to go on: that of the newest checkpoint, or the start of a new run."""
-        if not resume:
-            directory.start(self.config)
-            return self._moment
-        found = checkpoint.load_newest(
-            directory.checkpoints, self._moment, self.config, self.trainer.prepared, self._report.say
-        )
+        found = self.found_in(directory, self.config) if resume else None
+        if found:
+            directory.save_config(self.config)
+            return found
+        if resume and directory.config.exists():
+            self._report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
+        directory.start(self.config)
+        return self._moment
+
+    def found_in(self, directory: RunDirectory, config: Config) -> Moment | None:
+        """The moment from which a run of this configuration, perhaps with another seed, can go on; None if there is none.
+
+        Raises:
+            InputError: it cannot go on; nothing has been changed.
+        """
+        trainer = self.trainer
+        found = checkpoint.load_newest(directory.checkpoints, self._moment, config, trainer.prepared, self._report.say)
         if not found:
             if directory.weights.exists():
                 raise InputError(
                     f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, "
                     "or train anew with --overwrite"
                 )
-            if directory.config.exists():
-                self._report.say(f"{directory.path} has no checkpoint yet: starting from the beginning")
-            directory.start(self.config)
-            return self._moment
-        done = -(-found.step // self.trainer.steps)
-        if done > self.config.training.epochs:
+            return None
+        done = -(-found.step // trainer.steps)
+        if done > config.training.epochs:
             raise InputError(
-                f"the run in {directory.path} has {done} epochs; training.epochs is {self.config.training.epochs}. "
+                f"the run in {directory.path} has {done} epochs; training.epochs is {config.training.epochs}. "
                 f"Set it to {done} or more to go on"
             )
-        directory.save_config(self.config)
+        directory.records_of(found.step // trainer.steps)
         return found
 
     def _model(self) -> Model:

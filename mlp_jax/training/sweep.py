@@ -1,6 +1,7 @@
 """A sweep: the same training from several seeds, each a run of its own, and what they come to together."""
 
 import time
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
@@ -28,12 +29,20 @@ def sweep(
     """
     seeds, epochs, trainer = config.seeds or (), config.training.epochs, first.trainer
     under_way: dict[int, Training] = {}
+    locks: dict[int, ExitStack] = {}
     runs: dict[int, Run] = {}
 
     def begun(training: Training) -> Training:
         seed = training.config.seed
+        locks[seed] = ExitStack()
+        if directory:
+            locks[seed].enter_context(directory.of_seed(seed).held(by_its_sweep=True))
         under_way[seed] = training.begin(directory and directory.of_seed(seed), resume)
         return training
+
+    def finish(seed: int, interrupted: bool = False) -> Run:
+        with locks.pop(seed):
+            return under_way.pop(seed).finish(interrupted=interrupted)
 
     def show(records: list[dict[str, Any]]) -> None:
         report.advanced(len(runs) + sum(training.done for training in under_way.values()) / epochs, records)
@@ -53,25 +62,29 @@ def sweep(
         return Run(config, trainer.net, None, summary.get("results", {}), [], summary, children)
 
     training_started = time.perf_counter()
-    if directory and not (resume and directory.holds_run()):
-        directory.start(config)
-    begun(first)  # whose directory may refuse, before the summary of what is there goes
-    if directory:
+    if directory and resume and directory.holds_run():
+        for seed in seeds:  # any of which may refuse, before anything of what is there is changed
+            with directory.of_seed(seed).held(by_its_sweep=True):
+                first.found_in(directory.of_seed(seed), of_seed(config, seed))
         directory.save_config(config)
+    elif directory:
+        directory.start(config)
+    begun(first)
+    if directory:
         summarise("running")
     report.start(0, trainer.size * epochs)
     others = (begun(Training(of_seed(config, seed), trainer, report)) for seed in seeds[1:])
     try:
         for training in loop.train(chain([first], others), trainer.at_once, lambda _: show([])):
             seed = training.config.seed
-            runs[seed] = under_way.pop(seed).finish()
+            runs[seed] = finish(seed)
             if training.diverged:
                 report.say(f"seed {seed} diverged: {training.why_diverged()}")
             show([{**record, "seed": len(runs)} for record in training.history[-1:]])
     except TrainingInterrupted as stop:
-        runs |= {seed: training.finish(interrupted=True) for seed, training in under_way.items()}
+        ended = len(runs)
+        runs |= {seed: finish(seed, interrupted=True) for seed in tuple(under_way)}
         summarise("interrupted")
-        ended = len(runs) - len(under_way)
         raise TrainingInterrupted(f"stopped after {ended} of {len(seeds)} seeds", stop.signal) from None
     if any(run.summary["status"] == "finished" for run in runs.values()):
         return summarise("finished")
@@ -100,6 +113,6 @@ def _statistics(values: list[float]) -> dict[str, Any]:
     has_spread = len(values) > 1 and np.isfinite(values).all()
     return {
         "mean": float(np.mean(values)),
-        "sd": float(np.std(values, ddof=1)) if has_spread else float("nan"),
+        "sd": float(np.std(values, ddof=1)) if has_spread else float("nan"),  # one value has no spread
         "seeds": values,
     }

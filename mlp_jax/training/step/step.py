@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from mlp_jax.mlp import cost, network
+from mlp_jax.mlp.checks import whole
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.training.step.average import Average
 from mlp_jax.training.step.health import Health, health, is_alive
@@ -36,10 +37,16 @@ def initial_state(program: Program, params: Params) -> State:
     """The state before the first step.
 
     Raises:
-        ValueError: frozen layers in parameters that are stacked: there, an entry is not a layer.
+        ValueError: frozen layers that there are not, or in parameters that are stacked, where an entry is not a layer;
+            a decay that is not between 0 and 1; microbatches below 1.
     """
     if program.frozen and any(stacked_layers(layer) for layer in params):
         raise ValueError("frozen names layers, and these parameters are stacked; pass mlp_jax.unstack(net, params)")
+    if beyond := [k for k in program.frozen if k not in range(len(params))]:
+        raise ValueError(f"frozen names layer {beyond[0]}; the network has {len(params)}, counted from 0")
+    if program.ema is not None and not 0 < program.ema < 1:
+        raise ValueError(f"ema must be between 0 and 1, got {program.ema}")
+    whole("microbatches", program.microbatches)
     average = None if program.ema is None else Average.start(params)
     return State(params, program.optimizer.init(program.trained(params)), average)
 
@@ -72,6 +79,9 @@ def take_step(program: Program, state: State, batch: Batch) -> tuple[State, jax.
     """
     if batch.weights is None:
         batch = batch._replace(weights=jnp.ones(len(batch.x), bool))
+    batch = Batch(*map(jnp.asarray, batch))
+    if len(batch.x) % program.microbatches:
+        raise ValueError(f"{len(batch.x)} examples cannot be cut into {program.microbatches} microbatches of one size")
     state, of_step = observed_step(program, state, batch)
     return state, of_step.cost
 

@@ -51,7 +51,8 @@ class RunDirectory:
 
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
-        return self.config.exists() and (self.metrics.exists() or self.summary.exists())
+        begun = self.metrics.exists() or self.summary.exists() or any(self.path.glob("seed-*/metrics.jsonl"))
+        return begun and self.config.exists()
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
@@ -74,13 +75,17 @@ class RunDirectory:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9."""
+    def held(self, by_its_sweep: bool = False) -> Iterator[None]:
+        """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9.
+
+        While a sweep is held, only it may hold the folder of a seed.
+        """
         sweep = RunDirectory(self.path.parent)
         in_use = InputError(
             f"another training is using {self.path}; wait for it, or name another directory (--run-dir)"
         )
-        if self.path.name.startswith("seed-") and sweep.holds_run() and sweep.is_held():
+        is_of_sweep = self.path.name.startswith("seed-") and sweep.holds_run()
+        if is_of_sweep and not by_its_sweep and sweep.is_held():
             raise in_use
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -117,8 +122,10 @@ class RunDirectory:
             (self.path / ".writable").unlink()
             for run in (*map(self.of_seed, self._seeds_before()), self):
                 run.remove()
-            if not config.seeds:
-                self.metrics.touch()  # first: see `holds_run`
+            if config.seeds:  # first: see `holds_run`
+                self.save_summary({"status": "running", "epochs": 0})
+            else:
+                self.metrics.touch()
             self.save_config(config)
 
     def remove(self) -> None:
@@ -186,14 +193,19 @@ class RunDirectory:
 
     def begin_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """Give the records of so many epochs, and drop what stands in `metrics.jsonl` beyond them."""
+        records = self.records_of(epochs)
+        with self.writing():
+            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records).encode())
+        return records
+
+    def records_of(self, epochs: int) -> list[dict[str, Any]]:
+        """The records of so many epochs."""
         records = self.read_metrics() if epochs and self.metrics.exists() else []
         if len(records) < epochs:
             raise InputError(
                 f"{self.metrics} has the records of {len(records)} epochs, but the run has done {epochs}: lines were "
                 "lost. Put them back, or train anew with --overwrite"
             )
-        with self.writing():
-            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records[:epochs]).encode())
         return records[:epochs]
 
     def log(self, records: list[dict[str, Any]]) -> None:
