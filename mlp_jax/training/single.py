@@ -168,7 +168,7 @@ class Training:
         return self._moment
 
     def found_in(self, directory: RunDirectory, config: Config) -> Moment | None:
-        """The moment from which a run of this configuration, perhaps with another seed, can go on; None if there is none.
+        """The moment from which a run of this configuration (its seed may differ) can go on; None if there is none.
 
         Raises:
             InputError: it cannot go on; nothing has been changed.
