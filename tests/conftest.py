@@ -19,12 +19,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-
-def pytest_configure(config):
-    """Commands that tests start keep what they compile here, too; slow proofs are compiled as a user's programs are."""
-    os.environ["XDG_CACHE_HOME"] = str(CACHES / "commands")
-    if "not slow" in config.option.markexpr:
-        compile_soon()
+os.environ["XDG_CACHE_HOME"] = str(CACHES / "commands")  # so do the commands that tests start
+compile_soon()
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def on_random_programs(few, many, largest=60):
     return decorate
 
 
-@on_random_programs(40, 100)
+@on_random_programs(40, 80)
 def test_vjp_equals_jax(program):
     inputs = inputs_of(program)
     out, pullback = ad.vjp(lambda *xs: run(program, xs), *inputs)

@@ -85,7 +85,12 @@ def test_the_whole_set_is_that_of_the_readme():
     assert (len(FAULTS), len(RIGHT)) == (182, 29)
 
 
+# Checks of the widest network take ten times as long: of it, the kinds that an ordinary run plants nowhere.
+# scripts/compare_checkers.py runs all.
+IN_NUMBER = [case for case in FAULTS if case.name not in {f"{kind}, wide" for kind in ORDINARY}]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
-def test_every_fault_of_every_network_is_found(case):
+@pytest.mark.parametrize("case", IN_NUMBER, ids=lambda case: case.name)
+def test_faults_are_found_in_number(case):
     assert not verify.check_vjp(case.f, *case.args).passed
