@@ -29,11 +29,12 @@ class Dense:
     k: int
     unit: HiddenUnit
 
-    def forward(self, own: Own, h: Array) -> tuple[Array, Array]:
-        """From h^(k): a^(k+1) and h^(k+1)."""
+    def forward(self, own: Own, h: Array) -> tuple[tuple[Array, Array], Array]:
+        """From h^(k): a^(k+1) and h^(k+1) for the tape, and what goes into the next layer, h^(k+1)."""
         operation, inputs = self._affine(own, h)
         a = named(operation(*inputs), f"a{self.k + 1}")
-        return a, named(self._activations(own, a, h), f"h{self.k + 1}")
+        h = named(self._activations(own, a, h), f"h{self.k + 1}")
+        return (a, h), h
 
     def backward(
         self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True
@@ -107,15 +108,15 @@ class Stacked:
 
     layer: Dense
 
-    def forward(self, own: Own, h: Array) -> tuple[Array, Array]:
-        """From what goes into the first, a and h of each, (m, n, …)."""
+    def forward(self, own: Own, h: Array) -> tuple[tuple[Array, Array], Array]:
+        """From what goes into the first, a and h of each for the tape, (m, n, …), and what the last puts out."""
 
         def step(h: Array, own: Any) -> tuple[Array, tuple[Array, Array]]:
-            a, h = self.layer.forward(own, h)
-            return h, (a, h)
+            a_and_h, h = self.layer.forward(own, h)
+            return h, a_and_h
 
-        _, a_and_h = jax.lax.scan(step, h, own)
-        return a_and_h
+        h, a_and_h = jax.lax.scan(step, h, own)
+        return a_and_h, h
 
     def backward(
         self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True

@@ -55,9 +55,8 @@ def forward(net: MLP, params: Params, x: Any) -> Tape:
     h = _as_inputs(net, params, x)
     tape = Tape(a=(), h=(h,))
     for layer, own in zip(layers(net, params), params, strict=True):
-        a, h = layer.forward(own, h)
-        tape = Tape(a=(*tape.a, a), h=(*tape.h, h))
-        h = layer.last(h)
+        (a, each_h), h = layer.forward(own, h)
+        tape = Tape(a=(*tape.a, a), h=(*tape.h, each_h))
     return tape
 
 
