@@ -36,7 +36,7 @@ from mlp_jax import MLP
 from mlp_jax.autodiff import ops
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
-from mlp_jax.verify.precision import limits
+from mlp_jax.verify.policy import Precision
 
 DTYPES = ("float32", "bfloat16", "float16")
 LOGITS = np.concatenate([-np.geomspace(1e4, 1e-3, 60), [0.0], np.geomspace(1e-3, 1e4, 60)])
@@ -136,7 +136,7 @@ def summary(worse: list[str]) -> str:
 
 def ulps(got: jax.Array, exact: list[float]) -> float:
     """The largest error in ulp; infinite where a number is not finite though the exact one is in range."""
-    info = limits(got.dtype)
+    info = Precision.of(got.dtype)
     truth = np.asarray(exact)
     unit = np.maximum(np.abs(truth) * float(info.eps), float(info.tiny))
     error = np.abs(np.asarray(got, np.float64) - truth) / unit

@@ -162,6 +162,16 @@ def test_jax_and_numpy_are_all_that_it_needs(package):
     assert done.stdout.endswith("and nothing else is installed\n")
 
 
+def test_it_loads_nothing_else(tmp_path):
+    code = "import sys, mlp_jax.verify; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = set(run("-c", code, cwd=tmp_path).stdout.split())
+    assert loaded >= {"jax", "numpy", "mlp_jax"}
+    assert not loaded & {"optax", "pydantic", "ruamel", "rich", "safetensors", "sklearn"}
+    code = "import sys, mlp_jax.verify; print(*(name for name in sys.modules if name.startswith('mlp_jax.')))"
+    ours = run("-c", code, cwd=tmp_path).stdout.split()
+    assert {name for name in ours if not name.startswith("mlp_jax.verify")} <= {"mlp_jax.lazily"}
+
+
 def test_one_file_knows_the_rest_of_the_package():
     knowing = set()
     for file in (ROOT / "mlp_jax" / "verify").glob("*.py"):

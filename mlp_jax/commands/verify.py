@@ -15,7 +15,7 @@ from mlp_jax.mlp import network
 from mlp_jax.training.build import batch_size, build_network, initial_params, prepare
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
-from mlp_jax.verify.subject import first_lines
+from mlp_jax.verify.arguments import first_lines
 
 HOW = """for example, in mypackage/kernels.py:
     def example_args():

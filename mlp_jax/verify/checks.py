@@ -1,52 +1,82 @@
 """The two checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
 
-import functools
+import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify import by_hand, diagnosis, ours, subject, tolerance
-from mlp_jax.verify.comparison import RANDOM_COTANGENTS, Case, Comparison
-from mlp_jax.verify.compiling import compiled
-from mlp_jax.verify.inlining import by_jax_without_rules, has_rules
-from mlp_jax.verify.judgement import Judge
-from mlp_jax.verify.precision import largest
-from mlp_jax.verify.references import as_numbers
-from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict
-from mlp_jax.verify.subject import Arguments, Leaves, Rule
+from mlp_jax.verify import by_hand, ours
+from mlp_jax.verify.arguments import (
+    AnyFunction,
+    Argnums,
+    Arguments,
+    Leaves,
+    first_lines,
+    is_number,
+    name_of,
+    output_names,
+    require_numbers,
+    split,
+)
+from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
+from mlp_jax.verify.experiment import Experiment
+from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
+from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
+from mlp_jax.verify.interpreter import Program, trace
+from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
+from mlp_jax.verify.rule import CalledRule, RuleUnderTest, TracedRule
+from mlp_jax.verify.wording import report_of
+
+FROM_VALUES = "slopes from values"
+
+
+class Checked(NamedTuple):
+    """What is under test, ready to be evaluated; or why it cannot be, as leaves of a report.
+
+    Attributes:
+        arguments: the leaves and constants.
+        output_names: what a report calls the outputs.
+        source: what it is held to, in words.
+        outputs: of the function, from its leaves.
+        again: the same check at other arguments.
+        experiment: by which it is judged.
+        faults: what is wrong before anything is computed.
+    """
+
+    arguments: Arguments
+    output_names: list[str]
+    source: str = ""
+    outputs: Outputs = list
+    again: Callable[[tuple[Any, ...]], "Checked"] | None = None
+    experiment: Experiment | None = None
+    faults: Sequence[Leaf] = ()
 
 
 def check_vjp(
-    f: Callable[..., Any],
-    *args: Any,
-    reference: Callable[..., Any] | None = None,
-    argnums: int | Sequence[int] | None = None,
-    seed: int = 0,
+    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
 ) -> Report:
-    """Check the gradient that `jax.vjp` gives for f, entry by entry, against an independent one in float64.
+    """Check the gradient that `jax.vjp` gives for f, entry by entry.
 
-    For outputs y, inputs x and random cotangents g the gradient is that of equation (6.47), ∇_x = Σ_j (∇_x y_j) g_j.
-    What f is determines what is under test, and the strongest reference:
-
-    - a `jax.custom_vjp` or `custom_jvp` function: its rule, against `jax.vjp` of the function beneath the decorator;
-    - an `Operation`, or a function of the operations: its bprop rules, against `jax.vjp` of its f;
-    - any other: `jax.vjp` of f, against forward mode or differences.
-
-    Differences in float64 witness each but one that the user named. `tolerance` says how large an error may be.
+    It is right if it agrees with the derivative of the function, up to what rounding at your precision can change and
+    what a kink leaves open. For outputs y, inputs x and cotangents g the gradient is that of equation (6.47),
+    ∇_x = Σ_j (∇_x y_j) g_j. The rule's formula is held to the function in float64, with two witnesses: reverse mode of
+    what the function computes without any `custom_vjp` or `custom_jvp`, and slopes from its values; and the rule as you
+    have it to half the digits of its precision. docs/verify.md derives each verdict.
 
     Args:
-        f: a function of pytrees of arrays; integers, booleans, keys, None and all else are constants.
-        args: its arguments, where it is checked. They are upcast to float64; the process's configuration stays.
-        reference: a function whose values and `jax.vjp` are the truth.
+        f: a function of pytrees of arrays: with a rule of its own, with rules inside it, or of the operations of
+            `mlp_jax.autodiff`; integers, booleans, keys, None and all else are constants.
+        args: its arguments, where it is checked.
+        reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative.
         argnums: of which arguments the gradient is checked; of all if None.
         seed: of cotangents and directions.
 
     Returns:
-        The report: a verdict for each floating-point leaf of the arguments and for each output.
+        The report, true if it passed: a verdict for each floating-point leaf of the arguments and for each output.
 
     Raises:
         CannotCheck: f raises, returns no floating-point numbers, changes an argument, or there is nothing to check.
@@ -60,61 +90,21 @@ def check_vjp(
     (False, 'WRONG', 2.0)
     """
     started = time.perf_counter()
-    title = f"check_vjp({subject.name_of(f)})"
-    case = case_of_vjp(f, args, reference, argnums, seed)
-    if faults := _forward_faults(f, case.arguments):
-        return _failed(title, faults, started, seed)
-    return _report(title, case, started)
-
-
-def case_of_vjp(
-    f: Callable[..., Any],
-    args: tuple[Any, ...],
-    reference: Callable[..., Any] | None,
-    argnums: int | Sequence[int] | None,
-    seed: int,
-) -> Case:
-    """What `check_vjp` compares with what; errors as there."""
-    arguments = subject.split(f, args, argnums)
-    leaves = _as_jax(arguments)
-    value = subject.call_once(f, arguments, leaves)
-    plain, references = _truths(f, arguments, reference)
-    traced = subject.undecorated(f) is None and subject.is_traceable(f, arguments)
-    values = subject.numbers_in(value)
-    if reference is not None:
-        true = subject.numbers_in(subject.call_once(reference, arguments, leaves))
-        if [np.shape(z) for z in true] != [np.shape(z) for z in values]:
-            raise CannotCheck(
-                f"the reference {subject.name_of(reference)} must return what {subject.name_of(f)} returns, "
-                f"shapes {[np.shape(z) for z in values]}, got {[np.shape(z) for z in true]}"
-            )
-        values = true
-    return Case(
-        arguments,
-        functools.partial(subject.by_tracer if traced else subject.by_jax, f),
-        plain or f,
-        values,
-        subject.numbers_in((f if reference is None else reference)(*arguments.rebuilt(leaves))),
-        references,
-        named=reference is not None,
-        scalar=False,
-        on_jax=True,
-        output_names=tuple(subject.output_names(value)),
-        seed=_seeded(seed),
-    )
+    checked = prepared(f, args, reference, argnums, seed)
+    return _report(f"check_vjp({name_of(f)})", checked, seed, started)
 
 
 def check_grad(
-    f: Callable[..., Any],
-    grad_f: Callable[..., Any],
+    f: AnyFunction,
+    grad_f: AnyFunction,
     *args: Any,
-    reference: Callable[..., Any] | None = None,
-    argnums: int | Sequence[int] | None = None,
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
     seed: int = 0,
 ) -> Report:
-    """Check a hand-written gradient of a scalar function f, entry by entry, against `jax.grad` of f in float64.
+    """Check a hand-written gradient of a scalar function f, entry by entry, as `check_vjp` checks a rule.
 
-    Functions of numpy arrays, which JAX cannot trace, are held to differences instead.
+    Functions of numpy arrays, which JAX cannot trace, are held to slopes from their values.
 
     Args:
         f: the function; it returns one number.
@@ -126,7 +116,7 @@ def check_grad(
         seed: of directions.
 
     Returns:
-        The report: a verdict for each floating-point leaf of those arguments.
+        The report, true if it passed: a verdict for each floating-point leaf of those arguments.
 
     Raises:
         CannotCheck: f raises, does not return one number, or there is nothing to check.
@@ -136,213 +126,241 @@ def check_grad(
     (False, ('x: yours = -1 × reference in every entry: a sign.',))
     """
     started = time.perf_counter()
-    everything = subject.split(f, args)
-    on_jax = by_hand.is_for_jax(f, grad_f, everything)
-    leaves = _as_jax(everything) if on_jax else list(everything.leaves)
-    value = subject.call_once(f, everything, leaves)
-    if np.shape(value) != ():
+    checked = _prepared_by_hand(f, grad_f, args, reference, argnums, seed)
+    return _report(f"check_grad({name_of(f)}, {name_of(grad_f)})", checked, seed, started)
+
+
+# --- the rule of a function -------------------------------------------------------------------------------------------
+
+
+def prepared(
+    f: AnyFunction, args: tuple[Any, ...], reference: AnyFunction | None, argnums: Argnums, seed: int
+) -> Checked:
+    """What `check_vjp` checks; errors as there."""
+    _require_seed(seed)
+    arguments = split(f, args, argnums)
+    leaves = [jnp.asarray(x) for x in arguments.leaves]
+    names: list[str] = []
+    outputs, beneath = _outputs_of(f, arguments, names), _outputs_of(ours.beneath(f), arguments)
+    numbers = _only_numbers(outputs)
+    vjp: AnyFunction = jax.vjp
+    if is_of_operations(f, arguments, leaves):
+        outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
+    program = _traced(beneath, f, arguments, leaves)
+    function: Function
+    if program is None:
+        function, source = CalledFunction(numbers, leaves, on_jax=True), FROM_VALUES
+    else:
+        function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp")
+
+    def rule() -> RuleUnderTest:
+        if program is not None:
+            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+                return TracedRule(by_vjp(outputs, vjp), leaves, function.outputs)
+        return _called(by_vjp(numbers, vjp), function, leaves, on_jax=True)
+
+    again = lambda others: prepared(f, others, reference, argnums, seed)  # noqa: E731
+    checked = Checked(arguments, names, source, outputs, again)
+    return _completed(checked, function, rule, leaves, seed, named=reference is not None, program=program)
+
+
+def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
+    """Whether the gradient rule of f is the tracer's."""
+    if isinstance(f, jax.custom_vjp | jax.custom_jvp):
+        return False
+    return ours.is_operation(f) or ours.is_of_operations(lambda xs: jax.tree.leaves(f(*arguments.rebuilt(xs))), leaves)
+
+
+# --- a gradient by hand -----------------------------------------------------------------------------------------------
+
+
+def _prepared_by_hand(
+    f: AnyFunction,
+    grad_f: AnyFunction,
+    args: tuple[Any, ...],
+    reference: AnyFunction | None,
+    argnums: Argnums,
+    seed: int,
+) -> Checked:
+    """What `check_grad` checks; errors as there."""
+    _require_seed(seed)
+    arguments, names = split(f, args), ["primal"]
+    on_jax = by_hand.is_for_jax(f, grad_f, arguments)
+    array = jnp.asarray if on_jax else np.asarray
+    leaves = [array(x) for x in arguments.leaves]
+    program = _traced(_outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
+    if program is None:
+        values = _require_a_value(lambda xs: [_value_of(f, arguments, xs)], f, arguments, leaves)
+        shapes = [np.shape(z) for z in values]
+    else:
+        shapes = [a.shape for a in program.out_avals]
+    if shapes != [()]:
+        shape = shapes[0] if len(shapes) == 1 else (len(shapes),)
         raise CannotCheck(
-            f"{subject.name_of(f)} must return one number, got shape {np.shape(value)}; reduce it, for example by a "
-            "sum, or check its rule with check_vjp"
+            f"{name_of(f)} must return one number, got shape {shape}; reduce it, for example by a sum, or check its "
+            "rule with check_vjp"
         )
-    title = f"check_grad({subject.name_of(f)}, {subject.name_of(grad_f)})"
     before = [np.array(leaf, copy=True) for leaf in leaves]
     try:
-        gradient = grad_f(*everything.rebuilt(leaves))
+        gradient, is_traced = _gradient_of(grad_f, arguments, leaves, is_traced=program is not None)
     except Exception as error:  # whatever the user's gradient raises is a finding
-        return _failed(title, _raised(error), started, seed)
-    subject.require_unchanged(grad_f, everything, before, leaves)
+        return Checked(arguments, names, faults=[rule_that_raises(error, None, leaves)])
+    _require_unchanged(grad_f, arguments, before, leaves)
     form = by_hand.find_form(args, gradient, argnums)
-    arguments = subject.split(f, args, form.argnums, on_jax)
-    plain, references = _truths(f, arguments, reference, always=on_jax)
-    case = Case(
-        arguments,
-        functools.partial(by_hand.as_rule, f, grad_f, form),
-        plain or f,
-        (value,),
-        (f(*everything.rebuilt(leaves)),),
-        references,
-        named=reference is not None,
-        scalar=True,
-        on_jax=on_jax,
-        output_names=("primal",),
-        seed=_seeded(seed),
-    )
-    return _report(title, case, started)
+    arguments = split(f, args, form.argnums)
+    leaves = [array(x) for x in arguments.leaves]
+    outputs = _outputs_of(f, arguments)
+    program = program and _traced(outputs, f, arguments, leaves)
+    function: Function
+    if program is None:
+        function, source = CalledFunction(lambda xs: [f(*arguments.rebuilt(xs))], leaves, on_jax), FROM_VALUES
+    else:
+        function, source = _held_to(reference, program, f, arguments, leaves, "jax.grad")
+    by_args = by_hand.as_rule(f, grad_f, form, arguments)
+
+    def rule() -> RuleUnderTest:
+        return (
+            TracedRule(by_args, leaves, function.outputs) if is_traced else _called(by_args, function, leaves, on_jax)
+        )
+
+    again = lambda others: _prepared_by_hand(f, grad_f, others, reference, form.argnums, seed)  # noqa: E731
+    checked = Checked(arguments, names, source, outputs, again)
+    return _completed(checked, function, rule, leaves, seed, named=reference is not None, scalar=True)
 
 
-def _seeded(seed: int) -> int:
+def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
+    """What the gradient returns, or its shapes if JAX can trace it; and whether it can."""
+    if is_traced:
+        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+            return jax.eval_shape(lambda xs: grad_f(*arguments.rebuilt(xs)), leaves), True
+    return grad_f(*arguments.rebuilt(leaves)), False
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _held_to(
+    reference: AnyFunction | None, program: Program, f: AnyFunction, arguments: Arguments, leaves: Leaves, by: str
+) -> tuple[Function, str]:
+    """The program of f, or of the user's reference, with its gradients; and which, in words."""
+    if reference is None:
+        return TracedFunction(program, leaves), f"reverse mode without the rules inside, and {FROM_VALUES}"
+    name, outputs = name_of(reference), _outputs_of(reference, arguments)
+    plain = _traced(outputs, reference, arguments, leaves)
+    if plain is None:
+        raise CannotCheck(f"JAX must be able to trace the reference {name}; write it with jax.numpy")
+    yours, others = ([a.shape for a in p.out_avals] for p in (program, plain))
+    if yours != others:
+        raise CannotCheck(f"the reference {name} must return what {name_of(f)} returns, shapes {yours}, got {others}")
+    return TracedFunction(plain, leaves, by_vjp(outputs, jax.vjp)), f"{by} of the reference {name}"
+
+
+def _called(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
+    """A rule that is not traced; what it raises is raised."""
+    called = CalledRule(rule, function.outputs, on_jax)
+    called.own(leaves, [np.ones(z.shape) for z in function.outputs])
+    return called
+
+
+def _completed(
+    checked: Checked,
+    function: Function,
+    rule: Callable[[], RuleUnderTest],
+    leaves: Leaves,
+    seed: int,
+    named: bool,
+    scalar: bool = False,
+    program: Program | None = None,
+) -> Checked:
+    """With the experiment, and what is wrong before anything is computed."""
+    try:
+        experiment = Experiment(function, rule(), leaves, seed, scalar, named)
+    except Exception as error:  # whatever the user's rule raises is a finding
+        return checked._replace(faults=[rule_that_raises(error, program, leaves)])
+    faults = structure_faults(checked.arguments.names, experiment, checked.output_names)
+    return checked._replace(experiment=experiment, faults=faults)
+
+
+def _require_seed(seed: Any) -> None:
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
-    return seed
 
 
-def _as_jax(arguments: Arguments) -> Leaves:
-    return [jnp.asarray(leaf) for leaf in arguments.leaves]
+def _value_of(f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Any:
+    value = f(*arguments.rebuilt(leaves))
+    require_numbers(f, value)
+    return value
 
 
-def _truths(
-    f: Callable[..., Any], arguments: Arguments, reference: Callable[..., Any] | None, always: bool = False
-) -> tuple[Callable[..., Any] | None, tuple[tuple[str, Rule], ...]]:
-    """The function without its rule, if that is known, and rules to hold the gradient to."""
-    if reference is not None:
-        name = f"jax.vjp of the reference {subject.name_of(reference)}"
-        return reference, ((name, subject.by_jax(reference, arguments)),)
-    plain = subject.undecorated(f)
-    if plain is None and subject.is_traceable(f, arguments):
-        of = ours.beneath(f)
-        return of, (("jax.vjp", subject.by_jax(of, arguments)),)
-    inner = plain or f
-    references = []
-    if has_rules(subject.outputs_of(inner, arguments), arguments):
-        name = "jax.vjp of the function without the rules inside it"
-        references.append((name, by_jax_without_rules(inner, arguments)))
-    if plain is not None:
-        references.append(("jax.vjp of the undecorated function", subject.by_jax(plain, arguments)))
-    elif always and not references:
-        references.append(("jax.grad", subject.by_jax(f, arguments)))
-    return plain, tuple(references)
+def _outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
+    """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
+
+    def outputs(leaves: Leaves) -> Leaves:
+        value = _value_of(f, arguments, leaves)
+        if names is not None:
+            names[:] = output_names(value)
+        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float)]
+        return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays]
+
+    return outputs
 
 
-def _report(title: str, case: Case, started: float) -> Report:
-    comparison = Comparison(case)
-    names = case.arguments.names
-    first, second = ([as_numbers(z) for z in run] for run in (case.values, case.repeated))
-    if not _same(first, second, 16 * comparison.own_precision[0]):
-        leaf = Leaf(
-            "primal", np.shape(second[0]), "", Verdict.NONDETERMINISTIC,
-            reason="two calls of the function differ; give it a fixed key, as in check_vjp(f, x, jax.random.key(0))",
-        )  # fmt: skip
-        return _failed(title, leaf, started, case.seed)
+def _only_numbers(outputs: Outputs) -> Outputs:
+    return lambda leaves: [z for z in outputs(leaves) if is_number(z)]
+
+
+def _traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
+    """The program of the outputs of f, or None where JAX cannot trace it."""
     try:
-        outs, rows = comparison.own_run()
-        faults = _structure_faults(case.arguments, comparison.own_leaves, rows[0], case.on_jax)
-        if faults:
-            return _failed(title, faults, started, case.seed)
-        own = [np.stack([as_numbers(row[k]) for row in rows]) for k in range(len(names))]
-        again = [as_numbers(leaf) for leaf in comparison.own_run_again()]
-    except Exception as error:  # whatever the user's rule raises is a finding
-        return _failed(title, _raised(error), started, case.seed)
-    if comparison.values is not None and any(np.isnan(z).any() for z in comparison.values):
+        return trace(lambda *xs: outputs(list(xs)), *leaves)
+    except CannotCheck:
+        raise
+    except Exception:  # it may need the values, or be wrong at these arguments: the next call tells
+        _require_a_value(outputs, f, arguments, leaves)
+        return None
+
+
+def _require_a_value(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Leaves:
+    """What f returns when Python calls it; refused if it raises, or changes an argument in place."""
+    before = [np.array(leaf, copy=True) for leaf in leaves]
+    try:
+        values = outputs(leaves)
+    except CannotCheck:
+        raise
+    except Exception as error:
+        raise CannotCheck(
+            f"{name_of(f)} raised {type(error).__name__} at these arguments: {first_lines(error)}{_hint(error)}"
+        ) from error
+    _require_unchanged(f, arguments, before, leaves)
+    return values
+
+
+def _require_unchanged(f: AnyFunction, arguments: Arguments, before: Leaves, after: Leaves) -> None:
+    for name, old, new in zip(arguments.names, before, after, strict=True):
+        if not np.array_equal(old, np.asarray(new), equal_nan=True):
+            raise CannotCheck(f"{name_of(f)} changes its argument {name} in place; let it work on a copy")
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return "; it is out of memory: check with smaller arguments, a fault in a rule shows there, too"
+    if isinstance(error, TypeError) and "missing" in text and ("'key'" in text or "'rng'" in text):
+        return "; a function that needs a key is checked with one, as in check_vjp(f, x, jax.random.key(0))"
+    return ""
+
+
+def _report(title: str, checked: Checked, seed: int, started: float) -> Report:
+    if checked.faults or checked.experiment is None:
+        return reported(title, checked.faults, seed, started)
+    table, judgement = checked.experiment.judged()
+    if all(np.isnan(v).all() for v in table.values):
         raise CannotCheck(
             f"the value that {title.partition('(')[2][:-1]} is about is nan at these arguments, also in float64, so it "
             "has no gradient; choose others"
         )
-    judge = Judge(comparison, ([as_numbers(z) for z in outs], own), names)
-    leaves = [
-        leaf if _same([a[0]], [b], comparison.own_precision[0]) else _nondeterministic(leaf)
-        for leaf, a, b in zip(judge.gradients(), own, again, strict=True)
-    ]
-    leaves += judge.outputs()
-    return Report(
-        title,
-        tuple(leaves),
-        causes=tuple(diagnosis.causes(comparison, leaves)),
-        notes=tuple(_notes(comparison, judge)),
-        reproduce=f"verify.{title[:-1]}, ..., seed={case.seed})",
-        seed=case.seed,
-        seconds=time.perf_counter() - started,
-        policy=tolerance.VERSION,
-    )
-
-
-def _notes(comparison: Comparison, judge: Judge) -> list[str]:
-    truth = comparison.truth
-    source = truth.source if truth else "slopes along random directions"
-    witness = " and differences" if comparison.is_exact and comparison.witness else ""
-    notes = [f"held to {source}{witness} in float64; tolerances: policy {tolerance.VERSION}"]
-    if truth and not comparison.case.scalar:
-        missed = (0.8 * 1e-2) ** RANDOM_COTANGENTS
-        count = len(comparison.cotangents)
-        notes.append(f"{count} cotangents: an error of 100 × its tolerance is missed with a chance of {missed:.0e}")
-    if isinstance(comparison.yours, Exception):
-        why = subject.first_lines(comparison.yours, 120)
-        notes.append(f"your rule does not run in float64, so it was judged in {comparison.own_precision[1]}: {why}")
-    if truth:
-        idle = [
-            name
-            for name, g in zip(comparison.case.arguments.names, truth.gradients, strict=True)
-            if g.size and not g.any()
-        ]
-        if judge.unseen:
-            notes.append(f"too small for differences to see: {', '.join(dict.fromkeys(judge.unseen))}")
-        if idle:
-            notes.append(
-                f"the true gradient is 0 for {', '.join(idle)}: any factor of it would pass at these arguments"
-            )
-    return notes
-
-
-def _forward_faults(f: Callable[..., Any], arguments: Arguments) -> list[Leaf]:
-    """A leaf for each output of the forward rule that has another shape or, if it is of whole numbers, other values."""
-
-    def forward(leaves: Leaves) -> Any:
-        return jax.vjp(lambda xs: f(*arguments.rebuilt(xs)), leaves)[0]
-
-    leaves = _as_jax(arguments)
-    named, _ = jax.tree_util.tree_flatten_with_path(f(*arguments.rebuilt(leaves)))
-    try:
-        found = jax.tree.leaves(jax.eval_shape(forward, leaves))
-        if not all(subject.is_number(right) for _, right in named):
-            found = jax.tree.leaves(compiled(forward)(leaves))
-    except Exception:  # the rule will say it, too
-        return []
-    faults = []
-    for yours, (path, right) in zip(found, named, strict=False):
-        if np.shape(yours) != np.shape(right):
-            reason = f"the forward rule's output has shape {np.shape(yours)}, the function's {np.shape(right)}"
-        elif not subject.is_number(right) and not np.array_equal(np.asarray(yours), np.asarray(right)):
-            reason = "the forward rule's output is not the function's"
-        else:
-            continue
-        name, dtype = f"primal{jax.tree_util.keystr(path)}", str(np.asarray(right).dtype)
-        faults.append(Leaf(name, np.shape(right), dtype, Verdict.PRIMAL, reason=reason))
-    return faults
-
-
-def _failed(title: str, leaves: Leaf | list[Leaf], started: float, seed: int) -> Report:
-    found = (leaves,) if isinstance(leaves, Leaf) else tuple(leaves)
-    return Report(
-        title, found, reproduce=f"verify.{title[:-1]}, ..., seed={seed})", seed=seed,
-        seconds=time.perf_counter() - started, policy=tolerance.VERSION,
-    )  # fmt: skip
-
-
-def _same(first: list[np.ndarray], second: list[np.ndarray], eps: float) -> bool:
-    """Whether two runs agree, but for the order of sums in another thread."""
-    for a, b in zip(first, second, strict=True):
-        if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return False
-        finite = np.isfinite(a)
-        if largest(a[finite] - b[finite]) > 64 * eps * largest(a):
-            return False
-    return True
-
-
-def _nondeterministic(leaf: Leaf) -> Leaf:
-    return Leaf(leaf.name, leaf.shape, leaf.dtype, Verdict.NONDETERMINISTIC, reason="two runs of your rule differ")
-
-
-def _raised(error: Exception) -> Leaf:
-    message = subject.first_lines(error)
-    structure = isinstance(error, by_hand.StructureError) or (
-        "Custom VJP bwd rule" in message and "must produce" in message
-    )
-    verdict = Verdict.STRUCTURE if structure else Verdict.RAISED
-    return Leaf("gradient", (), "", verdict, reason=message if structure else f"{type(error).__name__}: {message}")
-
-
-def _structure_faults(arguments: Arguments, leaves: Leaves, gradients: Leaves, on_jax: bool) -> list[Leaf]:
-    """A leaf for each gradient whose shape or dtype is not that of its array."""
-    faults = []
-    for name, x, g in zip(arguments.names, leaves, gradients, strict=True):
-        shape, dtype = np.shape(x), np.asarray(x).dtype
-        got = np.asarray(g).dtype
-        if np.shape(g) != shape:
-            reason = f"the gradient must have shape {shape}, got {np.shape(g)}"
-        elif not jnp.issubdtype(got, jnp.floating) or (on_jax and got != dtype):
-            reason = f"the gradient must have dtype {dtype}, got {got}"
-        else:
-            continue
-        faults.append(Leaf(name, shape, str(dtype), Verdict.STRUCTURE, reason=reason))
-    return faults
+    if not judgement.passes:
+        differ = two_runs_differ(checked.arguments.names, checked.experiment, checked.outputs)
+        if differ:
+            return Report(title, tuple(differ), seed=seed, seconds=time.perf_counter() - started)
+    return report_of(title, checked, table, judgement, seed, started)

@@ -1,72 +1,63 @@
-"""What each single example gives to the gradients."""
+"""Single examples: what is said of one that does not count, or counts too often, by what changes with it."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.compiling import compiled
-from mlp_jax.verify.subject import Leaves, by_jax
+from mlp_jax.verify.hypotheses import FIT, Facts, Guesses, Hypothesis, largest
+from mlp_jax.verify.table import Table
 
-MOST = 64  # so many examples at most are looked at one by one
-
-
-def shares(comparison: Comparison) -> list[Arrays]:
-    """The part of each leaf's gradient that is each example's, if the arguments' rows are examples; else none."""
-    try:
-        return _by_cotangents(comparison) or _by_copies(comparison) or []
-    except Exception:  # arguments whose rows are no examples after all
-        return []
+MOST = 64  # so many examples at most are looked at one by one,
+MANY = 2e7  # if that makes no more than so many numbers
 
 
-def _by_cotangents(c: Comparison) -> list[Arrays] | None:
-    """What each example gives to the gradients: those of its row of the outputs."""
-    shapes = {np.shape(z)[:1] for z in c.case.values}
-    if len(shapes) != 1 or not c.reference or not (shape := shapes.pop()) or not 1 < shape[0] <= MOST:
-        return None
-    (n,) = shape
-    found = []
-    for i in range(n):
-        masked = [[z * (np.arange(n) == i).reshape(-1, *[1] * (z.ndim - 1)) for z in g] for g in c.cotangents]
-        found.append(c.pull(c.reference[1], c.leaves, masked))
-    return found
+def is_free(x: np.ndarray) -> bool:
+    """Whether other numbers may stand in an argument: what has few different ones, as labels have, may need these."""
+    return bool(len(np.unique(x)) > min(x.size // 2, 2))
 
 
-def _by_copies(c: Comparison) -> list[Arrays] | None:
-    """For a mean over examples: R − R(example i becomes example 0) = (t_i − t_0) / n, and t_0 by n copies of it."""
-    if c.truth is None or not c.case.on_jax or not c.case.references or c.g_of_scalar is None:
-        return None
-    arguments, f = c.case.arguments, c.case.function
-    args = jax.tree.unflatten(arguments.tree, arguments.everything)
-    arrays = [k for k, x in enumerate(args) if hasattr(x, "shape") and np.ndim(x) > 0]
-    if not arrays or not 1 < (n := np.shape(args[arrays[-1]])[0]) <= MOST:
-        return None
-    rows = [k for k in arrays if np.shape(args[k])[0] == n]
+def hypotheses(checked: Any, table: Table) -> Callable[[int], list[Hypothesis]]:
+    """For a leaf that has not a row for each example itself, the hypothesis on single examples."""
+    n, rows = _rows(checked, table)
+    inputs = [k for k in rows if is_free(table.leaves[k])]
+    if not inputs or not 1 < n <= MOST or n * table.base * sum(x.size for x in table.leaves) > MANY:
+        return lambda i: []
+    first = [c[: table.base] for c in table.cotangents]
+    yours, right = [], []
+    for example in range(n):
+        leaves = [x.copy() for x in table.leaves]
+        for j in inputs:
+            leaves[j][example] = 0.75 * leaves[j][example] + 0.1 * np.std(leaves[j])
+        yours.append([y[: table.base] for y in checked.experiment.rule.exact(leaves, table.cotangents)[1]])
+        right.append(checked.experiment.function.reference(leaves, first)[1])
+    changed = [[np.stack(leaf) for leaf in zip(*gradients, strict=True)] for gradients in (yours, right)]
+    return lambda i: [] if i in rows else [partial(of_changes, yours=changed[0][i], right=changed[1][i])]
 
-    def rule(leaves: Leaves, cotangents: Leaves, order: jax.Array) -> tuple[Leaves, Leaves]:
-        def reordered(*args: Any) -> Any:
-            return f(*(jnp.asarray(x)[order] if k in rows else x for k, x in enumerate(args)))
 
-        return by_jax(reordered, arguments)(leaves, cotangents)
+def _rows(checked: Any, table: Table) -> tuple[int, list[int]]:
+    """How many examples there are, and which leaves have one in each row: as the output, or as the last argument."""
+    arguments = checked.arguments
+    everything = zip(arguments.all_names, arguments.everything, strict=True)
+    lengths = {name: np.shape(x)[0] for name, x in everything if name.isidentifier() and np.ndim(x)}
+    n = table.values[0].shape[0] if table.values[0].ndim else next(reversed(lengths.values()), 0)
+    return n, [k for k, name in enumerate(arguments.names) if lengths.get(name) == n]
 
-    fast = compiled(rule, c.jit)
 
-    def at(order: np.ndarray) -> Arrays:
-        return c.pull(lambda leaves, g: fast(leaves, g, order), c.leaves, c.cotangents)
+def of_changes(f: Facts, yours: np.ndarray, right: np.ndarray) -> Guesses:
+    """Gradients (examples, cotangents, *shape) where one example is changed: in yours one has no effect, or all others.
 
-    first = at(np.zeros(n, int))
-    found = []
-    for i in range(n):
-        order = np.arange(n)
-        order[i] = 0
-        replaced = at(order)
-        # rows of x itself are not compared: their place in the batch has changed
-        found.append(
-            [
-                R - other + copies / n if np.shape(copies)[1:2] != (n,) else np.zeros_like(R)
-                for R, other, copies in zip(c.truth.gradients, replaced, first, strict=True)
-            ]
-        )
-    return found
+    What yours is itself is then predicted but for a constant.
+    """
+    mine, effects = yours - f.yours[0], right - f.reference[0]
+    for k in range(len(effects)):
+        for what, all_others, itself in (
+            ("does not count", 1, 0),
+            ("counts twice", 1, 2),
+            ("alone counts: the sum over examples is missing", 0, 1),
+        ):
+            predicted = all_others * effects
+            predicted[k] = itself * effects[k]
+            if largest(effects[k]) > 0.01 * largest(effects) and largest(mine - predicted) <= FIT * largest(effects):
+                yield f.yours, f"example {k} {what}."

@@ -8,174 +8,153 @@ so the gradient for a bias is δ itself, that for W divided by δ is the activat
 Of the reference these give the unit f; of yours, what you have in place of f', of the activation or of Wᵀ.
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.comparison import Comparison
-from mlp_jax.verify.compiling import compiled, jit_soon, on_device
-from mlp_jax.verify.ours import ELEMENTWISE
-from mlp_jax.verify.precision import float64
-from mlp_jax.verify.references import as_numbers, evaluate
-from mlp_jax.verify.subject import by_jax, first_rows, outputs_of
+from mlp_jax.verify.arguments import first_rows
+from mlp_jax.verify.compiled import as_numbers, compiled_soon, float64
+from mlp_jax.verify.ours import elementwise_units
+from mlp_jax.verify.table import Table
 
 CLOSE = 1e-4
 
 
-class Chain(NamedTuple):
-    """The layers of a network among the leaves: numbers of weights and biases, first layer first, and the input."""
+class Unit(NamedTuple):
+    """A unit at a pre-activation a: h = f(a), and f'(a)."""
 
-    W: list[int]
-    b: list[int]
-    x: np.ndarray
+    name: str
+    value: np.ndarray
+    slope: np.ndarray
 
 
-class Step(NamedTuple):
-    """One layer at one example: what came in, its pre-activation, δ by the reference and by yours."""
+class Layer(NamedTuple):
+    """One layer at one example: weights, what comes in, gradients (those for b are δ), and the unit behind it."""
 
+    W: np.ndarray
     h: np.ndarray
     a: np.ndarray
-    delta: np.ndarray
-    yours: np.ndarray
+    right_W: np.ndarray
+    right_b: np.ndarray
+    your_W: np.ndarray
+    your_b: np.ndarray
+    unit: Unit | None = None
 
 
-def fault(comparison: Comparison) -> str | None:
+def fault(checked: Any, table: Table) -> str | None:
     """What the backward pass does in place of the right thing, or None if that is not seen."""
+    places = _weights(table.leaves)
+    if len(places) < 2:
+        return None
+    arguments = checked.arguments
     try:
-        return next(_faults(comparison), None)
-    except Exception:  # a function that takes no single example, or is no such network
+        args = first_rows(jax.tree.unflatten(arguments.tree, arguments.everything), table.values[0].shape, 1)
+        alone = checked.again(args).experiment
+        single = alone.table(alone.leaves)
+    except Exception:  # the user's function may take no single example
         return None
-
-
-def _faults(c: Comparison) -> Iterator[str]:
-    arguments = c.case.arguments
-    args = first_rows(jax.tree.unflatten(arguments.tree, arguments.everything), c.case.values[0], 1)
-    single = arguments.at(args)
-    with float64():
-        leaves = single.upcast()
-        outs = compiled(outputs_of(c.case.function, single), c.jit)(leaves)
-        rng = np.random.default_rng([c.case.seed, 13])
-        g = [on_device(np.asarray(rng.normal(size=np.shape(z)) + 2)) for z in outs]
-        g = [on_device(np.ones(()))] if c.case.scalar else g
-        right = [x[0] for x in evaluate(compiled(by_jax(c.case.function, single), c.jit), leaves, [g])[1]]
-        yours = [x[0] for x in evaluate(compiled(c.case.rule_for(single), c.jit), leaves, [g])[1]]
-    numbers = [as_numbers(x) for x in leaves]
-    chain = _chain(numbers, [as_numbers(x) for x in single.everything if _is_matrix(x)])
-    if chain is None:
-        return
-    units, steps = _forward(chain, numbers, right, yours)
-    for k in reversed(range(len(steps))):
-        if k + 1 < len(steps) and not _close(steps[k].yours, steps[k].delta):
-            if _close(steps[k + 1].yours, steps[k + 1].delta):
-                yield from _back_to(k, chain, numbers, units, steps)
-            return
-        if k > 0 and not _close(yours[chain.W[k]], right[chain.W[k]]):
-            yield from _activation(k, chain, numbers, right, yours, steps)
-
-
-def _is_matrix(x: Any) -> bool:
-    return np.ndim(x) == 2
-
-
-def _chain(numbers: list[np.ndarray], matrices: list[np.ndarray]) -> Chain | None:
-    """Weights that follow upon each other, a bias for each, and rows that enter the first."""
-    W = [k for k, x in enumerate(numbers) if x.ndim == 2]
-    while len(W) > 1 and numbers[W[-2]].shape[1] != numbers[W[-1]].shape[0]:
-        W.pop()  # x and y come last
-    if len(W) < 2 or any(numbers[j].shape[1] != numbers[k].shape[0] for j, k in itertools.pairwise(W)):
+    inputs = [x for x in jax.tree.leaves(args) if np.shape(x) == (1, single.leaves[places[0][0]].shape[0])]
+    if single.reference is None or not inputs:
         return None
-    b = [k for k, x in enumerate(numbers) if x.ndim == 1][: len(W)]
-    if [numbers[k].shape[0] for k in b] != [numbers[k].shape[1] for k in W]:
-        return None
-    rows = [x for x in matrices if x.shape == (1, numbers[W[0]].shape[0])]
-    return Chain(W, b, rows[0][0]) if rows else None
+    return next(faults(_forward(single, np.asarray(inputs[0], float)[0], places)), None)
 
 
-def _forward(
-    chain: Chain, numbers: list[np.ndarray], right: list[np.ndarray], yours: list[np.ndarray]
-) -> tuple[list[str], list[Step]]:
-    """Go forward with the unit whose f' the reference shows at each hidden layer."""
-    h, units, steps = chain.x, [], []
-    for k, (w, b) in enumerate(zip(chain.W, chain.b, strict=True)):
-        a = h @ numbers[w] + numbers[b]
-        steps.append(Step(h, a, right[b], yours[b]))
-        if k + 1 == len(chain.W):
+def _weights(leaves: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Numbers of the weights that follow upon each other, each with that of its bias."""
+    matrices, vectors = ([k for k, x in enumerate(leaves) if x.ndim == ndim] for ndim in (2, 1))
+    places: list[tuple[int, int]] = []
+    for W, b in zip(matrices, vectors, strict=False):
+        follows = not places or leaves[W].shape[0] == leaves[places[-1][1]].size
+        if not follows or leaves[W].shape[1] != leaves[b].size:
             break
-        arriving = right[chain.b[k + 1]] @ numbers[chain.W[k + 1]].T
-        unit = next(unit for unit in ELEMENTWISE if _close(arriving * _slope(unit, a), right[b]))
-        units.append(unit)
-        h = _value(unit, a)
-    return units, steps
+        places.append((W, b))
+    return places
 
 
-def _back_to(k: int, chain: Chain, numbers: list[np.ndarray], units: list[str], steps: list[Step]) -> Iterator[str]:
+def _forward(table: Table, x: np.ndarray, places: Sequence[tuple[int, int]]) -> list[Layer]:
+    """Go forward with the unit whose f' the reference shows at each hidden layer; nothing if one is not known."""
+    assert table.reference
+    layers: list[Layer] = []
+    h = x
+    for (W, b), above in itertools.zip_longest(places, places[1:]):
+        gradients = [of[k][0] for of in (table.reference, table.yours) for k in (W, b)]
+        layer = Layer(table.leaves[W], h, h @ table.leaves[W] + table.leaves[b], *gradients)
+        if above is not None:
+            arriving = table.reference[above[1]][0] @ table.leaves[above[0]].T
+            fitting = (u for u in units(layer.a) if _close(arriving * u.slope, layer.right_b))
+            if (unit := next(fitting, None)) is None:
+                return []
+            layer, h = layer._replace(unit=unit), unit.value
+        layers.append(layer)
+    return layers
+
+
+def faults(layers: Sequence[Layer]) -> Iterator[str]:
+    """What fits, from the last layer to the first: only where all behind is right."""
+    for k in reversed(range(len(layers))):
+        if not _close(layers[k].your_b, layers[k].right_b):
+            if k + 1 < len(layers):
+                yield from _back_to(k, layers)
+            return
+        if k > 0 and not _close(layers[k].your_W, layers[k].right_W):
+            yield from _activation(k, layers)
+
+
+def _back_to(k: int, layers: Sequence[Layer]) -> Iterator[str]:
     """What stands for f'(a) or for Wᵀ in the step from layer k + 2 back to layer k + 1, counted from 1."""
-    yours, W = steps[k].yours, numbers[chain.W[k + 1]]
-    arriving = steps[k + 1].delta @ W.T
-    unit, a = units[k], steps[k].a
-    layer = f"hidden layer {k + 1} ({unit})"
-    slope, value = _slope(unit, a), _value(unit, a)
-    for instead, what in (
+    yours, unit, a = layers[k].your_b, layers[k].unit, layers[k].a
+    delta, W = layers[k + 1].right_b, layers[k + 1].W
+    assert unit
+    layer = f"hidden layer {k + 1} ({unit.name})"
+    at_value = next(u for u in units(unit.value) if u.name == unit.name)
+    instead = [
         (np.ones_like(a), f"f' of {layer} is left out"),
-        (slope**2, f"f' of {layer} is multiplied twice"),
-        (_slope(unit, value), f"f' of {layer} is taken at its activation h, not at its pre-activation a"),
-        (value, f"the activation of {layer} stands in place of its f'"),
+        (unit.slope**2, f"f' of {layer} is multiplied twice"),
+        (at_value.slope, f"f' of {layer} is taken at its activation h, not at its pre-activation a"),
+        (unit.value, f"the activation of {layer} stands in place of its f'"),
         (a, f"the pre-activation of {layer} stands in place of its f'"),
-        *(
-            (_slope(units[j], steps[j].a), f"f' of hidden layer {j + 1} stands in place of that of {layer}")
-            for j in range(len(units))
-            if j != k and steps[j].a.shape == a.shape
-        ),
-    ):
-        if _close(yours, arriving * instead):
-            yield what
-    if W.shape[0] == W.shape[1] and _close(yours, (steps[k + 1].delta @ W) * slope):
+    ]
+    for j, other in enumerate(layers):
+        if j != k and other.unit and other.a.shape == a.shape:
+            instead.append((other.unit.slope, f"f' of hidden layer {j + 1} stands in place of that of {layer}"))
+    instead += [(u.slope, f"f' of {u.name} stands in place of that of {layer}") for u in units(a)]
+    yield from (what for slope, what in instead if _close(yours, (delta @ W.T) * slope))
+    if W.shape[0] == W.shape[1] and _close(yours, (delta @ W) * unit.slope):
         yield f"the weights of layer {k + 2} are not transposed on the way back"
-    for j, w in enumerate(chain.W):
-        if j != k + 1 and numbers[w].shape == W.shape and _close(yours, (steps[k + 1].delta @ numbers[w].T) * slope):
-            yield f"the weights of layer {j + 1} stand in place of those of layer {k + 2} on the way back"
 
 
-def _activation(
-    k: int, chain: Chain, numbers: list[np.ndarray], right: list[np.ndarray], yours: list[np.ndarray], steps: list[Step]
-) -> Iterator[str]:
+def _activation(k: int, layers: Sequence[Layer]) -> Iterator[str]:
     """What stands for the activation in the gradient for the weights of layer k + 1."""
-    W, delta = numbers[chain.W[k]], steps[k].delta
-    term = right[chain.W[k]] - np.outer(steps[k].h, delta)  # of a penalty
-    h = (yours[chain.W[k]] - term) @ delta / (delta @ delta)
-    if not _close(np.outer(h, delta), yours[chain.W[k]] - term) or W.size < 2:
+    layer, delta = layers[k], layers[k].right_b
+    yours = layer.your_W - (layer.right_W - np.outer(layer.h, delta))  # without the term of a penalty
+    h = yours @ delta / (delta @ delta)
+    if not _close(np.outer(h, delta), yours):
         return
-    if _close(h, steps[k - 1].a):
+    if _close(h, layers[k - 1].a):
         yield f"the gradient for the weights of layer {k + 1} has the pre-activation of layer {k}, not its activation"
-    for j, step in enumerate(steps):
-        if j != k and step.h.shape == h.shape and _close(h, step.h):
+    for j, other in enumerate(layers):
+        if j != k and _close(h, other.h):
             which = "the input x" if j == 0 else f"the activation of layer {j}"
             yield f"the gradient for the weights of layer {k + 1} has {which}, not the activation of layer {k}"
 
 
-def _value(unit: str, a: np.ndarray) -> np.ndarray:
-    return _units(a)[unit][0]
-
-
-def _slope(unit: str, a: np.ndarray) -> np.ndarray:
-    return _units(a)[unit][1]
-
-
-def _units(a: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """f(a) and f'(a) of each unit."""
+def units(a: np.ndarray) -> list[Unit]:
+    """All units at a; compiled once for vectors of up to 64 entries, once for those of up to 128, and so on."""
     with float64():
-        found = _program()(on_device(a))
-    return {unit: (as_numbers(h), as_numbers(slope)) for unit, (h, slope) in found.items()}
+        found = _all_units()(jnp.asarray(np.pad(a, (0, -a.size % 64), mode="edge")))
+        return [Unit(name, *(as_numbers(part)[: a.size] for part in parts)) for name, parts in found.items()]
 
 
-@cache
-def _program() -> Callable[[jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
-    return jit_soon(lambda a: {unit: jax.jvp(f, (a,), (jnp.ones_like(a),)) for unit, f in ELEMENTWISE.items()})
+@functools.cache
+def _all_units() -> Callable[[jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    return compiled_soon(
+        lambda a: {name: jax.jvp(f, (a,), (jnp.ones_like(a),)) for name, f in elementwise_units().items()}
+    )
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -1,17 +1,19 @@
 """Test the test: plant faults in the user's own rule, and see which of them the arguments would show."""
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlp_jax.verify import subject
-from mlp_jax.verify.checks import case_of_vjp
-from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.judgement import Judge
+from mlp_jax.verify.arguments import AnyFunction, Argnums, name_of
+from mlp_jax.verify.checks import Checked, prepared
+from mlp_jax.verify.experiment import Experiment
+from mlp_jax.verify.judgement import gradient
 from mlp_jax.verify.report import CannotCheck
+from mlp_jax.verify.table import Table
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,12 @@ class Mutations:
 
     def __str__(self) -> str:
         """The score, and what would pass."""
-        caught = len(self.mutants) - len(self.survivors)
-        lines = [f"{self.title}: {caught} of {len(self.mutants)} planted faults are found at these arguments"]
-        lines += [f"  {m.leaf}: {m.fault}: would pass: {m.reason}" for m in self.survivors]
-        return "\n".join(lines)
+        n, survivors = len(self.mutants), self.survivors
+        lines = [f"{self.title}: {n - len(survivors)} of {n} planted faults are found at these arguments"]
+        return "\n".join([*lines, *(f"  {m.leaf}: {m.fault}: would pass: {m.reason}" for m in survivors)])
 
 
-def mutate(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] | None = None, seed: int = 0) -> Mutations:
+def mutate(f: AnyFunction, *args: Any, argnums: Argnums = None, seed: int = 0) -> Mutations:
     """Plant faults in the gradient of f, one at a time, and say which of them `check_vjp` finds at these arguments.
 
     A fault can hide in the arguments: a gradient that is 0 hides any factor, a batch of one example a missing sum over
@@ -74,65 +75,68 @@ def mutate(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] | Non
     Mutant(leaf='a', fault='set to zero', caught=False, reason='the gradient is 0 at these arguments')
     """
     started = time.perf_counter()
-    comparison = Comparison(case_of_vjp(f, args, None, argnums, seed))
-    names = comparison.case.arguments.names
-    if comparison.truth is None or isinstance(comparison.yours, Exception):
-        raise CannotCheck(f"{subject.name_of(f)} has no reference for each entry in float64, so nothing can be planted")
-    outs, yours = comparison.yours
-    judge = Judge(comparison, (outs, yours), names)
+    checked = prepared(f, args, None, argnums, seed)
+    experiment, names = checked.experiment, checked.arguments.names
+    if experiment is None or checked.faults:
+        raise CannotCheck(f"{name_of(f)} cannot be checked, so nothing can be planted: see check_vjp")
+    table = experiment.table(experiment.leaves)
+    if table.reference is None:
+        raise CannotCheck(f"{name_of(f)} has no reference for each entry in float64, so nothing can be planted")
     for k, name in enumerate(names):
-        if not judge.in_float64(k, yours[k]).passed:
+        if not _passes(experiment, table, k):
             raise CannotCheck(f"the gradient for {name} is wrong already: see check_vjp; then plant faults")
     mutants = []
-    for k, fault, planted in _faults(comparison, yours):
-        caught = not judge.in_float64(k, planted).passed
-        mutants.append(Mutant(names[k], fault, caught, "" if caught else _why(yours[k], planted)))
-    return Mutations(f"mutate({subject.name_of(f)})", tuple(mutants), time.perf_counter() - started)
+    for k, right in enumerate(table.yours):
+        for fault, planted in _faults(checked, table, k) if right[0].size else ():
+            yours = [planted if i == k else y for i, y in enumerate(table.yours)]
+            mutant = dataclasses.replace(table, yours=yours, own=yours, answers=dict(table.answers), found={})
+            caught = not _passes(experiment, mutant, k)
+            mutants.append(Mutant(names[k], fault, caught, "" if caught else _reason(right, planted)))
+    return Mutations(f"mutate({name_of(f)})", tuple(mutants), time.perf_counter() - started)
 
 
-def _why(yours: np.ndarray, planted: np.ndarray) -> str:
+def _passes(experiment: Experiment, table: Table, k: int) -> bool:
+    return experiment.answered(lambda: gradient(table, k)).passes
+
+
+def _reason(yours: np.ndarray, planted: np.ndarray) -> str:
     if not yours.any():
         return "the gradient is 0 at these arguments"
     return "it changes nothing here" if np.array_equal(yours, planted) else "the change is within the tolerance"
 
 
-def _faults(comparison: Comparison, yours: Arrays) -> Iterator[tuple[int, str, np.ndarray]]:
-    """The number of a leaf, a fault, and the gradients (cotangents, *shape) with it."""
-    for k, Y in enumerate(yours):
-        if not Y[0].size:
-            continue
-        yield k, "set to zero", np.zeros_like(Y)
-        yield k, "its sign turned", -Y
-        yield k, "doubled", 2 * Y
-        yield k, "1 % off", 1.01 * Y
-        if not comparison.case.scalar and len(Y) > 1:
-            yield k, "the cotangent ignored", np.broadcast_to(Y[:1], Y.shape)
-        if Y.ndim == 1:
-            continue
-        if Y[0].size > 1:
-            entry = Y.copy().reshape(len(Y), -1)
-            entry[:, np.argsort(np.abs(Y[0]).ravel())[Y[0].size // 2]] = 0
-            yield k, "one entry dropped", entry.reshape(Y.shape)
-        for axis in range(1, Y.ndim):
-            if Y.shape[axis] > 1:
-                dropped = Y.copy()
-                dropped[(slice(None),) * axis + (Y.shape[axis] // 2,)] = 0
-                if Y.ndim > 2:
-                    yield k, f"one index of axis {axis - 1} dropped", dropped
-                yield k, f"shifted by one along axis {axis - 1}", np.roll(Y, 1, axis=axis)
-        if Y.ndim > 2 and Y.shape[-1] == Y.shape[-2]:
-            yield k, "transposed", np.swapaxes(Y, -1, -2)
-        n = next((z.shape[0] for z in map(np.asarray, comparison.case.values) if z.ndim), 0) or _rows(comparison)
-        if n:
-            yield k, "a sum over examples for a mean", n * Y
-        x = np.asarray(comparison.leaves[k])
-        yield k, "a penalty 0.001 Σθ² too much", Y + 0.002 * x
-        for j in range(k):
-            if yours[j].shape == Y.shape:
-                yield k, f"swapped with that for {comparison.case.arguments.names[j]}", yours[j]
+def _faults(checked: Checked, table: Table, k: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Faults in the gradient for leaf k, and the gradients (cotangents, *shape) with each."""
+    Y = table.yours[k]
+    yield "set to zero", np.zeros_like(Y)
+    yield "its sign turned", -Y
+    yield "doubled", 2 * Y
+    yield "1 % off", 1.01 * Y
+    if len(Y) > 1:
+        yield "the cotangent ignored", np.broadcast_to(Y[:1], Y.shape)
+    if Y.ndim == 1:
+        return
+    if Y[0].size > 1:
+        dropped = Y.copy().reshape(len(Y), -1)
+        dropped[:, np.argsort(np.abs(Y[0]).ravel())[Y[0].size // 2]] = 0
+        yield "one entry dropped", dropped.reshape(Y.shape)
+    for axis in (axis for axis in range(1, Y.ndim) if Y.shape[axis] > 1):
+        if Y.ndim > 2:
+            dropped = Y.copy()
+            np.moveaxis(dropped, axis, 0)[Y.shape[axis] // 2] = 0
+            yield f"one index of axis {axis - 1} dropped", dropped
+        yield f"shifted by one along axis {axis - 1}", np.roll(Y, 1, axis=axis)
+    if Y.ndim > 2 and Y.shape[-1] == Y.shape[-2]:
+        yield "transposed", np.swapaxes(Y, -1, -2)
+    if n := _examples(table.values) or _examples(checked.arguments.everything[::-1]):
+        yield "a sum over examples for a mean", n * Y
+    scales = table.scales.reshape(-1, *[1] * (Y.ndim - 1))
+    yield "a penalty 0.001 Σθ² too much", Y + 0.002 * table.leaves[k] * scales
+    for name, other in zip(checked.arguments.names[:k], table.yours[:k], strict=True):
+        if other.shape == Y.shape:
+            yield f"swapped with that for {name}", other
 
 
-def _rows(comparison: Comparison) -> int:
-    """The number of examples, by the last argument."""
-    shapes = [np.shape(x) for x in comparison.case.arguments.everything if np.ndim(x)]
-    return shapes[-1][0] if shapes else 0
+def _examples(arrays: Sequence[Any]) -> int:
+    """The number of rows of the first that has any."""
+    return next((np.shape(x)[0] for x in arrays if np.ndim(x)), 0)

@@ -3,9 +3,12 @@
 import contextlib
 import enum
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from mlp_jax.verify.policy import VERSION
 
 
 class CannotCheck(ValueError):
@@ -30,6 +33,7 @@ class Verdict(enum.StrEnum):
     PRIMAL = "PRIMAL"  # the forward rule's output is not the function's
     RAISED = "RAISED"  # the rule raised an exception
     UNRESOLVED = "UNRESOLVED"  # nothing here could decide
+    NO_REVERSE_MODE = "NO-REVERSE-MODE"  # JAX cannot go backwards through the function, and it has no rule
     UNSUPPORTED = "not supported"  # of a transformation: the rule says no, which is no wrong answer
 
     @property
@@ -94,7 +98,7 @@ class Report:
     reproduce: str = ""
     seed: int = 0
     seconds: float = 0.0
-    policy: int = 1
+    policy: int = VERSION
 
     def __post_init__(self) -> None:
         for seen in _observers:
@@ -104,6 +108,10 @@ class Report:
     def passed(self) -> bool:
         """Whether every leaf is ok, sits at a kink with a value between the slopes, or is stopped."""
         return all(leaf.passed for leaf in self.leaves)
+
+    def __bool__(self) -> bool:
+        """Whether it passed: `assert check_vjp(f, x)` asserts."""
+        return self.passed
 
     def check(self) -> "Report":
         """The report itself, if it passed.
@@ -126,14 +134,23 @@ class Report:
 
     def __str__(self) -> str:
         """The table of leaves, then causes, notes, and how to see it again."""
-        verdict = "ok" if self.passed else _worst(self.leaves)
+        failed = [leaf.verdict for leaf in self.leaves if not leaf.passed]
+        undecided = {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE}
+        verdict = "ok" if not failed else failed[0].value if undecided.issuperset(failed) else "WRONG"
+        seconds = f"{1000 * self.seconds:.0f} ms" if self.seconds < 1 else f"{self.seconds:.1f} s"
         head = f"{self.title}: {verdict}"
-        lines = [f"{head:<60} seed {self.seed} · {_duration(self.seconds)}", *_table(self.leaves)]
-        lines += [f"  {cause}" for cause in self.causes]
-        lines += [f"  {note}" for note in self.notes]
+        lines = [f"{head:<60} seed {self.seed} · {seconds}", *_table(self.leaves)]
+        lines += [f"  {sentence}" for sentence in (*self.causes, *self.notes)]
         if not self.passed and self.reproduce:
             lines.append(f"  Reproduce: {self.reproduce}")
         return "\n".join(lines)
+
+
+def reported(title: str, leaves: Sequence[Leaf], seed: int, started: float, **more: Any) -> Report:
+    """A report with how to see it again, and how long it took."""
+    reproduce = f"verify.{title[:-1]}, ..., seed={seed})"
+    seconds = time.perf_counter() - started
+    return Report(title, tuple(leaves), reproduce=reproduce, seed=seed, seconds=seconds, **more)
 
 
 _observers: list[list[Report]] = []
@@ -148,11 +165,6 @@ def observed() -> Iterator[list[Report]]:
         yield seen
     finally:
         _observers.remove(seen)
-
-
-def _worst(leaves: Sequence[Leaf]) -> str:
-    failed = [leaf.verdict for leaf in leaves if not leaf.passed]
-    return "UNRESOLVED" if set(failed) == {Verdict.UNRESOLVED} else "WRONG"
 
 
 def _table(leaves: Sequence[Leaf]) -> list[str]:
@@ -182,10 +194,6 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
     index = str(list(leaf.index)) if worst and leaf.index else ""
     yours, reference = (f"{v:.4g}" if worst and v is not None else "" for v in (leaf.yours, leaf.reference))
     return leaf.name, shape, leaf.verdict.value, error, index, yours, reference
-
-
-def _duration(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _finite(value: Any) -> Any:

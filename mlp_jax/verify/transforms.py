@@ -1,38 +1,49 @@
 """The same rule under the transformations of JAX, in other precisions and at other sizes: a table."""
 
+import dataclasses
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify import ours, subject, tolerance
-from mlp_jax.verify.checks import case_of_vjp, check_vjp
-from mlp_jax.verify.comparison import Arrays, Comparison
-from mlp_jax.verify.judgement import AS_THE_REFERENCE
-from mlp_jax.verify.precision import float64, largest
-from mlp_jax.verify.references import as_numbers
-from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict
-from mlp_jax.verify.subject import Leaves, Rule
+from mlp_jax.verify import policy
+from mlp_jax.verify.arguments import (
+    AnyFunction,
+    Argnums,
+    Leaves,
+    first_lines,
+    first_rows,
+    is_number,
+    name_of,
+    top_level,
+)
+from mlp_jax.verify.checks import Checked, is_of_operations, prepared
+from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64
+from mlp_jax.verify.experiment import Experiment
+from mlp_jax.verify.function import TracedFunction, typed
+from mlp_jax.verify.interpreter import Program, in_float64, trace
+from mlp_jax.verify.judgement import Where
+from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
+from mlp_jax.verify.rule import TracedRule
+from mlp_jax.verify.table import Arrays, OutsideJit, Table
 
-# In float64 a transformation changes the order of sums, and no more.
-ALIKE = 1e-9
+Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
+Judged = Callable[[], Said]
 
 
 def check_transforms(
-    f: Callable[..., Any],
-    *args: Any,
-    reference: Callable[..., Any] | None = None,
-    argnums: int | Sequence[int] | None = None,
-    seed: int = 0,
+    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
 ) -> Report:
     """Check that the rule of f gives the same gradient whatever JAX does with it.
 
     A row each for: jit, vmap over each argument, a body of scan, the second derivative, a cotangent of zeros, every
     dtype, and a batch of 1 and of 0 examples. What a rule does not support is a row and no failure; a number that
-    differs is. Arguments that share their first length with the first output, or the last argument, are the batch.
+    differs is. The transformed rule is held to your own rule, in float64; its derivative to slopes from its values.
+    Arguments that share their first length with the first output, or the last argument, are the batch.
 
     Args:
         f: as for `check_vjp`, with its arguments.
@@ -42,7 +53,7 @@ def check_transforms(
         seed: of cotangents.
 
     Returns:
-        A report whose leaves are the rows.
+        A report whose leaves are the rows. It is true if it passed.
 
     Raises:
         CannotCheck: as for `check_vjp`.
@@ -56,150 +67,208 @@ def check_transforms(
     (True, ['jit', 'vmap over x', 'scan'])
     """
     started = time.perf_counter()
-    case = case_of_vjp(f, args, reference, argnums, seed)
-    comparison = Comparison(case)
-    g = comparison.cotangents[0]
-    rows = [_row("jit", lambda: _jitted(comparison, g))]
-    rows += [
-        _row(f"vmap over {name}", lambda places=places: _mapped(comparison, g, places))  # type: ignore[misc]
-        for name, places in _top_level(f, case.arguments, args).items()
-    ]
-    rows.append(_row("scan", lambda: _scanned(comparison, g)))
-    if comparison.reference:
-        rows.append(_row("second order", lambda: _second(comparison, g)))
-    rows.append(_row("zero cotangent", lambda: _zero(comparison, g)))
-    others = {"reference": reference, "argnums": argnums, "seed": seed}
+    checked = prepared(f, args, reference, argnums, seed)
+    rows = checked.faults or [_row(name, traced) for name, traced in _rows(f, args, checked)]
+    return reported(f"check_transforms({name_of(f)})", rows, seed, started)
+
+
+def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
+    """What is said in each row, by its name."""
+    assert checked.experiment
+    assert checked.again
+    experiment, elsewhere = checked.experiment, functools.partial(_elsewhere, checked.again)
+    function, rule = experiment.function, experiment.rule
+    arguments = top_level(checked.arguments)
+    if isinstance(function, TracedFunction) and isinstance(rule, TracedRule):
+        table = experiment.table(experiment.leaves)
+        transformed = _Transformed(rule, experiment.leaves, table)
+        yield "jit", functools.partial(_outside_jit, experiment, table)
+        for name, places in arguments.items():
+            yield f"vmap over {name}", functools.partial(transformed.mapped, places)
+        yield "scan", functools.partial(transformed.scanned, _differentiable(f, checked, rule))
+        yield "second order", functools.partial(_second_order, experiment, function, rule, checked.arguments.names)
+        for_zeros = [g[-1] for g in table.yours]
+        zeros = [np.zeros_like(g) for g in for_zeros]
+        yield "zero cotangent", lambda: functools.partial(_compared, for_zeros, zeros)
+    else:
+        for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
+            yield name, functools.partial(_not_traced, experiment)
     for dtype in ("float32", "bfloat16", "float16"):
-        rows.append(_checked(dtype, f, lambda dtype=dtype: _cast(args, dtype), others))  # type: ignore[misc]
+        yield dtype, functools.partial(elsewhere, _cast, args, dtype)
     for n in (1, 0):
-        rows.append(_checked(f"batch of {n}", f, lambda n=n: subject.first_rows(args, case.values[0], n), others))  # type: ignore[misc]
-    title = f"check_transforms({subject.name_of(f)})"
-    return Report(
-        title,
-        tuple(rows),
-        reproduce=f"verify.{title[:-1]}, ..., seed={seed})",
-        seed=seed,
-        seconds=time.perf_counter() - started,
-        policy=tolerance.VERSION,
-    )
+        yield f"batch of {n}", functools.partial(elsewhere, first_rows, args, tuple(function.outputs[0].shape), n)
 
 
-def _row(name: str, compute: Callable[[], tuple[Arrays, Arrays]]) -> Leaf:
-    """A row that compares two lists of arrays; what raises is not supported."""
+def _row(name: str, traced: Callable[[], Judged]) -> Leaf:
+    """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
-        with float64():
-            yours, expected = compute()
-    except Exception as error:  # whatever the user's rule raises under the transformation
-        return Leaf(
-            name, None, "", Verdict.UNSUPPORTED, reason=f"{type(error).__name__}: {subject.first_lines(error, 100)}"
-        )
+        judged = traced()
+    except Exception as raised:  # whatever the user's rule raises under the transformation
+        kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
+        return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
+    verdict, error, reason = judged()
+    return Leaf(name, None, "", verdict, error=error, reason=reason)
+
+
+def _not_traced(experiment: Experiment) -> Judged:
+    """What JAX says of a rule that it cannot trace."""
+    trace(experiment.rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(experiment.function.outputs))
+    return lambda: (Verdict.OK, 0.0, "")
+
+
+def _compared(found: Arrays, right: Arrays) -> Said:
+    """Two lists of gradients, both in exact arithmetic."""
     worst = 0.0
-    for a, b in zip(yours, expected, strict=True):
+    for a, b in zip(found, right, strict=True):
         if a.shape != b.shape:
-            return Leaf(name, None, "", Verdict.STRUCTURE, reason=f"a gradient of shape {a.shape}, not {b.shape}")
-        with np.errstate(all="ignore"):
-            off, size = largest(np.where(a == b, 0, a - b)), largest(b)
+            return Verdict.STRUCTURE, 0.0, f"a gradient of shape {a.shape}, not {b.shape}"
         if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return Leaf(name, None, "", Verdict.NONFINITE, reason="entries that are not finite")
+            return Verdict.NONFINITE, 0.0, "entries that are not finite"
+        with np.errstate(all="ignore"):
+            off = np.max(np.abs(np.where((a == b) | ~np.isfinite(a), 0, a - b)), initial=0)
+        size = np.max(np.abs(np.where(np.isfinite(b), b, 0)), initial=0)
         worst = max(worst, float(off / size) if size else float(off > 0))
-    return Leaf(name, None, "", Verdict.OK if worst <= ALIKE else Verdict.WRONG, error=worst)
+    return (Verdict.OK if worst <= policy.ALIKE else Verdict.WRONG), worst, ""
 
 
-def _jitted(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
-    return _numbers(jax.jit(c.case.rule)(c.leaves, _arrays(g))[1]), _numbers(c.case.rule(c.leaves, _arrays(g))[1])
+# --- in one program ---------------------------------------------------------------------------------------------------
 
 
-def _mapped(c: Comparison, g: Arrays, places: set[int]) -> tuple[Arrays, Arrays]:
-    """Two values of one argument at once, beside one after the other."""
-    pair = [jnp.stack([x, 0.9 * x]) if k in places else x for k, x in enumerate(c.leaves)]
-    axes = [0 if k in places else None for k in range(len(c.leaves))]
-    grads = jax.jit(jax.vmap(lambda leaves: c.case.rule(leaves, _arrays(g))[1], in_axes=(axes,)))(pair)
-    each = [c.fast_rule([x[i] if k in places else x for k, x in enumerate(pair)], _arrays(g))[1] for i in range(2)]
-    return _numbers(grads), [np.stack([as_numbers(a), as_numbers(b)]) for a, b in zip(*each, strict=True)]
+@dataclasses.dataclass
+class _Transformed:
+    """A rule in programs of JAX, evaluated in float64, beside the rule alone."""
+
+    rule: TracedRule
+    leaves: Leaves
+    table: Table
+
+    def _exactly(self, program: Program, leaves: Leaves) -> Arrays:
+        """The gradients by a program."""
+        with float64():
+            return [as_numbers(x) for x in jax.jit(in_float64(program))(*leaves)]
+
+    def _alone(self, leaves: Arrays) -> Arrays:
+        cotangents = [c[:1] for c in self.table.cotangents]
+        return [g[0] for g in self.rule.exact(leaves, cotangents)[1]]
+
+    @property
+    def _cotangent(self) -> Leaves:
+        return typed([c[0] for c in self.table.cotangents], self.rule.outputs)
+
+    def mapped(self, places: set[int]) -> Judged:
+        """Two values of one argument at once, beside one after the other."""
+        leaves, g = self.leaves, self._cotangent
+        pair = [jnp.stack([x, jnp.asarray(0.9 * x, x.dtype)]) if k in places else x for k, x in enumerate(leaves)]
+        axes = [0 if k in places else None for k in range(len(leaves))]
+        program = trace(jax.vmap(lambda xs: self.rule.rule(xs, g)[1], in_axes=(axes,)), pair)
+
+        def judged() -> Said:
+            one = [self._alone([as_numbers(x[i] if k in places else x) for k, x in enumerate(pair)]) for i in range(2)]
+            return _compared(self._exactly(program, pair), [np.stack([a, b]) for a, b in zip(*one, strict=True)])
+
+        return judged
+
+    def scanned(self, outputs: Outputs) -> Judged:
+        """Σ_t f(t x) in a loop, beside the sum of its two terms' gradients."""
+        leaves, g = self.leaves, self._cotangent
+        times = (1.0, 0.5)
+
+        def loop(xs: Leaves) -> Any:
+            def body(total: Any, t: Any) -> tuple[Any, None]:
+                outs = outputs([jnp.asarray(t, x.dtype) * x for x in xs])
+                return total + _projected(g, outs), None
+
+            return jax.lax.scan(body, jnp.zeros((), _projected(g, g).dtype), jnp.asarray(times, jnp.float32))[0]
+
+        program = trace(jax.grad(loop), leaves)
+
+        def judged() -> Said:
+            terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
+            return _compared(self._exactly(program, leaves), [a + b for a, b in zip(*terms, strict=True)])
+
+        return judged
 
 
-def _scanned(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
-    """Σ_t f(t x) in a loop, beside the sum of its two terms' gradients."""
-    times = (1.0, 0.5)
-
-    def loop(leaves: Leaves) -> Any:
-        def body(total: Any, t: Any) -> tuple[Any, None]:
-            outs = _outputs(c.case.rule, [t * x for x in leaves], g)
-            return total + sum(jnp.sum(a * z) for a, z in zip(_arrays(g), outs, strict=True)), None
-
-        return jax.lax.scan(body, jnp.zeros(()), jnp.asarray(times))[0]
-
-    def term(t: float) -> Arrays:
-        return [t * as_numbers(x) for x in c.fast_rule([t * x for x in c.leaves], _arrays(g))[1]]
-
-    return _numbers(jax.jit(jax.grad(loop))(c.leaves)), [
-        a + b for a, b in zip(term(times[0]), term(times[1]), strict=True)
-    ]
+def _projected(weights: Leaves, arrays: Leaves) -> Any:
+    """Σ w x over all arrays, in single precision at least."""
+    dtype = jnp.result_type(jnp.float32, *(x.dtype for x in arrays))
+    return sum(jnp.sum(jnp.asarray(w, dtype) * jnp.asarray(x, dtype)) for w, x in zip(weights, arrays, strict=True))
 
 
-def _outputs(rule: Rule, leaves: Leaves, g: Arrays) -> Leaves:
-    return rule(leaves, _arrays(g))[0]
+def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outputs:
+    """F from its leaves to its floating-point outputs; where its rule is the tracer's, JAX is given that one."""
+
+    def outputs(leaves: Leaves) -> Leaves:
+        return [z for z in jax.tree.leaves(f(*checked.arguments.rebuilt(leaves))) if is_number(z)]
+
+    if checked.experiment and not is_of_operations(f, checked.arguments, checked.experiment.leaves):
+        return outputs
+    with_rule = jax.custom_vjp(outputs)
+    with_rule.defvjp(lambda leaves: (outputs(leaves), leaves), lambda leaves, g: (rule.rule(leaves, g)[1],))
+    return with_rule
 
 
-def _second(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
-    """The gradient of the gradient along a random direction, of yours and of the reference."""
-    assert c.reference
-    rng = np.random.default_rng([c.case.seed, 5])
-    v = [jnp.asarray(rng.normal(size=np.shape(x))) for x in c.leaves]
+def _outside_jit(experiment: Experiment, table: Table) -> Judged:
+    """Your rule compiled, beside itself as Python runs it."""
+    table.answers[OutsideJit()] = experiment.measured(table, OutsideJit())
 
-    def along(rule: Rule) -> Arrays:
-        def projected(leaves: Leaves) -> Any:
-            return sum(jnp.sum(d * x) for d, x in zip(v, rule(leaves, _arrays(g))[1], strict=True))
+    def judged() -> Said:
+        found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
+        return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
 
-        return _numbers(jax.jit(jax.grad(projected))(c.leaves))
-
-    source, _ = c.reference
-    return along(c.case.rule), along(dict(c.case.references)[source])  # as it is: it is compiled here
+    return judged
 
 
-def _zero(c: Comparison, g: Arrays) -> tuple[Arrays, Arrays]:
-    grads = _numbers(c.fast_rule(c.leaves, [jnp.zeros(np.shape(z)) for z in g])[1])
-    return grads, [np.zeros_like(x) for x in grads]
+def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Judged:
+    """JAX's derivative of your rule along a random direction, held to slopes from the values of your rule."""
+    rng = np.random.default_rng([experiment.seed, 5])
+    leaves = experiment.leaves
+    v = [jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in leaves]
+    g = [jnp.asarray(rng.normal(size=z.shape), z.dtype) for z in function.outputs]
+
+    def along(xs: Leaves) -> Leaves:
+        return [_projected(v, rule.rule(xs, g)[1])]
+
+    first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
+    second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
+    witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
+    return functools.partial(_judged, witnessed, [f"the derivative for {name}" for name in names])
 
 
-def _checked(
-    name: str, f: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]], others: dict[str, Any]
-) -> Leaf:
-    """A row that checks f anew at other arguments."""
-    try:
-        report = check_vjp(f, *arguments(), **others)
-    except CannotCheck as error:
-        return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=subject.first_lines(error, 120))
-    worst = max((leaf.error or 0.0 for leaf in report.leaves if leaf.verdict is not Verdict.KINK), default=0.0)
-    if report.passed:
-        return Leaf(name, None, "", Verdict.OK, error=worst)
-    bad = next(leaf for leaf in report.leaves if not leaf.passed)
-    if bad.verdict is Verdict.NONFINITE and AS_THE_REFERENCE in bad.reason:
-        return Leaf(name, None, "", Verdict.UNSUPPORTED, reason="the function itself is not finite there")
-    if bad.verdict is Verdict.RAISED:
-        return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=bad.reason[:120])
-    return Leaf(name, None, "", bad.verdict, error=worst, reason=f"{bad.name}: {bad.reason or bad.verdict.value}")
+# --- the same check elsewhere -----------------------------------------------------------------------------------------
+
+
+def _elsewhere(
+    again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any
+) -> Judged:
+    """F checked anew at other arguments, which a change makes of the given ones."""
+    checked = again(change(*args))
+    if checked.experiment is None or checked.faults:
+        fault = checked.faults[0]
+        verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict
+        return lambda: (verdict, 0.0, f"{fault.name}: {fault.reason}"[:120])
+    return functools.partial(_judged, checked.experiment, checked.arguments.names, checked.output_names)
+
+
+def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str] = ("primal",)) -> Said:
+    table = experiment.table(experiment.leaves)
+    not_finite = Verdict.UNSUPPORTED, 0.0, "the function itself is not finite there"
+    if not any(np.isfinite(v).any() or not v.size for v in table.values):
+        return not_finite
+    table.answers[OutsideJit()] = None  # it has a row of its own
+    _, judgement = experiment.judged(table)
+    for found, name in [*zip(judgement.leaves, names, strict=True), *zip(judgement.outputs, outputs, strict=True)]:
+        if not found.passes:
+            if found.verdict is Verdict.NONFINITE and found.right is not None and not np.isfinite(found.right):
+                return not_finite
+            return found.verdict, _relative(table, found.about, found.error), f"{name}: {found.verdict.value}"
+    return Verdict.OK, max((_relative(table, f.about, f.error) for f in judgement.leaves), default=0.0), ""
+
+
+def _relative(table: Table, i: int, error: float) -> float:
+    size = table.leaf(i).size if i < len(table.leaves) else 1.0
+    return error / size if size else error
 
 
 def _cast(args: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
-    return jax.tree.map(
-        lambda x: jnp.asarray(x, dtype) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x, args
-    )
-
-
-def _top_level(f: Callable[..., Any], arguments: subject.Arguments, args: tuple[Any, ...]) -> dict[str, set[int]]:
-    """For each argument with leaves to differentiate for: their numbers among those."""
-    ends = np.cumsum([len(jax.tree.leaves(x)) for x in args])
-    names = ours.input_names(f, tuple(0 for _ in args))
-    found: dict[str, set[int]] = {}
-    for k, place in enumerate(arguments.places):
-        found.setdefault(names[int(np.searchsorted(ends, place, side="right"))], set()).add(k)
-    return found
-
-
-def _arrays(g: Arrays) -> Leaves:
-    return [jnp.asarray(z) for z in g]
-
-
-def _numbers(leaves: Leaves) -> Arrays:
-    return [as_numbers(x) for x in leaves]
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_number(x) and hasattr(x, "dtype") else x, args)

@@ -1,0 +1,197 @@
+"""The arguments of what is checked: the leaves to differentiate for, with their names, and everything else."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.verify.report import CannotCheck
+
+Leaves = list[Any]
+AnyFunction = Callable[..., Any]
+Argnums = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments apart.
+
+    Attributes:
+        names: of the leaves to differentiate for, as in `params[0].W`.
+        leaves: these, as given.
+        places: of these among all leaves.
+        all_names: of all leaves.
+        everything: all leaves; those at other places are constants.
+        tree: their structure.
+        constants: what is not looked at, though gradients for its argument are asked for: names, and why.
+    """
+
+    names: tuple[str, ...]
+    leaves: tuple[Any, ...]
+    places: tuple[int, ...]
+    all_names: tuple[str, ...]
+    everything: tuple[Any, ...]
+    tree: Any
+    constants: tuple[str, ...]
+
+    def rebuilt(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments with other leaves."""
+        full = list(self.everything)
+        for place, leaf in zip(self.places, leaves, strict=True):
+            full[place] = leaf
+        return tuple(jax.tree.unflatten(self.tree, full))
+
+
+def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arguments:
+    """Name the leaves of the arguments, and choose those to differentiate for.
+
+    Raises:
+        CannotCheck: there is none; one is complex; argnums names no argument.
+    """
+    if not callable(f):
+        raise CannotCheck(f"what is checked must be a function, got {type(f).__name__}")
+    chosen = _chosen(f, args, argnums)
+    paths, tree = jax.tree_util.tree_flatten_with_path(args)
+    names = _names(f, args, [path for path, _ in paths])
+    found = {k: (names[k], x) for k, (path, x) in enumerate(paths) if path[0].idx in chosen}
+    for name, x in found.values():
+        if _is_complex(x):
+            raise CannotCheck(
+                f"{name} is complex; split it into its real and imaginary part: checks are of real gradients"
+            )
+    places = tuple(k for k, (_, x) in found.items() if is_number(x))
+    if not places:
+        got = ", ".join(f"{name}: {_kind(x)}" for name, (_, x) in zip(names, paths, strict=True)) or "no arguments"
+        raise CannotCheck(
+            f"{name_of(f)} has no argument to differentiate for: needs at least one floating-point array or number, "
+            f"got {got}; pass the arguments after the function, as in check_vjp(f, x, y)"
+        )
+    for name, x in (found[k] for k in places):
+        if getattr(x, "dtype", None) == np.longdouble:
+            raise CannotCheck(f"{name} has dtype {x.dtype}, which JAX has not; make it float64")
+    unseen = [(name, x) for k, (name, x) in found.items() if k not in places and _looks_like_data(x)]
+    constants = tuple(f"{name} ({_kind(x)}{_how_to_check(x)})" for name, x in unseen)
+    own_names, leaves = zip(*(found[k] for k in places), strict=True)
+    return Arguments(own_names, leaves, places, tuple(names), tuple(x for _, x in paths), tree, constants)
+
+
+def top_level(arguments: Arguments) -> dict[str, set[int]]:
+    """For each argument with leaves to differentiate for, as params of params[0].W: the numbers of its leaves."""
+    found: dict[str, set[int]] = {}
+    for k, name in enumerate(arguments.names):
+        found.setdefault(name.partition("[")[0].partition(".")[0], set()).add(k)
+    return found
+
+
+def _names(f: Any, args: tuple[Any, ...], paths: Sequence[Any]) -> list[str]:
+    """The names of f's parameters, with the path of each leaf."""
+    try:
+        parameters = list(inspect.signature(getattr(f, "f", f)).parameters.values())
+    except (TypeError, ValueError):  # a function built into Python shows none
+        parameters = []
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in by_position]
+    names += [f"args[{k}]" for k in range(len(names), len(args))]
+    return [names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path in paths]
+
+
+def _chosen(f: Any, args: tuple[Any, ...], argnums: Argnums) -> set[int]:
+    if argnums is None:
+        return set(range(len(args))) - set(getattr(f, "nondiff_argnums", ()))
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    for k in numbers:
+        if not isinstance(k, int) or not -len(args) <= k < len(args):
+            raise CannotCheck(f"argnums={argnums} needs that argument; got {len(args)} arguments")
+    return {k % len(args) for k in numbers}
+
+
+def is_number(x: Any) -> bool:
+    """Whether it is a floating-point number or an array of them."""
+    return isinstance(x, float) or _is_array_of(jnp.floating, x)
+
+
+def _is_complex(x: Any) -> bool:
+    return isinstance(x, complex) or _is_array_of(jnp.complexfloating, x)
+
+
+def _is_array_of(kind: Any, x: Any) -> bool:
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and bool(jnp.issubdtype(dtype, kind))
+
+
+def _looks_like_data(x: Any) -> bool:
+    """Whether one may think that a gradient for it was checked."""
+    if isinstance(x, bool) or callable(x):
+        return False
+    if getattr(x, "dtype", None) is None:
+        return isinstance(x, int) or is_dataclass(x)
+    return not (_is_array_of(np.bool_, x) or _is_array_of(jax.dtypes.extended, x))
+
+
+def _how_to_check(x: Any) -> str:
+    if isinstance(x, int):
+        return f"; pass {float(x)} to check the gradient for it"
+    return "" if is_dataclass(x) else "; pass floating-point numbers to check the gradient for it"
+
+
+def _kind(x: Any) -> str:
+    if is_dataclass(x):
+        return f"{type(x).__name__}, which jax.tree_util.register_dataclass has not made a pytree"
+    if isinstance(x, int) and not isinstance(x, bool):
+        return "int"
+    return f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") and hasattr(x, "shape") else type(x).__name__
+
+
+def name_of(f: Any) -> str:
+    """What a report calls a function."""
+    if isinstance(f, functools.partial):
+        return name_of(f.func)
+    name = getattr(f, "__name__", None) or getattr(f, "name", None) or type(f).__name__
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+def output_names(value: Any) -> list[str]:
+    """A name for each floating-point leaf of a function's value."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(value)
+    return ["primal" + jax.tree_util.keystr(path) for path, z in paths if is_number(z)]
+
+
+def require_numbers(f: Any, value: Any) -> None:
+    """Refuse a value without floating-point numbers.
+
+    Raises:
+        CannotCheck: it has none, or complex ones.
+    """
+    leaves = jax.tree.leaves(value)
+    if any(_is_complex(z) for z in leaves):
+        raise CannotCheck(f"{name_of(f)} returns complex numbers; return their real and imaginary part")
+    if not any(is_number(z) for z in leaves):
+        got = "nothing (None)" if value is None else ", ".join(_kind(z) for z in leaves) or repr(value)
+        raise CannotCheck(f"{name_of(f)} must return at least one floating-point array, got {got}")
+
+
+def first_lines(error: Exception, length: int = 300) -> str:
+    """What an exception says, shortened to a line."""
+    text = " ".join(str(error).split("\n\n")[0].split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any, ...]:
+    """The arguments with the first n examples: rows of what is as long as an output of shape `out`, or the last array.
+
+    Raises:
+        CannotCheck: no argument has rows.
+    """
+    lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
+    arrays = [k for k in lengths if k is not None]
+    if not arrays:
+        raise CannotCheck("no argument has an axis")
+    length = out[0] if out else arrays[-1]
+    if length not in arrays:
+        raise CannotCheck(f"no argument has {length} rows, as the output has")
+    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))

@@ -1,0 +1,120 @@
+"""The rule under test: its values and gradients in float64 and as the user has them. Traced by JAX, or called."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.verify.arguments import Leaves
+from mlp_jax.verify.compiled import Rule, as_numbers, compiled_soon, disturbed, float64, for_each, remembered
+from mlp_jax.verify.disturbances import OtherConstants
+from mlp_jax.verify.function import arrays, typed
+from mlp_jax.verify.interpreter import fingerprint, in_float64, is_float, trace, typed_precision, without_rules
+from mlp_jax.verify.table import Arrays
+
+
+class TracedRule:
+    """A rule that JAX can trace."""
+
+    def __init__(self, rule: Rule, leaves: Leaves, outputs: Sequence[Any]) -> None:
+        """The rule is traced here; its errors are raised.
+
+        Args:
+            rule: as Python.
+            leaves: JAX arrays, in the user's precision.
+            outputs: shape and dtype of the floating-point outputs of the function.
+        """
+        self.rule, self.outputs = rule, outputs
+        self.program = trace(rule, leaves, list(outputs))
+        avals = list(self.program.out_avals)
+        self.values = avals[: len(avals) - len(leaves)]
+        self.gradients = avals[len(avals) - len(leaves) :]
+        self.typed = typed_precision(self.program)
+        self._memory = remembered("rule", fingerprint(self.program))
+
+    def _parted(self, outs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        floats = [z for z, a in zip(outs, self.values, strict=False) if is_float(a.dtype)]
+        return floats, list(outs[len(self.values) :])
+
+    def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:
+        """Outputs and gradients (cotangents, *shape), in float64."""
+        if "exact" not in self._memory:
+            program = in_float64(self.program)
+            each = lambda xs, gs: for_each(lambda g: program(*xs, *g), gs)  # noqa: E731
+            self._memory["exact"] = compiled_soon(each, self.program)
+        with float64():
+            values, gradients = self._parted(self._memory["exact"](leaves, cotangents))
+            return [as_numbers(v[0]) for v in values], [as_numbers(g) for g in gradients]
+
+    def with_other_constants(self, leaves: Arrays, cotangents: Arrays, signs: np.ndarray) -> tuple[Arrays, Arrays]:
+        """Outputs and gradients (samples, …) for constants that are half a unit off, by signs (samples, n), or 0."""
+        if "other constants" not in self._memory:
+            self._memory["other constants"] = compiled_soon(disturbed(self.program, OtherConstants), self.program)
+        with float64():
+            values, gradients = self._parted(self._memory["other constants"](leaves, cotangents, signs))
+            return [as_numbers(v[:, 0]) for v in values], [as_numbers(g) for g in gradients]
+
+    def _compiled(self, leaves: Leaves, cotangents: Leaves) -> list[Any]:
+        if "own" not in self._memory:
+            self._memory["own"] = jax.jit(without_rules(self.program))
+        return list(self._memory["own"](*leaves, *typed(cotangents, self.outputs)))
+
+    def own(self, leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
+        """Outputs and gradients for one cotangent, as the user has them under jit."""
+        return self._parted(self._compiled(leaves, cotangents))
+
+    def whole_numbers(self, leaves: Leaves) -> list[Any]:
+        """The outputs of the forward rule that are no floating-point numbers."""
+        others = [k for k, a in enumerate(self.values) if not is_float(a.dtype)]
+        if not others:
+            return []
+        outs = self._compiled(leaves, [np.zeros(z.shape) for z in self.outputs])
+        return [outs[k] for k in others]
+
+    def outside_jit(self, leaves: Leaves, cotangents: Leaves) -> Leaves | None:
+        """Gradients as Python runs the rule."""
+        return list(self.rule(leaves, typed(cotangents, self.outputs))[1])
+
+
+class CalledRule:
+    """A rule of numpy, or one whose Python code needs the values."""
+
+    typed = 0.0
+
+    def __init__(self, rule: Rule, outputs: Sequence[Any], on_jax: bool) -> None:
+        """Nothing is called yet.
+
+        Args:
+            rule: as Python.
+            outputs: shape and dtype of the outputs of the function.
+            on_jax: whether it takes JAX's arrays; else numpy's.
+        """
+        self.rule, self.outputs, self.on_jax = rule, outputs, on_jax
+
+    def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:
+        """By a call for each cotangent."""
+        with float64():
+            rows = [
+                self.rule(arrays(leaves, self.on_jax), arrays([g[k] for g in cotangents], self.on_jax))
+                for k in range(len(cotangents[0]))
+            ]
+        gradients = [np.stack([as_numbers(row[1][i]) for row in rows]) for i in range(len(leaves))]
+        return [as_numbers(z) for z in rows[0][0]], gradients
+
+    def with_other_constants(self, leaves: Arrays, cotangents: Arrays, signs: np.ndarray) -> tuple[Arrays, Arrays]:
+        """Nobody can tell which constants it has."""
+        values, gradients = self.exact(leaves, cotangents)
+        return [np.stack([v] * len(signs)) for v in values], [np.stack([g] * len(signs)) for g in gradients]
+
+    def own(self, leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
+        """As it is."""
+        given = [np.asarray(g).astype(z.dtype) for g, z in zip(cotangents, self.outputs, strict=True)]
+        return self.rule(leaves, arrays(given, self.on_jax))
+
+    def outside_jit(self, leaves: Leaves, cotangents: Leaves) -> Leaves | None:
+        """That is how it always runs."""
+        return None
+
+
+RuleUnderTest = TracedRule | CalledRule

@@ -1,0 +1,109 @@
+"""Findings in words: the report of a check."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.verify import policy
+from mlp_jax.verify.diagnosis import causes
+from mlp_jax.verify.judgement import Finding, Judgement, Where, Why
+from mlp_jax.verify.report import Leaf, Report, Verdict, reported
+from mlp_jax.verify.table import OutsideJit, Table
+
+WHERE = {
+    Where.IN_YOUR_PRECISION: "right in float64, but {precision} loses more than half of its digits here",
+    Where.OUTSIDE_JIT: "outside jit your rule returns another gradient than compiled",
+    Where.BESIDE: "right at these arguments, wrong beside them",
+    Where.ALONG: "along a direction in which the function has no kink, all entries together",
+}
+NOTES = {
+    Why.UNSEEN: "0, or too small beside the value to be seen: any factor would pass at these arguments",
+    Why.BLIND: "rounding alone may change entries by half; not tested in that precision, but in float64",
+    Why.UNDERFLOWS: "underflows in its precision: not tested there, but in float64",
+    Why.NEGLIGIBLE: "differs by less than its precision resolves beside its largest entry",
+    Why.NO_DERIVATIVE: "has entries without a derivative: not defined on either side",
+    Why.REFERENCE_WITHOUT_DIGITS: "reverse mode has lost digits here, by as much as yours differs",
+    Why.JAX_DIFFERS: "reverse mode without rules differs here; the values are on your side",
+}
+
+
+def report_of(title: str, checked: Any, table: Table, judgement: Judgement, seed: int, started: float) -> Report:
+    """The report."""
+    names = checked.arguments.names
+    leaves = [_leaf(table, f, names[f.about]) for f in judgement.leaves]
+    outputs = [_output(table, f, checked.output_names[f.about]) for f in judgement.outputs]
+    found, notes = tuple(causes(checked, table, judgement)), tuple(_notes(checked, table, judgement))
+    return reported(title, (*leaves, *outputs), seed, started, causes=found, notes=notes)
+
+
+def _leaf(table: Table, f: Finding, name: str) -> Leaf:
+    leaf, verdict = table.leaf(f.about), f.verdict
+    if table.stops and verdict is Verdict.OK and leaf.yours.size and not leaf.yours.any():
+        verdict = Verdict.STOPPED
+    size = leaf.size or _largest(leaf.yours)
+    return _described(
+        f, name, table.leaves[f.about].shape, leaf.precision.name, verdict, size, _reason(table, f, name, verdict)
+    )
+
+
+def _output(table: Table, f: Finding, name: str) -> Leaf:
+    values, dtype, reason = table.values[f.about], table.output_precisions[f.about].name, ""
+    if f.verdict is Verdict.PRIMAL:
+        reason = f"the forward rule returns another value than the function ({f.where})"
+    return _described(f, name, values.shape, dtype, f.verdict, _largest(values), reason)
+
+
+def _described(
+    f: Finding, name: str, shape: tuple[int, ...], dtype: str, verdict: Verdict, size: float, reason: str
+) -> Leaf:
+    """A finding as a leaf of the report, its errors relative to a size."""
+    index = None if f.entry is None else tuple(int(k) for k in np.unravel_index(f.entry, shape))
+    error, tolerance = (f.error / size, f.allowed / size) if size else (0.0, None)
+    return Leaf(name, shape, dtype, verdict, error, tolerance, index, f.yours, f.right, reason)
+
+
+def _largest(x: np.ndarray) -> float:
+    return float(np.max(np.abs(x[np.isfinite(x)]), initial=0))
+
+
+def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
+    sits = "1 entry sits" if f.entries == 1 else f"{f.entries} entries sit"
+    both = " (so is the reference)" if f.right is not None and not np.isfinite(f.right) else ""
+    reasons = {
+        Verdict.STOPPED: "a stop_gradient: zero",
+        Verdict.KINK: f"{sits} at a kink; your values lie between the one-sided slopes",
+        Verdict.UNRESOLVED: f"{f.entries or 'all'} entries that neither values nor a reference decide",
+        Verdict.NONFINITE: f"{f.entries} entries of yours are not finite{both}",
+        Verdict.ZERO_EVERYWHERE: f"you return no gradient for {name}",
+        Verdict.RAISED: f"outside jit your rule raises {table.answers.get(OutsideJit())}",
+        Verdict.WRONG: "; ".join(_wrong(table, f)),
+    }
+    return reasons.get(verdict, "")
+
+
+def _wrong(table: Table, f: Finding) -> Iterator[str]:
+    if f.where in WHERE:
+        yield WHERE[f.where].format(precision=table.precisions[f.about].name)
+    if Why.NOT_LINEAR in f.why and f.cotangent is not None:
+        factor = table.factors[f.cotangent - table.base]
+        yield f"not linear in the gradient that arrives: compared where that is {factor:g} times as long"
+    if Why.JAX_IS_WRONG in f.why:
+        yield "JAX's derivative of the function is as yours; its values have another"
+
+
+def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
+    names = checked.arguments.names
+    yield f"held to {checked.source}, in float64; policy {policy.VERSION}"
+    if checked.arguments.constants:
+        yield f"not looked at: {', '.join(checked.arguments.constants)}"
+    left_out = sum(int((~np.isfinite(v)).sum()) for v in table.values)
+    if left_out:
+        yield f"{left_out} entries of the outputs are not finite: no gradient of them is looked at"
+    for why, text in NOTES.items():
+        about = [names[f.about] for f in judgement.leaves if why in f.why]
+        if about:
+            yield f"{', '.join(about)}: {text}"
+    zeros = [n for n, x in zip(names, table.leaves, strict=True) if x.size and not x.any()]
+    if zeros:
+        yield f"{', '.join(zeros)}: 0 everywhere, so what is multiplied by it is not seen"

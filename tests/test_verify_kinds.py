@@ -1,0 +1,373 @@
+"""Kinds of faults in gradients that users of other libraries have met, each with a rule that is right beside it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from test_verify import normal, verdicts, with_rule
+from test_verify_found import is_wrong, passes, row, usual_promotion  # noqa: F401
+
+from mlp_jax import verify
+from mlp_jax.verify import Verdict
+
+# --- transformations, and derivatives of derivatives -----------------------------------------------------------------
+
+
+def test_a_rule_in_single_precision_inside():
+    def backward(x, g):
+        h = x.astype(jnp.float32)
+        return ((g.astype(jnp.float32) * 3.1415927 * jnp.exp(-h) * (1 - h)).astype(g.dtype),)
+
+    rule = with_rule(lambda x: jnp.pi * x * jnp.exp(-x), backward)
+    report = verify.check_transforms(rule, jnp.array([0.4, -0.9]))
+    assert report, str(report)
+
+
+def test_a_value_from_a_kernel_has_no_derivative_and_needs_none():
+    def forward(x):
+        kernel = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return jax.pure_callback(lambda v: np.asarray(v) ** 4, kernel, x, vmap_method="sequential"), x
+
+    rule = with_rule(lambda x: x**4, lambda x, g: (4 * g * x**3,), lambda x: (forward(x)[0], (x,)))
+    stopped = with_rule(lambda x: x**4, lambda x, g: (4 * g * x**3,), lambda x: (lax.stop_gradient(x) ** 4, (x,)))
+    for f, second in ((rule, Verdict.UNSUPPORTED), (stopped, Verdict.OK)):
+        rows = {leaf.name: leaf.verdict for leaf in verify.check_transforms(f, jnp.array([0.7, -1.1])).leaves}
+        assert rows["scan"] is Verdict.OK
+        assert rows["second order"] is second
+        assert rows["bfloat16"] is Verdict.OK  # the kernel rounds in other places, and by less than a digit
+
+
+def test_second_order_where_jax_is_wrong():
+    def slope(x, factor=1.0):
+        """Of (eˣ − 1) / x: Σ (n + 1) xⁿ / (n + 2)!."""
+        near = jnp.abs(x) < 0.2
+        s = jnp.where(near, 1, x)
+        series = 1 / 2 + factor * x / 3 + x**2 / 8 + x**3 / 30 + x**4 / 144 + x**5 / 840 + x**6 / 5760 + x**7 / 45360
+        return jnp.where(near, series, (s * jnp.exp(s) - jnp.expm1(s)) / s**2)
+
+    def plain(x):
+        s = jnp.where(x == 0, 1, x)
+        return jnp.where(x == 0, 1, jnp.expm1(s) / s)
+
+    at = jnp.array([0.0, 1.3])
+    assert row(with_rule(plain, lambda x, g: (g * slope(x),)), "second order", at) is Verdict.OK
+    passes(with_rule(plain, lambda x, g: (g * slope(x),)), at)
+    is_wrong(with_rule(plain, lambda x, g: (g * (slope(x) - (x == 0) / 4),)), at)
+
+
+def test_a_batch_of_another_size():
+    def mean_square(per):
+        return with_rule(lambda x: jnp.mean(x**2), lambda x, g: (2 * g * x / per(x),))
+
+    at_one = mean_square(lambda x: x.size if x.shape[0] > 1 else 1)
+    assert row(at_one, "batch of 1", normal(3, 4)) is Verdict.WRONG
+    assert row(mean_square(lambda x: x.size), "batch of 1", normal(3, 4)) is Verdict.OK
+
+
+# --- reverse mode that does not exist, or is wrong -------------------------------------------------------------------
+
+
+def halvings(x):
+    return lax.while_loop(lambda s: jnp.max(jnp.abs(s)) > 0.1, lambda s: s / 2, x)
+
+
+def test_no_reverse_mode():
+    for f, args in (
+        (lambda a: jax.scipy.special.betainc(a, 1.5, 0.3), (jnp.float32(2.2),)),
+        (halvings, (jnp.array([1.1, -0.5]),)),
+    ):
+        report = verify.check_vjp(f, *args)
+        assert verdicts(report) == {"gradient": Verdict.NO_REVERSE_MODE}, str(report)
+        assert not report
+
+
+def test_a_rule_for_what_has_no_reverse_mode():
+    x = jnp.array([1.1, -0.5])  # four halvings
+    passes(with_rule(halvings, lambda x, g: (g / 16,)), x)
+    is_wrong(with_rule(halvings, lambda x, g: (g / 8,)), x)
+
+
+def test_eigenvalues_beyond_the_guard_of_single_precision():
+    q = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+    a = jnp.asarray(q @ np.diag([3e7, 3.1e7, 3.4e7]) @ q.T, jnp.float32)
+    a = (a + a.T) / 2
+
+    def rule(factor):
+        def backward(a, g):
+            v = jnp.linalg.eigh(a)[1]
+            return (factor * (v * g) @ v.T,)
+
+        return with_rule(lambda a: jnp.linalg.eigvalsh((a + a.T) / 2), backward)
+
+    passes(rule(1), a)
+    is_wrong(rule(1.01), a)
+
+
+# --- formulas: name → (function, its rule, a faulty one, arguments) --------------------------------------------------
+
+V = jnp.array([0.5, 2.0, -1.0, 3.0, 2.5])
+IDS = np.array([0, 5, 2, 7, 0])
+KEY = jax.random.key(3)
+TIMES = np.linspace(0.1, 1.2, 6)
+
+
+def sampled(v, t):
+    t = jnp.clip(t, 0, 4)
+    k = jnp.clip(jnp.floor(t), 0, 3).astype(jnp.int32)
+    return v[k] + (t - k) * (v[k + 1] - v[k])
+
+
+def slope_at_the_border(beyond):
+    def backward(t, g):
+        k = jnp.clip(jnp.floor(t), 0, 3).astype(jnp.int32)
+        return (g * jnp.where(t >= 4, beyond * (t == 4), V[k + 1] - V[k]),)
+
+    return backward
+
+
+def spectrum(n, last):
+    def backward(x, mask, g):
+        z = jnp.fft.rfft(x, n)
+        inner = jnp.ones(n // 2 + 1).at[0].set(0).at[n // 2].set(last)  # these bins count twice
+        dx = n * jnp.fft.irfft(2 * g * mask * z / (1 + inner), n)
+        return jnp.pad(dx, (0, max(0, len(x) - n)))[: len(x)], g * jnp.abs(z) ** 2
+
+    return backward
+
+
+def power_of(n):
+    return lambda x, mask: (jnp.fft.rfft(x, n).real ** 2 + jnp.fft.rfft(x, n).imag ** 2) * mask
+
+
+def steps(theta, y):
+    """Euler's steps of y' = t (1 − θ y), and the states before each."""
+    before = []
+    for t in TIMES:
+        before.append(y)
+        y = y + 0.3 * t * (1 - theta * y)
+    return y, before
+
+
+def adjoint(times):
+    def backward(theta, y, g):
+        total = 0.0
+        for t, state in zip(times, reversed(steps(theta, y)[1]), strict=True):
+            total = total - g * 0.3 * t * state
+            g = g * (1 - 0.3 * t * theta)
+        return total, g
+
+    return backward
+
+
+def composited(alpha, colour, background):
+    through = jnp.cumprod(1 - alpha)
+    before = jnp.concatenate([jnp.ones(1), through[:-1]])
+    return jnp.sum(before * alpha * colour) + through[-1] * background
+
+
+def compositing(times):
+    def backward(alpha, colour, background, g):
+        through = jnp.cumprod(1 - alpha)
+        before = jnp.concatenate([jnp.ones(1), through[:-1]])
+        behind = jnp.cumsum((before * alpha * colour)[::-1])[::-1] - before * alpha * colour
+        d_alpha = before * colour - (behind + times * through[-1] * background) / (1 - alpha)
+        return g * d_alpha, g * before * alpha, g * through[-1]
+
+    return backward
+
+
+def filtered(state, x):
+    """A causal filter over what came before and what comes, and what is kept for the next call."""
+    z = jnp.concatenate([state, x])
+    return z[:-3] + 2 * z[1:-2] - z[2:-1] + 3 * z[3:], z[len(x) :]
+
+
+def filter_rule(passes_through):
+    def backward(state, x, g):
+        y, kept = g
+        z = jnp.zeros(len(state) + len(x))
+        for k, w in enumerate((1, 2, -1, 3)):
+            z = z.at[k : k + len(x)].add(w * y)
+        dropped = z.at[max(3, len(x)) :].add(kept[max(0, 3 - len(x)) :])
+        z = z.at[len(x) :].add(kept) if passes_through else dropped
+        return z[:3], z[3:]
+
+    return backward
+
+
+def draws(key, x, g):
+    return (None, jnp.where(jax.random.bernoulli(key, 0.6, x.shape), g / 0.6, 0))
+
+
+def smoothed(z, labels, rows):
+    """Cross-entropy with 0.1 of the weight spread, over the rows that have a label."""
+    log = jax.nn.log_softmax(z)
+    per_row = -0.9 * jnp.take_along_axis(log, jnp.maximum(labels, 0)[:, None], 1)[:, 0] - 0.1 * log.mean(1)
+    return jnp.sum(jnp.where(labels >= 0, per_row, 0)) / rows(labels)
+
+
+def smoothed_rule(rows, ignored):
+    def backward(z, labels, g):
+        target = 0.9 * jax.nn.one_hot(labels, z.shape[1]) + 0.1 / z.shape[1]
+        d = jnp.where((labels >= 0)[:, None], jax.nn.softmax(z) - target, -ignored / z.shape[1])
+        return g * d / rows(labels), None
+
+    return backward
+
+
+def labelled(labels):
+    return jnp.sum(labels >= 0)
+
+
+def others(x, guarded):
+    """The product of the other entries of each row."""
+    if guarded:
+        return jnp.where(x == 0, 0, x.prod(1, keepdims=True) / jnp.where(x == 0, 1, x))
+    return jnp.stack([jnp.delete(x, k, axis=1).prod(1) for k in range(x.shape[1])], axis=1)
+
+
+KINDS = {
+    "ones times g": (
+        lambda w, x: x @ w,
+        lambda w, x, g: (x.T @ g, g @ w.T),
+        lambda w, x, g: (x.T @ g, g * (jnp.ones_like(g) @ w.T)),
+        (normal(3, 3), normal(4, 3, seed=1)),
+    ),
+    "the first cotangent for all": (
+        lambda z: jax.nn.logsumexp(z, 1) - z[:, 1],
+        lambda z, g: (g[:, None] * (jax.nn.softmax(z) - jax.nn.one_hot(1, 4)),),
+        lambda z, g: (g[0] * (jax.nn.softmax(z) - jax.nn.one_hot(1, 4)),),
+        (normal(3, 4),),
+    ),
+    "the winner of another row": (
+        lambda x: x.max(1),
+        lambda x, g: (g[:, None] * jax.nn.one_hot(x.argmax(1), 4),),
+        lambda x, g: (g[:, None] * jax.nn.one_hot(x[-1].argmax(), 4),),
+        (normal(5, 4, seed=2),),
+    ),
+    "two largest, from the wrong end": (
+        lambda x: lax.top_k(x, 2)[0],
+        lambda x, g: (jnp.zeros_like(x).at[jnp.argsort(-x)[:2]].set(g),),
+        lambda x, g: (jnp.zeros_like(x).at[jnp.argsort(x)[:2]].set(g),),
+        (normal(6),),
+    ),
+    "running maximum": (
+        lambda x: lax.cummax(x),
+        lambda x, g: (jnp.zeros_like(x).at[jnp.array([x[: k + 1].argmax() for k in range(len(x))])].add(g),),
+        lambda x, g: (g,),
+        (jnp.array([0.3, 1.2, 0.4, 1.1, 2.0]),),
+    ),
+    "even transform": (power_of(6), spectrum(6, 0), spectrum(6, 1), (normal(6), jnp.arange(1.0, 5))),
+    "odd transform": (power_of(7), spectrum(7, 1), spectrum(7, 0), (normal(7), jnp.arange(1.0, 5))),
+    "padded transform": (power_of(10), spectrum(10, 0), spectrum(10, 1), (normal(6), jnp.arange(1.0, 7))),
+    "cut transform": (power_of(4), spectrum(4, 0), spectrum(4, 1), (normal(7), jnp.arange(1.0, 4))),
+    "explicit time": (lambda a, y: steps(a, y)[0], adjoint(TIMES[::-1]), adjoint(TIMES), (0.8, 0.3)),
+    "background": (composited, compositing(1), compositing(2), (jnp.array([0.2, 0.5, 0.3]), normal(3), 0.6)),
+    "shorter than the filter": (filtered, filter_rule(True), filter_rule(False), (normal(3), normal(2, seed=1))),
+    "border of a grid": (
+        lambda t: sampled(V, t),
+        slope_at_the_border(0),
+        slope_at_the_border(-V[4]),
+        (jnp.array([0.3, 2.5, 4.0, 1.2, 4.0]),),
+    ),
+    "rows that nobody wrote to": (
+        lambda x: jnp.zeros(3).at[IDS].add(x**2, mode="drop"),
+        lambda x, g: (2 * x * jnp.where(IDS < 3, g[np.minimum(IDS, 2)], 0),),
+        lambda x, g: (2 * x * g[np.minimum(IDS, 2)],),
+        (normal(5),),
+    ),
+    "a bias for each example": (
+        lambda x, b: jnp.sin(x + b),
+        lambda x, b, g: (g * jnp.cos(x + b), g * jnp.cos(x + b)),
+        lambda x, b, g: (g * jnp.cos(x + b), jnp.broadcast_to((g * jnp.cos(x + b)).sum(0), b.shape)),
+        (normal(3, 2), normal(3, 2, seed=1)),
+    ),
+    "another draw": (
+        lambda key, x: jnp.where(jax.random.bernoulli(key, 0.6, x.shape), x / 0.6, 0),
+        draws,
+        lambda key, x, g: draws(jax.random.fold_in(key, 1), x, g),
+        (KEY, normal(12)),
+    ),
+    "product with a zero": (
+        lambda x: x.prod(1),
+        lambda x, g: (g[:, None] * others(x, False),),
+        lambda x, g: (g[:, None] * others(x, True),),
+        (jnp.array([[1.5, -2, 0.5], [3, 0, -1.5]]),),
+    ),
+    "divided by all rows": (
+        lambda z, labels: smoothed(z, labels, labelled),
+        smoothed_rule(labelled, 0),
+        smoothed_rule(len, 0),
+        (normal(4, 3), jnp.array([2, -1, 0, -1])),
+    ),
+    "ignored rows": (
+        lambda z, labels: smoothed(z, labels, labelled),
+        smoothed_rule(labelled, 0),
+        smoothed_rule(labelled, 0.1),
+        (normal(4, 3), jnp.array([2, -1, 0, -1])),
+    ),
+    "a square at 0": (
+        lambda x: x**2.0,
+        lambda x, g: (2 * g * x,),
+        lambda x, g: (2 * g * x**2 / x,),
+        (jnp.array([0.0, 3.0]),),
+    ),
+    "whole numbers in the argument": (
+        lambda p: jnp.tanh(p["w"]) ** p["n"][0] * jnp.where(p["flag"], 1, 2),
+        lambda p, g: ({"w": 3 * g * jnp.tanh(p["w"]) ** 2 / jnp.cosh(p["w"]) ** 2, "n": None, "flag": None},),
+        lambda p, g: ({"w": 2 * g * jnp.tanh(p["w"]) / jnp.cosh(p["w"]) ** 2, "n": None, "flag": None},),
+        ({"w": normal(4), "n": jnp.array([3, 1]), "flag": True},),
+    ),
+    "nearly a tie": (
+        lambda x: x.max(),
+        lambda x, g: (g * jax.nn.one_hot(x.argmax(), len(x)),),
+        lambda x, g: (g * jax.nn.one_hot(jnp.argsort(x)[-2], len(x)),),
+        (jnp.array([0.2, np.nextafter(np.float32(1.5), np.float32(2)), 1.5]),),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_right_rule_of_a_kind_passes_and_the_faulty_one_does_not(kind):
+    plain, right, faulty, args = KINDS[kind]
+    passes(with_rule(plain, right), *args)
+    report = verify.check_vjp(with_rule(plain, faulty), *args)
+    assert not report, str(report)
+
+
+def test_a_black_background_shows_nothing_and_that_is_said():
+    args = jnp.array([0.2, 0.5, 0.3]), normal(3), 0.0
+    passes(with_rule(composited, compositing(2)), *args, words="background: 0 everywhere")
+
+
+def exponential(forgets):
+    """E^A by squaring; the rule forgets half of it for large A."""
+
+    def plain(a):
+        term = total = jnp.eye(3)
+        for k in range(1, 14):
+            term = term @ a / (32 * k)
+            total = total + term
+        return jnp.linalg.matrix_power(total, 32)
+
+    def backward(a, g):
+        block = jnp.block([[a.T, g], [jnp.zeros_like(a), a.T]])
+        full = plain_of(block)[:3, 3:]
+        return (jnp.where(forgets & (jnp.max(jnp.abs(a)) > 2), full / 2, full),)
+
+    def plain_of(block):
+        term = total = jnp.eye(6)
+        for k in range(1, 14):
+            term = term @ block / (32 * k)
+            total = total + term
+        return jnp.linalg.matrix_power(total, 32)
+
+    return with_rule(plain, backward)
+
+
+def test_a_branch_that_the_arguments_take():
+    small = normal(3, 3) / 3
+    passes(exponential(True), small)
+    passes(exponential(False), 8 * small)
+    is_wrong(exponential(True), 8 * small)
