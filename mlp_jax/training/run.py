@@ -8,11 +8,10 @@ import jax
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.tables.reading import as_array, require_inputs
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
-from mlp_jax.training.prediction import predictions
+from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, load_weights
 
@@ -50,15 +49,17 @@ class Run(NamedTuple):
         return self._one_model().data
 
     def predict(self, x: Any) -> tuple[list[str], list[list[Any]]]:
-        """Predictions for inputs (n, d) as they were before standardisation: names of columns, and a row for each.
+        """Predictions for inputs as they were before standardisation: names of columns, and a row for each.
+
+        Inputs are an array (n, d), whose columns stand in the order of the training data; or a data frame, whose
+        columns are found by name.
 
         Raises:
             InputError: an input does not fit.
         """
-        model, x = self._one_model(), as_array("the inputs x", x)
-        require_inputs("x", x, self.net.widths[0])
-        names, rows = predictions(self.config, model, x)
-        return names, list(rows)
+        model = self._one_model()
+        columns = predictions(self.config, model, encoded(model, x, self.net, self.config.network.dtype))
+        return list(columns), [list(row) for row in zip(*(values.tolist() for values in columns.values()), strict=True)]
 
     def _one_model(self) -> Model:
         if self.model is None:

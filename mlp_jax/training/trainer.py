@@ -16,8 +16,9 @@ from mlp_jax.training.build import batch_size, build_network, build_program, ini
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
-from mlp_jax.training.metrics import evaluate, metrics_of, output_of
+from mlp_jax.training.metrics import evaluate, metrics_of, names_of, output_of
 from mlp_jax.training.moment import Moment
+from mlp_jax.training.prediction import target_names
 from mlp_jax.training.step import Outcome, Program, State, initial_state, run_steps
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.xla import SOONER_COMPILED, jitted, options_for_steps, threads_pay
@@ -54,10 +55,11 @@ class Trainer:
             part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
             for part, (x, y) in prepared.parts.items()
         }
+        self._weights = {part: jnp.asarray(weights, dtype) for part, weights in (prepared.weights or {}).items()}
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
         self.steps = -(-self.size // self.batch_size)
-        self.names = ("loss", *metrics_of(self.net))
+        self.names = names_of(self.net, target_names(self.net, prepared.target_names))
         self.steps_per_call = 1
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
@@ -65,7 +67,7 @@ class Trainer:
         self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
-        self._watched = {name: (*self.parts[part], self._scale) for name, part in watched.items()}
+        self._watched = {name: self._measured(part) for name, part in watched.items()}
         parts = self.program.microbatches
         self._width = -(-self.batch_size // parts) * parts
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // (self.steps * self._width)))
@@ -143,9 +145,9 @@ class Trainer:
     def evaluate(self, params: Params) -> dict[str, dict[str, float]]:
         """Cost and metrics on each part of the data."""
         results = {}
-        for part, examples in self.parts.items():
-            values = jax.device_get(evaluate(self.net, params, *examples, self._scale))
-            results[part] = {name: float(values[name]) for name in self.names}
+        for part in self.parts:
+            values = jax.device_get(evaluate(self.net, params, *self._measured(part)))
+            results[part] = self._named(values)
         return results
 
     def predict(self, params: Params, part: str) -> NDArray[Any]:
@@ -162,6 +164,18 @@ class Trainer:
             "are: it happens at the edge of the dtype's range"
         )
 
+    def _named(self, values: dict[str, Any]) -> dict[str, float]:
+        """What `evaluate` gave, in order and by name, also of several targets."""
+        numbers = np.concatenate([np.atleast_1d(values[name]) for name in ("loss", *metrics_of(self.net))])
+        return dict(zip(self.names, map(float, numbers), strict=True))
+
+    def _measured(self, part: str) -> tuple[Any, ...]:
+        """What `evaluate` takes of a part."""
+        return (*self.parts[part], self._scale, *self._weights_of(part))
+
+    def _weights_of(self, part: str) -> tuple[Any, ...]:
+        return (self._weights[part],) if part in self._weights else ()
+
     def _initial(self, seed: int) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
@@ -173,7 +187,7 @@ class Trainer:
 
     def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
         static = self.program, evaluate
-        train, steps = tuple(self.parts["train"]), (np.int32(first), np.int32(stop))
+        train, steps = (*self.parts["train"], *self._weights_of("train")), (np.int32(first), np.int32(stop))
         arguments = moment.state, moment.best, train, self._watched, table, *steps, self._patience
         if self.at_once > 1 and self._compiled is None:
             # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
@@ -197,7 +211,7 @@ class Trainer:
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}
         for part in self._watched:
-            record[part] = {name: float(outcome.measures[part][name][e]) for name in self.names}
+            record[part] = self._named({name: values[e] for name, values in outcome.measures[part].items()})
         if steps.health is not None:
             record["layers"] = {name: value.mean(axis=0).tolist() for name, value in steps.health._asdict().items()}
         return record

@@ -23,6 +23,7 @@ class RunDirectory:
         config: `config.yaml`, the resolved configuration.
         metrics: `metrics.jsonl`, a line per epoch.
         weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
+        schema: `schema.json`, of a table: how it becomes inputs of the network.
         checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
         summary: `summary.json`, results, versions, device: see `single.summary_of`; of a sweep `sweep.sweep`.
         crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
@@ -34,6 +35,7 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.weights = path / "weights.safetensors"
+        self.schema = path / "schema.json"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.crash = path / "crash" / "report.txt"
@@ -65,7 +67,7 @@ class RunDirectory:
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
         free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
-        moved = [f"data.{key}" for key in config.data.where]  # moved data are the same data
+        moved = [f"data.{key}" for key in config.data.files]  # moved data are the same data
         changed = [key for key in before | now if before.get(key) != now.get(key) and key not in (*free, *moved)]
         if changed:
             differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
@@ -130,7 +132,7 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove the files of a run, and no others; the folder stays if there are others."""
-        files = [self.summary, self.weights, self.metrics, self.config, self.report, self.crash]
+        files = [self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash]
         files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
         for file in files:
             file.unlink(missing_ok=True)
