@@ -86,7 +86,7 @@ COMMANDS = {
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
-    "evaluate": ("run_dir", "cost and metrics of a trained network on its data"),
+    "evaluate": ("run_dir labelled", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
     "verify": (
         "target --args --grad --reference --transforms --seed --json --set",
@@ -108,6 +108,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
+    "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
     "target": {"metavar": "MODULE:FUNCTION|CONFIG.yaml", "help": "module:function, or a YAML file"},
     "--set": {
         "action": "extend",

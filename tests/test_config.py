@@ -75,7 +75,7 @@ training:
         f"  {path}:8: network.penalty.l2: must be greater than or equal to 0; got -1",
         f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden_widths, hidden, "
         "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype, "
-        "products)",
+        "categories, products)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
         "learning_rate, b1, b2, eps, eps_root, nesterov)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
@@ -236,7 +236,10 @@ def test_the_reference_has_every_key():
         ("network", configuration.Network),
         ("training", Training),
     ):
-        assert values[section].keys() | ({"hidden_widths"} & keys.model_fields.keys()) == keys.model_fields.keys()
+        assert (
+            values[section].keys() | ({"hidden_widths", "categories"} & keys.model_fields.keys())
+            == keys.model_fields.keys()
+        )
     assert values["data"]["split"].keys() == sources.Split.model_fields.keys()
 
 

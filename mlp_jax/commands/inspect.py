@@ -121,7 +121,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     params = jax.eval_shape(lambda: initial_params(config.network, net, 0, pays_as_one_loop(net)))
     state = jax.eval_shape(lambda params: initial_state(program, params), params)
     at_once = -(-batch // program.microbatches)
-    x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
+    x = jax.ShapeDtypeStruct((at_once, net.inputs), dtype)
     targets = jax.ShapeDtypeStruct((at_once, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
     compiled = jax.jit(network.loss_and_grad, static_argnums=0).lower(net, params, x, targets).compile()
     cost: Any = compiled.cost_analysis() or {}

@@ -323,10 +323,10 @@ def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str,
         def is_bad(cell: str, kind: Any = kind) -> bool:
             return not _is(cell, kind, dialect)
 
-        if name in header and (where := cell_line(path, dialect, name, is_bad)):
+        if name in header and (place := cell_line(path, dialect, name, is_bad)):
             what = _WORDS.get(str(kind), kind)
             return InputError(
-                f"{path}:{where}: column {name!r}: a cell is no {what}; if it means missing, add it to data.missing"
+                f"{path}:{place}: column {name!r}: a cell is no {what}; if it means missing, add it to data.missing"
             )
     return InputError(f"cannot read {path}: {first_line(error)}")
 

@@ -1,5 +1,6 @@
 """Targets of a table: words, truth values and whole numbers as classes, quantities as they are."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,6 +158,28 @@ def _two_classes_each(targets: list[Labels], unit: OutputUnit, where: str) -> tu
 
 def _shown(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit, where: str) -> Array:
+    """The targets y of other rows, by the classes that are known.
+
+    Raises:
+        InputError: a class that is not known, or words for numbers.
+    """
+    found = []
+    for record, column in zip(records, columns, strict=True):
+        target = labels(record.name, column)
+        if record.classes is None:
+            if target.numbers is None:
+                raise InputError(f"{where}: column {record.name!r} holds {_shown(target.names)}, not numbers")
+            found.append(target.numbers)
+            continue
+        if new := [name for name in target.names if name not in record.classes]:
+            raise InputError(
+                f"{where}: column {record.name!r} has classes that training did not know: {_shown(tuple(new))}"
+            )
+        found.append(np.array([record.classes.index(name) for name in target.names], np.int32)[target.codes])
+    return found[0] if unit.kind == "classes" and len(found) == 1 else np.stack(found, axis=1).astype(np.float64)
 
 
 def rows_with_all(columns: list[Any]) -> Array:

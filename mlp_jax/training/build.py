@@ -19,6 +19,7 @@ from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
+from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.step.program import Program
 
 _USUAL_BATCH = 32
@@ -37,7 +38,7 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
         build_network(network)  # which refuses what no network can be, before data are read
     output = network.output or ("linear" if widths and not is_table else None)
     unit = None if output is None else output_unit(output)
-    wanted = Wanted(unit, widths and widths[0], widths and widths[-1], network.dtype)
+    wanted = Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
     data = config.data
     if isinstance(data, Columns):
         prepared = prepare_table(data, wanted, examples)
@@ -66,7 +67,10 @@ def resolve(config: Config, prepared: Prepared) -> Config:
     """
     ends, network, data = prepared.ends, config.network, config.data
     widths = network.widths or (ends.inputs, *(network.hidden_widths or ()), ends.outputs)
-    found = {"widths": widths, "hidden_widths": None, "output": network.output or ends.output}
+    found: dict[str, Any] = {"widths": widths, "hidden_widths": None, "output": network.output or ends.output}
+    found["categories"] = ends.categories or None
+    if ends.categories and network.dtype == "bfloat16":
+        raise InputError("network.dtype: bfloat16 does not tell the numbers of categories apart; use float32")
     size = batch_size(config, len(prepared.parts["train"].x))
     config = config.model_copy(
         update={
@@ -120,6 +124,7 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
             label_smoothing=network.label_smoothing,
             class_weights=weights,
             products=network.products,
+            categories=network.categories or (),
         )
     except ValueError as error:
         raise InputError(f"network: {error}") from None
@@ -162,7 +167,9 @@ def build_program(config: Config, net: MLP) -> Program:
     if len(training.frozen) == layers:
         raise InputError("training.frozen names all layers: nothing would be trained")
     optimizer = build_optimizer(config.optimizer, training.clip_norm)
-    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch)
+    metric = (training.early_stopping and training.early_stopping.metric) or "loss"
+    criterion = f"-{metric}" if metric in HIGHER_IS_BETTER else metric
+    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch, criterion)
 
 
 @cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again

@@ -4,7 +4,7 @@ To add a metric, write a function of `Predictions` and name it in `METRICS`.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -50,20 +50,44 @@ class Predictions(NamedTuple):
         return means if axis == 0 else jnp.mean(means)
 
 
-@partial(jax.jit, static_argnames="net")
-def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any = None) -> dict[str, jax.Array]:
+@partial(jax.jit, static_argnames=("net", "rankings"))
+def evaluate(
+    net: MLP,
+    params: Params,
+    x: Any,
+    y: Any,
+    target_scale: Any,
+    weights: Any = None,
+    *,
+    rankings: tuple[str, ...] = (),
+) -> dict[str, jax.Array]:
     """The cost and the metrics on a set of examples.
 
     Of inputs x (n, d) and targets y, (n,) class numbers or (n, k), which were divided by target_scale (k,), and weights
-    (n,): the total cost J as "loss", and each of `metrics_of(net)`; scalars, but for those that are one for each of
-    several targets, (k,).
+    (n,): the total cost J as "loss", each of `metrics_of(net)`, and of `RANKINGS` those that are asked for. They are
+    scalars, but for those that each of several targets has, (k,).
     """
+    return measured(net, params, x, y, target_scale, weights, rankings)[0]
+
+
+def measured(
+    net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any = None, rankings: tuple[str, ...] = ()
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """What `evaluate` returns, and the predictions ŷ."""
     z, y_hat = output_of(net, params, x)
     J = network.total_cost(net, params, z, y, weights)
     z, y_hat, *theta = (_wide(value) for value in (z, y_hat, *params[-1][2:]))
     targets = as_targets(net.output_unit, y, z, net.widths[-1])
     predictions = Predictions(net.output_unit, targets, y_hat, z, tuple(theta), target_scale, weights)
-    return {"loss": J} | {name: metric(predictions) for name, metric in metrics_of(net).items()}
+    found = {"loss": J} | {name: metric(predictions) for name, metric in metrics_of(net).items()}
+    w = jnp.ones(len(y_hat), y_hat.dtype) if weights is None else weights.astype(y_hat.dtype)
+    return found | {name: RANKINGS[name](y_hat, targets, w) for name in rankings}, y_hat
+
+
+@cache
+def measure_with(ranking: str) -> Callable[..., dict[str, jax.Array]]:
+    """`evaluate` with one of `RANKINGS`; one function for each, so that programs are compiled once."""
+    return partial(evaluate, rankings=(ranking,))
 
 
 def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
@@ -141,6 +165,46 @@ def _of_one(of_targets: jax.Array) -> jax.Array:
     return of_targets[0] if of_targets.shape == (1,) else of_targets
 
 
+# --- two classes: how well the one is ranked before the other; of arrays of JAX, or of numpy with np=numpy ----
+
+
+def auc(y_hat: Any, y: Any, weights: Any, np: Any = jnp) -> Any:
+    """The area under the ROC curve, averaged over the targets: how often a 1 is ranked above a 0; ties count half."""
+    areas = []
+    for score, is_one in zip(y_hat.T, (y >= 0.5).T, strict=True):
+        ones, zeros = np.where(is_one, weights, 0), np.where(is_one, 0, weights)
+        below, at_most = _sums_below(score, zeros, np)
+        areas.append(np.sum(ones * (below + at_most) / 2) / (np.sum(ones) * np.sum(zeros)))
+    return sum(areas) / len(areas)
+
+
+def average_precision(y_hat: Any, y: Any, weights: Any, np: Any = jnp) -> Any:
+    """The mean, over the examples of class 1, of the precision at their threshold; averaged over the targets."""
+    means = []
+    for score, is_one in zip(y_hat.T, (y >= 0.5).T, strict=True):
+        ones = np.where(is_one, weights, 0)
+        right, chosen = (np.sum(of) - _sums_below(score, of, np)[0] for of in (ones, weights))
+        means.append(np.sum(ones * right / np.where(chosen > 0, chosen, 1)) / np.sum(ones))
+    return sum(means) / len(means)
+
+
+def _sums_below(score: Any, weights: Any, np: Any) -> tuple[Any, Any]:
+    """For each score, the sum of the weights of those that are lower, and of those that are not higher."""
+    order = np.argsort(score)
+    sums = np.concatenate([np.zeros(1, weights.dtype), np.cumsum(weights[order])])
+    ranked = score[order]
+    return sums[np.searchsorted(ranked, score)], sums[np.searchsorted(ranked, score, side="right")]
+
+
+# Not measured after each epoch unless early stopping watches one: sorting takes XLA half a second to compile.
+RANKINGS = {"auc": auc, "average_precision": average_precision}
+
+
+def is_ranking(net: MLP) -> bool:
+    """Whether its predictions rank one of two classes before the other."""
+    return net.output_unit.kind in ("probabilities", "margins")
+
+
 # --- classes: one of several, or for each target one of two -----------------------------------------
 
 
@@ -210,6 +274,7 @@ def _macro_f1(true: jax.Array, chosen: jax.Array, k: int, weights: Any = None) -
 
 
 # By the kind of the output unit, the one that is shown first at the front; scikit-learn's where it has them.
+HIGHER_IS_BETTER = ("accuracy", "macro_f1", "r2", "auc", "average_precision")
 _OF_PROBABILITIES = (accuracy, macro_f1, log_loss, calibration_error)
 METRICS: dict[str, dict[str, Callable[[Predictions], jax.Array]]] = {
     kind: {metric.__name__: metric for metric in metrics}

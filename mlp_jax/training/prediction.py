@@ -43,7 +43,7 @@ def encoded(model: Model, x: Any, net: MLP, dtype: str, where: str = "x", first_
         require_inputs(where, x, len(columns))
         table = pa.table({column.name: x[:, k] for k, column in enumerate(columns)})
         return model.schema.encode(table, dtype, where)
-    require_inputs(where, x, net.widths[0])
+    require_inputs(where, x, net.inputs)
     return x
 
 

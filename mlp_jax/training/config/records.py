@@ -74,6 +74,7 @@ class Network(Section):
     initializer: Initializer | None = None
     initial_bias: float = 0.0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    categories: tuple[Count, ...] | None = None  # found: of those last inputs that are numbers of categories
     products: Products | None = None  # round the factors of matrix products; sums stay in dtype
 
     @model_validator(mode="after")
@@ -113,9 +114,10 @@ class Network(Section):
 
 
 class EarlyStopping(Section):
-    """Stop after `patience` epochs in which no validation cost was lower by more than min_delta; keep the best."""
+    """Stop after `patience` epochs none of which was better, by more than min_delta, on the validation part."""
 
     patience: Count
+    metric: str | None = None  # what is watched there: one of the metrics; by default the cost
     min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
 
 

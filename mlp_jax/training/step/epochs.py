@@ -54,7 +54,7 @@ def run_steps(
         best: the best parameters so far; None without early stopping.
         train: the examples to learn from, x and y, and their weights, if they have some.
         watched: the examples to measure on, by part; for early stopping "validation", whose measure is a dict with
-            the "loss".
+            program's criterion.
         batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler.
         first: the first step, counted from the first of the E epochs.
         stop: the step after the last one.
@@ -80,7 +80,8 @@ def run_steps(
         def measured(best: Any, table: Any) -> Any:
             now = measures(state)
             if best is not None and patience is not None:
-                best = best.or_better(program.chosen(state), now["validation"]["loss"], patience)
+                value = now["validation"][program.criterion.removeprefix("-")]
+                best = best.or_better(program.chosen(state), -value if program.criterion[0] == "-" else value, patience)
             return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), table, now)
 
         state, best, (table, all_measures, finite, ran) = carry
