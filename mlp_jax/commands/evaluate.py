@@ -25,6 +25,9 @@ def run(config: Config, options: Namespace) -> None:
     run = load(options.run_dir)
     if options.labelled:
         return print_results({options.labelled.name: _on_file(run, options.labelled)})
+    if config.data.folds:
+        print_results(run.results)
+        return print(f"\n{how_many_seeds(config, run.results)}")
     prepared = prepare(config)
     trainer = Trainer(config, prepared)
     results = []
@@ -87,10 +90,11 @@ def print_results(
 
 
 def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
-    """Over how many of its seeds the results of a sweep are: those that finished."""
+    """Over how many of its seeds, or folds, the results are: those that finished."""
     count = len(next(iter(next(iter(results.values())).values()))["seeds"])
-    total = len(config.seeds or ())
-    return f"{total} seeds" if count == total else f"{count} of {total} seeds"
+    kind, numbers = config.several or ("", ())
+    total = len(numbers)
+    return f"{total} {kind}s" if count == total else f"{count} of {total} {kind}s"
 
 
 def rows_of(results: dict[str, dict[str, Any]], digits: int, baseline: dict[str, Any] | None = None) -> list[list[str]]:

@@ -26,10 +26,9 @@ def run(config: Config, options: Namespace) -> None:
     """Write a row for each input, in their order: to standard output, or to the file that --output names."""
     run = load(options.run_dir)
     if run.model is None:
-        raise InputError(
-            f"{options.run_dir} holds several seeds, each a run of its own; name one, as "
-            f"{options.run_dir / f'seed-{min(config.seeds or ())}'}"
-        )
+        kind, numbers = config.several or ("", (0,))
+        one = options.run_dir / f"{kind}-{min(numbers)}"
+        raise InputError(f"{options.run_dir} holds several {kind}s, each a run of its own; name one, as {one}")
     keep = list(options.keep)
     if options.file.suffix.lower() in (".npy", ".npz"):
         if keep:

@@ -21,7 +21,7 @@ def run(config: Config, options: Namespace) -> int:
     best = run.summary.get("best_epoch")
     print_results(run.results, f"epoch {best}" if best else "", run.summary.get("baseline"))
     diverged = run.summary.get("diverged", {})
-    seeds = f"{how_many_seeds(config, run.results)}, " if config.seeds else ""
+    seeds = f"{how_many_seeds(config, run.results)}, " if config.several else ""
     print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
     if stopped := run.summary.get("early_stopping"):
         print(stopped)

@@ -105,6 +105,11 @@ class Source(Section):
         """Where the data are, by key."""
         return {key: getattr(self, key) for key in self.where}
 
+    @property
+    def folds(self) -> int:
+        """How many trainings its folds make; 0 where it makes one."""
+        return 0
+
     def read(self, arrays: Any = None) -> "Table":
         """The examples, unchecked; of `arrays`, those that were given in Python.
 
@@ -152,6 +157,10 @@ class Columns(Source):
         if isinstance(target, tuple) and len(set(target)) != max(1, len(target)):
             raise ValueError(f"must name one column or several different ones; got {list(target)}")
         return target
+
+    @property
+    def folds(self) -> int:
+        return (self.split.folds or 0) if self.split.fold is None else 0
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ import jax
 
 from mlp_jax.errors import InputError, TrainingInterrupted
 from mlp_jax.tables.frames import is_frame, with_target
+from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
+from mlp_jax.training.folds import cross_validate
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
@@ -63,16 +65,36 @@ def fit(
     >>> run.results["test"]["rmse"] < 0.1, len(run.history), run.params[0].W.shape
     (True, 60, (1, 8))
     """
-    started = time.perf_counter()
     if resume and overwrite:
         raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
     config, examples = _as_config(config, examples)
     require_dtype(config.network.dtype)
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
+    if config.data.folds:
+
+        def fit_one(one: Config, prepared: Prepared, run_dir: Path | None) -> Run:
+            return _fit(one, prepared, run_dir and RunDirectory(run_dir), resume, False, reporter)
+
+        if directory:
+            directory.require_free(config, resume, overwrite)
+        return cross_validate(config, examples, directory, resume, fit_one)
+    return _fit(config, examples, directory, resume, overwrite, reporter)
+
+
+def _fit(
+    config: Config,
+    examples: Any,
+    directory: RunDirectory | None,
+    resume: bool,
+    overwrite: bool,
+    reporter: type[Reporter],
+) -> Run:
+    """Train on the examples, which may be prepared already; not of folds."""
+    started = time.perf_counter()
     total, unit = (len(config.seeds), "seed") if config.seeds else (config.training.epochs, "epoch")
     # optax needs JAX's usual promotion, whatever the caller's setting
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
-        prepared = prepare(config, examples)
+        prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
         config = resolve(config, prepared)
         for finding in prepared.said:
             report.say(finding)

@@ -27,7 +27,7 @@ class Run(NamedTuple):
             finished.
         history: a record for each epoch, as in `metrics.jsonl`; of several seeds, each run in `seeds` has its own.
         summary: as in `summary.json`.
-        seeds: the run of each seed, if there are several.
+        seeds: the run of each seed, or fold, if there are several.
     """
 
     config: Config
@@ -63,7 +63,9 @@ class Run(NamedTuple):
 
     def _one_model(self) -> Model:
         if self.model is None:
-            raise InputError(f"this run has {len(self.seeds)} seeds, each a run of its own in run.seeds: take one")
+            raise InputError(
+                f"this run has {len(self.seeds)} seeds or folds, each a run of its own in run.seeds: take one"
+            )
         return self.model
 
 
@@ -76,18 +78,18 @@ def load(run_dir: str | Path) -> Run:
     directory = RunDirectory(Path(run_dir))
     config = directory.load_config()
     require_dtype(config.network.dtype)
-    net = build_network(config.network)
-    summary, history = directory.load_summary(), [] if config.seeds else directory.read_metrics()
+    net = build_network(directory.children(config)[0].load_config().network if config.data.folds else config.network)
+    summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
-        if config.seeds:
+        if config.several:
             how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
-            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: {how}")
-    children = list(map(directory.of_seed, config.seeds or ()))
+            raise InputError(f"{directory.path} has several runs and is {summary['status']}: {how}")
+    children = directory.children(config)
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
         raise InputError(f"{lost[0]} holds no run any more: train it again with --resume")
     seeds = tuple(load(child.path) for child in children if child.holds_run())
-    model = None if config.seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
+    model = None if config.several else load_weights(directory.weights, net, configuration.fingerprint(config))
     if model and model.class_weights:  # balanced ones are those of the training examples
         net = build_network(config.network.model_copy(update={"class_weights": model.class_weights}))
     return Run(config, net, model, summary.get("results", {}), history, summary, seeds)

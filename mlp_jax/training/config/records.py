@@ -169,6 +169,13 @@ class Config(Section):
     optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)
     training: Training = Training()
 
+    @property
+    def several(self) -> tuple[str, tuple[int, ...]] | None:
+        """Of what this is several runs, seeds or folds, and their numbers; None for a single run."""
+        if self.seeds:
+            return "seed", self.seeds
+        return ("fold", tuple(range(self.data.folds))) if self.data.folds else None
+
     @field_validator("network")
     @classmethod
     def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
@@ -190,6 +197,12 @@ class Config(Section):
         if seeds is not None and info.data.get("seed"):
             raise ValueError(f"give seed or seeds, not both; got seed {info.data['seed']}")
         return seeds
+
+    @model_validator(mode="after")
+    def _seeds_or_folds(self) -> Self:
+        if self.seeds and self.data.folds:
+            raise ValueError("give seeds or data.split.folds, not both")
+        return self
 
     @field_validator("training")
     @classmethod

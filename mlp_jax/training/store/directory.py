@@ -43,7 +43,16 @@ class RunDirectory:
 
     def of_seed(self, seed: int) -> "RunDirectory":
         """The folder of one of several seeds, a run of its own."""
-        return RunDirectory(self.path / f"seed-{seed}")
+        return self.child("seed", seed)
+
+    def child(self, kind: str, number: int) -> "RunDirectory":
+        """The folder of a seed or a fold."""
+        return RunDirectory(self.path / f"{kind}-{number}")
+
+    def children(self, config: Config) -> list["RunDirectory"]:
+        """The folders of the runs of which one of this configuration is made, if it is several."""
+        kind, numbers = config.several or ("", ())
+        return [self.child(kind, number) for number in numbers]
 
     def is_free(self) -> bool:
         """Whether none of the files of a run is there, whoever wrote it."""
@@ -58,7 +67,7 @@ class RunDirectory:
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
-        if overwrite or all(run.is_free() for run in (self, *map(self.of_seed, config.seeds or ()))):
+        if overwrite or all(run.is_free() for run in (self, *self.children(config))):
             return
         if not resume:
             raise InputError(
@@ -122,9 +131,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / ".writable", b"")
             (self.path / ".writable").unlink()
-            for run in (*map(self.of_seed, self._seeds_before()), self):
+            for run in (*self._children_before(), self):
                 run.remove()
-            if config.seeds:  # first: see `holds_run`
+            if config.several:  # first: see `holds_run`
                 self.save_summary({"status": "running", "epochs": 0})
             else:
                 self.metrics.touch()
@@ -132,7 +141,16 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove the files of a run, and no others; the folder stays if there are others."""
-        files = [self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash]
+        files = [
+            self.path / "predictions.csv",
+            self.summary,
+            self.weights,
+            self.schema,
+            self.metrics,
+            self.config,
+            self.report,
+            self.crash,
+        ]
         files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
         for file in files:
             file.unlink(missing_ok=True)
@@ -140,10 +158,10 @@ class RunDirectory:
             with suppress(OSError):  # it is not there, or holds files of others
                 folder.rmdir()
 
-    def _seeds_before(self) -> Sequence[int]:
-        """Those of the run that is there, if it is one of several seeds."""
+    def _children_before(self) -> Sequence["RunDirectory"]:
+        """Those of the run that is there, if it is several."""
         try:
-            return configuration.load(self.config).seeds or ()
+            return self.children(configuration.load(self.config))
         except InputError:
             return ()
 
