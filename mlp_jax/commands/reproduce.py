@@ -45,9 +45,7 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     directory = RunDirectory(run_dir)
     config, summary = directory.load_config(), directory.load_summary()
     if config.data.folds:
-        raise InputError(
-            f"{run_dir} holds several folds, each a run of its own: reproduce one, as {run_dir / 'fold-0'}"
-        )
+        raise InputError(f"{run_dir} holds several folds: reproduce one, as {run_dir / 'fold-0'}")
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its seeds in {run_dir}" if config.seeds else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"

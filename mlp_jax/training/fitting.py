@@ -73,7 +73,7 @@ def fit(
     if config.data.folds:
 
         def fit_one(one: Config, prepared: Prepared, run_dir: Path | None) -> Run:
-            return _fit(one, prepared, run_dir and RunDirectory(run_dir), resume, False, reporter)
+            return _fit(one, prepared, RunDirectory(run_dir) if run_dir else None, resume, False, reporter)
 
         if directory:
             directory.require_free(config, resume, overwrite)

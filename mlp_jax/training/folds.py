@@ -56,7 +56,7 @@ def cross_validate(
     if directory:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *sorted(rows)])
-        write_atomically(directory.path / "predictions.csv", text.getvalue().encode())
+        write_atomically(directory.predictions, text.getvalue().encode())
         directory.save_summary(summary)
     return Run(config, runs[0].net, None, summary["results"], [], summary, tuple(runs))
 

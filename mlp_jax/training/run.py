@@ -63,9 +63,7 @@ class Run(NamedTuple):
 
     def _one_model(self) -> Model:
         if self.model is None:
-            raise InputError(
-                f"this run has {len(self.seeds)} seeds or folds, each a run of its own in run.seeds: take one"
-            )
+            raise InputError(f"this run has {len(self.seeds)} seeds, each a run of its own in run.seeds: take one")
         return self.model
 
 

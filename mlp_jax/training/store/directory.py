@@ -24,6 +24,7 @@ class RunDirectory:
         metrics: `metrics.jsonl`, a line per epoch.
         weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
         schema: `schema.json`, of a table: how it becomes inputs of the network.
+        predictions: `predictions.csv`, of folds: for each example, when it was held out.
         checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
         summary: `summary.json`, results, versions, device: see `single.summary_of`; of a sweep `sweep.sweep`.
         crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
@@ -36,6 +37,7 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.weights = path / "weights.safetensors"
         self.schema = path / "schema.json"
+        self.predictions = path / "predictions.csv"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.crash = path / "crash" / "report.txt"
@@ -141,16 +143,8 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove the files of a run, and no others; the folder stays if there are others."""
-        files = [
-            self.path / "predictions.csv",
-            self.summary,
-            self.weights,
-            self.schema,
-            self.metrics,
-            self.config,
-            self.report,
-            self.crash,
-        ]
+        files = [self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash]
+        files.append(self.predictions)
         files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
         for file in files:
             file.unlink(missing_ok=True)
