@@ -316,6 +316,8 @@ def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str,
             else "; say how columns are separated: data.delimiter"
         )
         return InputError(f"{path}:{line}: {len(row)} cells; the header has {len(header)}{hint}")
+    if "Empty CSV" in str(error):
+        return InputError(f"{path} has a header but no rows")
     if "straddl" in str(error):
         return InputError(f"cannot read {path}: a row of more than {_BLOCK:,} bytes; is a quote left open?")
     for name, kind in types.items() if "conversion error" in str(error) else ():

@@ -78,6 +78,8 @@ def output_for(targets: list[Labels]) -> tuple[str, str]:
     """
     (first, *others) = targets
     if others:
+        if all(target.are_whole and set(target.values) <= {0, 1} for target in targets):
+            return "sigmoid", "several targets of 0 and 1"
         if all(target.numbers is not None for target in targets):
             return "linear", "several quantities"
         if all(len(target.values) == 2 for target in targets):

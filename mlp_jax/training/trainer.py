@@ -26,7 +26,6 @@ from mlp_jax.training.metrics import (
     measured,
     metrics_of,
     names_of,
-    output_of,
 )
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.prediction import target_names
@@ -164,7 +163,7 @@ class Trainer:
         """Cost and metrics on each part of the data."""
         results = {}
         for part, (_, y) in self.parts.items():
-            values, y_hat = jitted(measured, ("net",))(self.net, params, *self._measured(part))
+            values, y_hat = self._predicted(params, part)
             results[part] = self._named(jax.device_get(values))
             if is_ranking(self.net):
                 given = self._weights_of(part)
@@ -178,7 +177,12 @@ class Trainer:
 
     def predict(self, params: Params, part: str) -> NDArray[Any]:
         """ŷ for one part of the data, as the network gives it."""
-        return np.asarray(jitted(output_of, ("net",))(self.net, params, self.parts[part].x)[1], np.float64)
+        return np.asarray(self._predicted(params, part)[1], np.float64)
+
+    def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
+        """What `measured` returns of a part: one program for results and predictions."""
+        found: tuple[Any, Any] = jitted(measured, ("net",))(self.net, params, *self._measured(part))
+        return found
 
     def judgement(self, params: Params) -> dict[str, Any]:
         """On the part least trained on: each class, and what the best constant prediction would reach."""
