@@ -13,6 +13,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import sources
+from mlp_jax.tables.files import MISSING
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import yaml
@@ -241,6 +242,14 @@ def test_the_reference_has_every_key():
             == keys.model_fields.keys()
         )
     assert values["data"]["split"].keys() == sources.Split.model_fields.keys()
+
+
+def test_the_reference_of_tables_has_every_key():
+    data = yaml.read(DIGITS.parent / "reference_table.yaml").values["data"]
+    assert data.keys() == sources.TableData.model_fields.keys()
+    assert data["split"].keys() == sources.TableSplit.model_fields.keys()
+    config = configuration.load(DIGITS.parent / "reference_table.yaml")
+    assert config.data.dialect.missing == MISSING
 
 
 @pytest.mark.parametrize("unit", HIDDEN_UNITS)
