@@ -52,8 +52,9 @@ def prepare_arrays(source: Source, wanted: Wanted, arrays: Any = None) -> Prepar
     else:
         names = table.target_names if len(table.target_names) == outputs else [f"y{j}" for j in range(outputs)]
         said = list(of_quantities(y, names, standardize))
+    identity = fingerprint(np.asarray(values, np.float64) for values in (x, y))
     return Prepared(
-        table.name, parts, inputs, targets, table.input_names, table.target_names, fingerprint((x, y)),
+        table.name, parts, inputs, targets, table.input_names, table.target_names, identity,
         Ends(x.shape[1], outputs, unit.name, standardize), schema, said=tuple(said),
     )  # fmt: skip
 

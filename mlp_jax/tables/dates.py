@@ -99,17 +99,16 @@ def _as_float(column: Any) -> Array:
 def format_of(column: Any) -> tuple[str | None, list[str]]:
     """The first format that all words of a column have, and others that they have, too."""
     words = column.drop_null()
-    try:
-        as_days(words, ISO)
-    except pa.ArrowInvalid:
-        pass
-    else:
-        return ISO, []
-    fitting = []
-    for format in FORMATS:
+
+    def fits(format: str) -> bool:
         try:
-            pc.strptime(words, format=format, unit="s")
+            for some in (words.slice(0, 100), words):  # most are seen at once to be no dates
+                as_days(some, format)
         except pa.ArrowInvalid:
-            continue
-        fitting.append(format)
+            return False
+        return True
+
+    if fits(ISO):
+        return ISO, []
+    fitting = [format for format in FORMATS if fits(format)]
     return (fitting[0], fitting[1:]) if fitting else (None, [])

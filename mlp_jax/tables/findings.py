@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.numbers import Number, as_numbers
 from mlp_jax.tables.schema import Schema
 from mlp_jax.tables.targets import Labels
 
 Array = NDArray[Any]
+_FEW = 1000  # rows, on which most columns are seen to tell nothing
 _ENOUGH = 30  # rows, below which a perfect prediction may be chance
 _LARGE = 1e4  # a target whose size makes the first steps large
 
@@ -54,24 +56,27 @@ def of_leaks(schema: Schema, table: Any, target: Labels, is_class: bool, rows: A
     """Columns that alone tell the target, without an error."""
     if len(rows) < _ENOUGH or len(target.values) < 2:
         return
-    codes = target.codes[rows]
+    few = rows[:: -(-len(rows) // _FEW)]
     for column in schema.used:
         cells = table.column(column.name)
-        if isinstance(column, Category):
-            known = column.codes(cells)[rows]
-            tells = is_class and len(column.categories) * 3 < len(rows) and _determines(known, codes)
-        elif isinstance(column, Number):
-            values = as_numbers(cells)[rows]
-            tells = not np.isnan(values).any() and (
-                _separates(values, codes) if is_class else _is_line(values, target.numbers, rows)
-            )
-        else:
-            continue
-        if tells:
+        if _tells(column, cells, target, is_class, few) and _tells(column, cells, target, is_class, rows):
             yield (
                 f"column {column.name!r} alone tells {target.name!r} without an error: is it known when a prediction "
                 f"is made? If not, data.drop: [{column.name}]"
             )
+
+
+def _tells(column: Any, cells: Any, target: Labels, is_class: bool, rows: Array) -> bool:
+    """Whether a column determines the target on these rows."""
+    cells, codes = cells.take(pa.array(rows)), target.codes[rows]
+    if isinstance(column, Category):
+        return is_class and len(column.categories) * 3 < len(rows) and _determines(column.codes(cells), codes)
+    if isinstance(column, Number):
+        values = as_numbers(cells)
+        if np.isnan(values).any():
+            return False
+        return _separates(values, codes) if is_class else _is_line(values, target.numbers, rows)
+    return False
 
 
 def _determines(causes: Array, codes: Array) -> bool:

@@ -25,6 +25,7 @@ from mlp_jax.tables.targets import Target
 
 Array = NDArray[Any]
 _FAR = 100.0  # spreads of the training part, beyond which a number is named
+_ROWS = 4096
 _MANY = 20  # rows, from which on all values being different says something
 _IDENTIFIER = re.compile(r"(^|[\W_])(id|key|index|uuid|guid|rownames)$|[a-z](Id|ID)$", re.IGNORECASE)
 _NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
@@ -109,23 +110,28 @@ class Schema(Section):
         require_columns(where, [column.name for column in self.used], table.column_names)
         width = sum(map(self._width, self.used))
         x = np.empty((table.num_rows, width), np.float64 if dtype == "float64" else np.float32)
-        k = 0
-        for column in self.used:
-            for values in _encoded(column, table.column(column.name), where, first_row):
-                x[:, k] = values
-                k += 1
+        columns = [
+            values.astype(x.dtype) if values.dtype == np.float64 else values
+            for column in self.used
+            for values in _encoded(column, table.column(column.name), where, first_row)
+        ]
+        for start in range(0, len(x), _ROWS):  # each block of x is written once, while it is in the cache
+            rows = slice(start, start + _ROWS)
+            np.stack([values[rows] for values in columns], axis=1, out=x[rows], casting="unsafe")
         return x
 
     def _width(self, column: Number | Category | Date) -> int:
         """How many columns of x it has."""
         return 1 if column in self.looked_up else len(column.inputs)
 
-    def surprises(self, table: Any, x: Array) -> "Surprises":
-        """What encoded rows hold that the training part does not."""
+    def surprises(self, table: Any, x: Array, rows: Array | None = None) -> "Surprises":
+        """What encoded rows of a table, all of them or these, hold that the training part does not."""
         found, k = Surprises(), 0
         for column in self.used:
             if isinstance(column, Category):
-                found.unseen[column.name] = Counter(column.unseen(table.column(column.name)))
+                cells = table.column(column.name)
+                new = column.unseen(cells if rows is None else cells.take(pa.array(rows)))
+                found.unseen[column.name] = Counter(new)
             else:
                 number = column.days if isinstance(column, Date) else column
                 far = np.abs(x[:, k]) > _FAR
@@ -175,10 +181,13 @@ def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], w
     names = [
         name for name in table.column_names if name not in others and (source.inputs is None or name in source.inputs)
     ]
-    training = table.take(pa.array(rows)) if len(rows) < table.num_rows else table
+    places = pa.array(rows)
 
     def columns(asked: bool) -> list[Any]:
-        return [_column(name, table.column(name), training.column(name), source, where, asked) for name in names]
+        def cells(name: str) -> Any:
+            return table.column(name).take(places) if len(rows) < table.num_rows else table.column(name)
+
+        return [_column(name, table.column(name), cells(name), source, where, asked) for name in names]
 
     found = columns(asked=False)
     if all(isinstance(column, Dropped) for column in found):
@@ -225,7 +234,11 @@ def _column(name: str, whole: Any, training: Any, source: Columns, where: str, a
 def _no_input(name: str, whole: Any, training: Any) -> str | None:
     """Why a column can teach nothing, if so."""
     n = len(whole)
-    different = pc.count_distinct(training, mode="all").as_py()
+    if pa.types.is_floating(whole.type):
+        ends = pc.min_max(training).as_py()
+        different = 2 - (ends["min"] == ends["max"] and training.null_count == 0)  # or more
+    else:
+        different = pc.count_distinct(training, mode="all").as_py()
     if different == 1:
         return "it has one value in the training part"
     if pa.types.is_integer(whole.type) and n > 2 and whole.null_count == 0:

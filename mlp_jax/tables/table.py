@@ -80,7 +80,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
         said += findings.of_quantities(y, source.targets, standardize)
     for part, chosen in rows.items():
         if part != "train":
-            said += schema.surprises(table.take(pa.array(chosen)), x[chosen]).in_words(f"{part} part")
+            said += schema.surprises(table, x[chosen], chosen).in_words(f"{part} part")
     classes = records[0].classes if len(records) == 1 else None
     everything: tuple[Any, ...] = (x, y, *([] if weights is None else [weights]), *map(str, schema.inputs))
     identity = Scaling(np.zeros(x.shape[1]), np.ones(x.shape[1]))

@@ -69,7 +69,7 @@ def resolve(config: Config, prepared: Prepared) -> Config:
     widths = network.widths or (ends.inputs, *(network.hidden_widths or ()), ends.outputs)
     found: dict[str, Any] = {"widths": widths, "hidden_widths": None, "output": network.output or ends.output}
     found["categories"] = ends.categories or None
-    if ends.categories and network.dtype == "bfloat16":
+    if network.dtype == "bfloat16" and max(ends.categories, default=0) > 256:
         raise InputError("network.dtype: bfloat16 does not tell the numbers of categories apart; use float32")
     size = batch_size(config, len(prepared.parts["train"].x))
     config = config.model_copy(
