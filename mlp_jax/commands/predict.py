@@ -19,7 +19,7 @@ from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
 
-_ROWS = 1 << 16  # of a block: bounds the memory, and is compiled once
+_ROWS = 1 << 14  # of a block: bounds the memory, and is compiled once
 
 
 def run(config: Config, options: Namespace) -> None:

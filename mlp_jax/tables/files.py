@@ -31,7 +31,7 @@ _OTHERS = {
 }
 _ENCODING = "is it Latin-1? then data.encoding: latin-1"
 _HEAD = 1 << 16  # bytes that are looked at to find the delimiter
-_BLOCK = 1 << 23  # no row may be longer
+_BLOCK = 1 << 21  # no row may be longer
 
 
 class Dialect(NamedTuple):
