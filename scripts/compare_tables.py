@@ -23,6 +23,7 @@ from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import files
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.numbers import Number
+from mlp_jax.tables.text import Dialect
 from mlp_jax.training import config as configuration
 from mlp_jax.training import fit, load
 from mlp_jax.training.build import prepare
@@ -187,7 +188,7 @@ def main() -> None:
                 continue
             config = configuration.from_values({"data": {"path": str(path), "target": table.target},
                                                 "network": {"hidden_widths": []}})  # fmt: skip
-            shape = files.read(config.data.paths, files.Dialect(), {}).shape  # type: ignore[union-attr]
+            shape = files.read(config.data.paths, Dialect(), {}).shape  # type: ignore[union-attr]
             if shape[0] > options.most_rows:
                 continue
             text = yaml_of(table, path, options.epochs)

@@ -13,7 +13,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import sources
-from mlp_jax.tables.files import MISSING
+from mlp_jax.tables.text import MISSING
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import yaml

@@ -138,7 +138,7 @@ def test_text_files_that_cannot_be_used(text, message, tmp_path):
 
 
 def test_a_row_of_a_gigabyte_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_jax.tables.files._BLOCK", 1000)
+    monkeypatch.setattr("mlp_jax.tables.text._BLOCK", 1000)
     path = write(tmp_path, b"a,y\n" + b"1" * 5000 + b",2\n1,2\n")
     refused(path, "a row of more than 1,000 bytes; is a quote left open?")
 

@@ -84,7 +84,7 @@ def test_a_prediction_file_is_read_in_blocks_that_change_nothing(run, monkeypatc
     run("train", "fruit.yaml")
     _, whole, _ = run("predict", "runs/fruit", "fruit.csv")
     monkeypatch.setattr("mlp_jax.commands.predict._ROWS", 7)
-    monkeypatch.setattr("mlp_jax.tables.files._BLOCK", 600)
+    monkeypatch.setattr("mlp_jax.tables.text._BLOCK", 600)
     for name in ("fruit.csv", "fruit.parquet"):
         parquet.write_table(pa.Table.from_pandas(frame()), "fruit.parquet", row_group_size=11)
         _, blocks, _ = run("predict", "runs/fruit", name)

@@ -12,6 +12,7 @@ from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.preparation import Ends, Examples, Prepared
 from mlp_jax.tables.targets import encode_again, rows_with_all
+from mlp_jax.tables.text import Dialect, require_columns
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.run import Run, load
@@ -53,9 +54,9 @@ def _on_file(run: Run, path: Path) -> dict[str, float]:
     if model is None or model.schema is None or not model.schema.columns:
         raise InputError("a new file is evaluated by a run that was trained on a table, of one seed")
     data: Any = run.config.data
-    dialect = getattr(data, "dialect", files.Dialect())
+    dialect = getattr(data, "dialect", Dialect())
     table = files.read([path], dialect, model.schema.types)
-    files.require_columns(str(path), [target.name for target in model.schema.targets], table.column_names)
+    require_columns(str(path), [target.name for target in model.schema.targets], table.column_names)
     columns = [table.column(target.name) for target in model.schema.targets]
     there = rows_with_all(columns)
     if not there.any():

@@ -15,6 +15,7 @@ from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.reading import load_numpy
 from mlp_jax.tables.schema import Surprises
+from mlp_jax.tables.text import Dialect
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
@@ -55,7 +56,7 @@ def run(config: Config, options: Namespace) -> None:
 def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[Any]:
     """The columns that are needed or kept, so many rows at a time."""
     model: Any = run.model
-    dialect = getattr(run.config.data, "dialect", files.Dialect())
+    dialect = getattr(run.config.data, "dialect", Dialect())
     if model.schema and model.schema.columns:
         types = model.schema.types
     else:

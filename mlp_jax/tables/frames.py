@@ -4,7 +4,8 @@ from typing import Any
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables.arrow import pa
-from mlp_jax.tables.files import first_line, plain
+from mlp_jax.tables.files import plain
+from mlp_jax.tables.text import first_line
 
 
 def is_frame(value: Any) -> bool:

@@ -111,7 +111,7 @@ def fingerprint(values: Iterable[Array | str]) -> str:
     """A SHA-256 of what examples are."""
     digest = hashlib.sha256()
     for value in values:
-        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value))
+        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).data)
     return digest.hexdigest()
 
 

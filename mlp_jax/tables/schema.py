@@ -18,10 +18,10 @@ from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
 from mlp_jax.tables.categories import Category, as_words
 from mlp_jax.tables.dates import Date, format_of
-from mlp_jax.tables.files import is_number, require_columns
 from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.targets import Target
+from mlp_jax.tables.text import is_number, require_columns
 
 Array = NDArray[Any]
 _FAR = 100.0  # spreads of the training part, beyond which a number is named

@@ -12,8 +12,8 @@ from mlp_jax.errors import InputError
 from mlp_jax.sections import Count, Fraction, Index, Section, Seed, either, one_or_each
 
 if TYPE_CHECKING:
-    from mlp_jax.tables.files import Dialect
     from mlp_jax.tables.reading import Table
+    from mlp_jax.tables.text import Dialect
 
 _Path = Annotated[Path, Field(strict=False)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
@@ -190,7 +190,7 @@ class TableData(Columns):
     @property
     def dialect(self) -> "Dialect":
         """How cells are written."""
-        from mlp_jax.tables.files import MISSING, Dialect
+        from mlp_jax.tables.text import MISSING, Dialect
 
         missing = MISSING if self.missing is None else self.missing
         return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, missing)

@@ -27,6 +27,7 @@ from mlp_jax.tables.reading import first_true
 from mlp_jax.tables.schema import BadCell, learn
 from mlp_jax.tables.sources import Columns, TableData
 from mlp_jax.tables.targets import encode, labels, output_for, rows_with_all
+from mlp_jax.tables.text import Dialect, cell_line, first_line, require_columns
 
 Array = NDArray[Any]
 
@@ -106,9 +107,9 @@ def _read(source: Columns, frame: Any, name: str) -> tuple[Any, dict[str, Array]
         tables = [files.read(source.paths, source.dialect, words)]
     of_files: dict[str, Array] = {}
     for part, path in source.split.files.items():
-        dialect = source.dialect if isinstance(source, TableData) else files.Dialect()
+        dialect = source.dialect if isinstance(source, TableData) else Dialect()
         more = files.read([path], dialect, {})
-        files.require_columns(str(path), tables[0].column_names, more.column_names)
+        require_columns(str(path), tables[0].column_names, more.column_names)
         start = sum(table.num_rows for table in tables)
         of_files[part] = np.arange(start, start + more.num_rows)
         tables.append(more.select(tables[0].column_names))
@@ -182,7 +183,7 @@ def _split(
 
 def _times(table: Any, source: Columns, name: str) -> Array:
     column = str(source.split.time)
-    files.require_columns(f"{name}: data.split.time:", [column], table.column_names)
+    require_columns(f"{name}: data.split.time:", [column], table.column_names)
     cells = table.column(column)
     try:
         if pa.types.is_temporal(cells.type):
@@ -192,7 +193,7 @@ def _times(table: Any, source: Columns, name: str) -> Array:
             return as_days(cells, said if "%" in said else format_of(cells)[0])
         return as_numbers(cells)
     except pa.ArrowInvalid as error:
-        raise InputError(f"{name}: data.split.time: {column!r} holds no dates: {files.first_line(error)}") from None
+        raise InputError(f"{name}: data.split.time: {column!r} holds no dates: {first_line(error)}") from None
 
 
 def _weights(table: Any, source: Columns, name: str) -> Array | None:
@@ -201,7 +202,7 @@ def _weights(table: Any, source: Columns, name: str) -> Array | None:
     try:
         weights = as_numbers(table.column(source.weights))
     except pa.ArrowInvalid as error:
-        raise InputError(f"{name}: data.weights: {source.weights!r}: {files.first_line(error)}") from None
+        raise InputError(f"{name}: data.weights: {source.weights!r}: {first_line(error)}") from None
     if bad := first_true(~((weights >= 0) & np.isfinite(weights))):
         raise InputError(f"{name}: data.weights: {source.weights!r} of row {bad[0] + 1} is {weights[bad]}, not ≥ 0")
     return weights
@@ -211,6 +212,7 @@ def _located(error: BadCell, source: Columns) -> InputError:
     """The error with the line of the cell, where it stands in a text file."""
     if isinstance(source, TableData):
         for path in files.found(source.paths):
-            if line := files.cell_line(path, source.dialect, error.column, error.is_bad):
+            is_text = files.kind_of(path) in (None, "csv")
+            if is_text and (line := cell_line(path, source.dialect, error.column, error.is_bad)):
                 return BadCell(error.column, error.is_bad, error.what, f"{path}:{line}")
     return error

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mlp_jax.files import write_atomically
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
@@ -56,7 +55,7 @@ def cross_validate(
     if directory:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *sorted(rows)])
-        write_atomically(directory.predictions, text.getvalue().encode())
+        directory.save_predictions(text.getvalue())
         directory.save_summary(summary)
     return Run(config, runs[0].net, None, summary["results"], [], summary, tuple(runs))
 

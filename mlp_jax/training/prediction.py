@@ -10,11 +10,11 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.output_units import Quantiles
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.arrow import pa
-from mlp_jax.tables.files import require_columns
 from mlp_jax.tables.frames import as_table, is_frame
 from mlp_jax.tables.numbers import as_numbers
 from mlp_jax.tables.reading import as_array, require_inputs
 from mlp_jax.tables.targets import Target
+from mlp_jax.tables.text import require_columns
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
 from mlp_jax.training.metrics import output_of

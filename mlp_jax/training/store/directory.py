@@ -233,6 +233,11 @@ class RunDirectory:
         with self.writing(), self.metrics.open("a") as file:
             os.fsync(file.fileno())
 
+    def save_predictions(self, table: str) -> None:
+        """Write what the examples of each fold were predicted as."""
+        with self.writing():
+            write_atomically(self.predictions, table.encode())
+
     def save_crash(self, report: str) -> None:
         """Write what made the run diverge."""
         with self.writing():
