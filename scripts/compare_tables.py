@@ -54,7 +54,7 @@ TABLES = (
     Table("ISLP", "data/OJ.csv", "Purchase"),
     Table("ISLP", "data/Boston.csv", "medv"),
     Table("ISLP", "data/Hitters.csv", "Salary"),
-    Table("ISLP", "data/NYSE.csv", "log_volume", ("split: {column: train}",)),
+    Table("ISLP", "data/NYSE.csv", "log_volume", ("drop: [date]", "split: {column: train}")),
     Table("ISLP", "data/BrainCancer.csv", "status"),
     Table("plotnine", "data/diamonds.csv", "price"),
     Table("plotnine", "data/mpg.csv", "hwy", ("drop: [cty]",)),

@@ -137,6 +137,15 @@ def test_text_files_that_cannot_be_used(text, message, tmp_path):
     refused(write(tmp_path, text), message)
 
 
+def test_a_date_that_cannot_be_read_is_shown(tmp_path):
+    path = write(tmp_path, "d,y\n2020-01-02,1.5\n2020-13-45,2.5\n2020-01-03,3.5\n")
+    refused(path, ":3: column 'd': '2020-13-45' is no date as ISO 8601; if it means missing", columns={"d": "date"})
+    lines = "".join(f"{k % 28 + 1:02}.03.2020,train,{k}.5\n" for k in range(60))
+    path = write(tmp_path, f"d,part,y\n{lines}31.02.2020,test,1.5\n")
+    refused(path, ":62: column 'd': '31.02.2020' is no date as %d.%m.%Y", split={"column": "part"})
+    refused(write(tmp_path, "a b y\n1 2 3\n4 5 6\n"), "are its columns separated by blanks? data.delimiter: ' '")
+
+
 def test_a_row_of_a_gigabyte_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("mlp_jax.tables.text._BLOCK", 1000)
     path = write(tmp_path, b"a,y\n" + b"1" * 5000 + b",2\n1,2\n")
@@ -270,6 +279,7 @@ def test_robust_scaling_clips_smoothly(tmp_path):
         ([3, 4, 5, 8], "softmax", ("3", "4", "5", "8")),
         ([10, 9], "sigmoid", ("9", "10")),
         ([1.5, 2, 3], "linear", None),
+        (range(60), "linear", None),
         (range(100, 130), "linear", None),
     ],
 )

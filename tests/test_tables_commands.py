@@ -294,6 +294,14 @@ def test_what_is_said_before_training(tmp_path):
     assert words.startswith("column 'z' alone tells 'y'")
 
 
+def test_dates_after_the_training_part_are_said(tmp_path):
+    days = np.datetime64("2020-01-01") + np.arange(60)
+    split = {"validation": 0, "test": 0.3, "time": "d"}
+    words = said(tmp_path, "d,x,y", lambda k: f"{days[k]},{k * 7 % 9},{k % 7}.5", split=split)
+    assert words.startswith("test part: column 'd': 18 cells are later than all of the training part")
+    assert said(tmp_path, "d,x,y", lambda k: f"{days[k]},{k * 7 % 9},{k % 7}.5", split={}) == ""
+
+
 def outlier(tmp_path, **changes):
     """Two missing codes in the validation part, none in the training part."""
     rng = np.random.default_rng(0)

@@ -91,6 +91,16 @@ def as_days(column: Any, format: str | None) -> Array:
     return _as_float(column.cast(pa.int64())) / (per_second * _DAY)
 
 
+def odd_cell(column: Any, format: str | None) -> str | None:
+    """The first word of a column that is no date of a format."""
+    for word in column.drop_null().unique():
+        try:
+            as_days(pa.array([word.as_py()]), format)
+        except pa.ArrowInvalid:
+            return str(word)
+    return None
+
+
 def _as_float(column: Any) -> Array:
     values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values

@@ -17,7 +17,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
 from mlp_jax.tables.categories import Category, as_words
-from mlp_jax.tables.dates import Date, format_of
+from mlp_jax.tables.dates import ISO, Date, format_of, odd_cell
 from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.targets import Target
@@ -48,6 +48,7 @@ class Surprises:
 
     unseen: dict[str, Counter[str]] = field(default_factory=dict)
     far: dict[str, Counter[float]] = field(default_factory=dict)
+    later: Counter[str] = field(default_factory=Counter)  # dates after all of the training part
 
     def add(self, other: "Surprises") -> None:
         """Count those of more rows, too."""
@@ -55,6 +56,7 @@ class Surprises:
             self.unseen.setdefault(name, Counter()).update(words)
         for name, sizes in other.far.items():
             self.far.setdefault(name, Counter()).update(sizes)
+        self.later.update(other.later)
 
     def in_words(self, where: str) -> Iterator[str]:
         """A line for each column."""
@@ -62,6 +64,12 @@ class Surprises:
             if words:
                 shown = ", ".join(map(repr, list(words)[:3])) + (" …" if len(words) > 3 else "")
                 yield f"{where}: column {name!r}: {words.total():,} cells are of categories unseen in training: {shown}"
+        for name, count in self.later.items():
+            if count:
+                yield (
+                    f"{where}: column {name!r}: {count:,} cells are later than all of the training part, and a network "
+                    f"does not know how time goes on; data.columns: {{{name}: drop}} leaves it out"
+                )
         for name, sizes in self.far.items():
             yield (
                 f"{where}: column {name!r}: {sizes.total():,} cells are more than {_FAR:g} deviations from the mean of "
@@ -134,6 +142,10 @@ class Schema(Section):
                 found.unseen[column.name] = Counter(new)
             else:
                 number = column.days if isinstance(column, Date) else column
+                if isinstance(column, Date):
+                    last = (number.largest - number.center) / number.scale
+                    later = int((x[:, k] > last + 1e-5 * abs(last)).sum())
+                    found.later[column.name] = later if 2 * later > len(x) else 0  # a few are so by chance
                 far = np.abs(x[:, k]) > _FAR
                 if far.any() and not number.robust and number.scale != 1:
                     worst = float(x[np.abs(x[:, k]).argmax(), k])
@@ -293,6 +305,11 @@ def _not_a_number(column: str, cell: str, place: str) -> BadCell:
     )
 
 
+def _no_date(column: str, cell: str, format: str, place: str) -> BadCell:
+    what = f"{cell!r} is no date as {format}; if it means missing, add it to data.missing; data.columns says formats"
+    return BadCell(column, cell.__eq__, what, place)
+
+
 def _is_infinite(cell: str) -> bool:
     return is_number(cell) and not np.isfinite(float(cell))
 
@@ -301,12 +318,17 @@ def _of_kind(kind: str, name: str, training: Any, source: Columns, where: str, w
     try:
         if kind == "category":
             return Category.learn(name, why, training, source.min_count)
-        if kind == "date":
-            format = format_of(training)[0] if pa.types.is_string(training.type) else None
+        if kind == "date" or "%" in kind:
+            format = kind if "%" in kind else None
+            if pa.types.is_string(training.type) or format:
+                training = as_words(training)
+                format = format or format_of(training)[0] or ISO
+                if (odd := odd_cell(training, format)) is not None:
+                    raise _no_date(name, odd, format, where)
             return Date.learn(name, why, training, format, source.standardize_inputs)
-        if "%" in kind:
-            return Date.learn(name, why, as_words(training), kind, source.standardize_inputs)
         return Number.learn(name, kind, why, training, source.standardize_inputs)
+    except InputError:
+        raise
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
         raise InputError(f"{where}: column {name!r} cannot be read as {kind}: {str(error).splitlines()[0]}") from None
 
@@ -315,6 +337,8 @@ def _encoded(column: Number | Category | Date, cells: Any, where: str, first_row
     try:
         found = column.encode(cells)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if isinstance(column, Date) and (odd := odd_cell(cells, column.format)) is not None:
+            raise _no_date(column.name, odd, column.format or ISO, where) from None
         raise InputError(f"{where}: column {column.name!r} is a {column.kind}: {str(error).splitlines()[0]}") from None
     for values in found:
         if values.dtype.kind == "f" and not np.isfinite(values).all():

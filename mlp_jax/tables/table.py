@@ -44,7 +44,10 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
     table, of_files = _read(source, frame, name)
     table, of_files, said = _with_targets(table, of_files, source, name)
     targets = [labels(target, table.column(target)) for target in source.targets]
-    unit = wanted.unit or OUTPUT_UNITS[output_for(targets)[0]]()
+    output, why = output_for(targets) if wanted.unit is None else (wanted.unit.name, "")
+    unit = wanted.unit or OUTPUT_UNITS[output]()
+    if output == "softmax" and targets[0].numbers is not None and not wanted.unit:
+        said.append(f"target {targets[0].name!r}: {why}; for a quantity network.output: linear")
     y, records = encode(targets, unit, wanted.outputs, name)
     _require_possible(y, unit, name)
     outputs = wanted.outputs or (len(records[0].classes or ()) if y.ndim == 1 else y.shape[1])
@@ -121,7 +124,8 @@ def _with_targets(table: Any, of_files: dict[str, Array], source: Columns, name:
     header = table.column_names
     for key, columns in (("data.target", source.targets), *((k, (c,)) for c, k in source.not_inputs.items())):
         if missing := [column for column in columns if column not in header]:
-            raise InputError(f"{name} has no column {missing[0]!r} ({key}); it has {_short(header)}")
+            blanks = "; are its columns separated by blanks? data.delimiter: ' '" if " " in header[0].strip() else ""
+            raise InputError(f"{name} has no column {missing[0]!r} ({key}); it has {_short(header)}{blanks}")
     if not table.num_rows:
         raise InputError(f"{name} has a header but no rows")
     needed = [table.column(column) for column in (*source.targets, *filter(None, [source.weights]))]

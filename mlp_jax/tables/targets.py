@@ -90,7 +90,7 @@ def output_for(targets: list[Labels]) -> tuple[str, str]:
             "with two values each"
         )
     k = len(first.values)
-    if first.numbers is None or (first.are_whole and k <= _MOST_CLASSES):
+    if first.numbers is None or (first.are_whole and k <= _MOST_CLASSES and 2 * k <= len(first.codes)):
         what = "words" if first.numbers is None else "whole numbers"
         if k == 2:
             return "sigmoid", f"two different {what}: two classes"
