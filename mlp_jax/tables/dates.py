@@ -1,5 +1,6 @@
 """A column of dates or times: a number that grows, and where in the year, the week and the day it falls."""
 
+from datetime import datetime
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -76,7 +77,9 @@ def as_days(column: Any, format: str | None) -> Array:
     kind = column.type
     if pa.types.is_string(kind):
         if format and format != ISO:
-            column = pc.strptime(column, format=format, unit="s")
+            days = pc.strptime(column, format=format, unit="s")
+            _require_days_of_months(column.filter(pc.less_equal(pc.day(days), 3)), format)
+            column = days
         else:
             try:
                 column = column.cast(pa.timestamp("us"))
@@ -89,6 +92,15 @@ def as_days(column: Any, format: str | None) -> Array:
         return _as_float(column) / (1e6 * _DAY)
     per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
     return _as_float(column.cast(pa.int64())) / (per_second * _DAY)
+
+
+def _require_days_of_months(words: Any, format: str) -> None:
+    """Raise what strptime of Arrow does not: it takes the 31st of February for the 2nd of March."""
+    for word in words.drop_null().unique().to_pylist():
+        try:
+            datetime.strptime(word, format)
+        except ValueError as error:
+            raise pa.ArrowInvalid(str(error)) from None
 
 
 def odd_cell(column: Any, format: str | None) -> str | None:
