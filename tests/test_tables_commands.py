@@ -59,7 +59,8 @@ def test_from_a_file_to_predictions_of_the_next_one(run, tmp_path):
     assert re.search(r"^network +\d+-16-3", out, re.MULTILINE)
     status, out, _ = run("train", "fruit.yaml")
     assert status == 0
-    assert re.search(r"^test, always \w+ +0\.\d+", out, re.MULTILINE)
+    assert re.search(r"^baseline +0\.\d+", out, re.MULTILINE)
+    assert re.search(r"^baseline: always \w+, on the test part$", out, re.MULTILINE)
     new = frame(20, seed=1)
     new.loc[3, "city"] = "Paris"
     new.assign(id=range(100, 120), fruit="")[["id", "day", "f", "city", "b", "a"]].to_csv("new.csv", index=False)

@@ -99,13 +99,13 @@ def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
 
 
 def rows_of(results: dict[str, dict[str, Any]], digits: int, baseline: dict[str, Any] | None = None) -> list[list[str]]:
-    """The names of the metrics, and a row for each part; then one for what a constant prediction gets on the last."""
+    """The names of the metrics, and a row for each part; then what a constant prediction gets on the last of them."""
     names = list(next(iter(results.values())))
     rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
     if baseline:
         part = list(results)[-1]
         cells = [_number(baseline[part][name], digits) if name in baseline.get(part, {}) else "" for name in names]
-        rows.append([f"{part}, {baseline['prediction']}", *cells])
+        rows.append(["baseline", *cells])
     return [["", *names], *rows]
 
 

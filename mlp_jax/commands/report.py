@@ -72,6 +72,8 @@ def _results(run: Run) -> str:
     elif run.seeds:
         notes.append(f"mean ± standard deviation over {how_many_seeds(run.config, run.results)}")
     notes += [f"seed {seed} diverged: {why}" for seed, why in diverged.items()]
+    if constant := run.summary.get("baseline"):
+        notes.append(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
     notes += [run.summary["early_stopping"]] if "early_stopping" in run.summary else []
     notes += run.summary.get("said", [])
     table = _table(rows_of(run.results, 5, run.summary.get("baseline"))) if run.results else ""

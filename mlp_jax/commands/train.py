@@ -23,6 +23,8 @@ def run(config: Config, options: Namespace) -> int:
     diverged = run.summary.get("diverged", {})
     seeds = f"{how_many_seeds(config, run.results)}, " if config.several else ""
     print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
+    if constant := run.summary.get("baseline"):
+        print(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
     if stopped := run.summary.get("early_stopping"):
         print(stopped)
     print(f"run: {run_dir}")

@@ -39,6 +39,8 @@ def cross_validate(
     for k in folds:
         one = of_fold(config, k)
         prepared = prepare(one, examples)
+        if k:
+            prepared = prepared._replace(said=())  # the first has said it
         runs.append(fit_one(one, prepared, directory and directory.child("fold", k).path))
         header, found = _held_out(runs[-1], prepared, k)
         rows += found

@@ -82,7 +82,7 @@ def load(run_dir: str | Path) -> Run:
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.several:
             how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
-            raise InputError(f"{directory.path} has several runs and is {summary['status']}: {how}")
+            raise InputError(f"{directory.path} has several {config.several[0]}s and is {summary['status']}: {how}")
     children = directory.children(config)
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
         raise InputError(f"{lost[0]} holds no run any more: train it again with --resume")
