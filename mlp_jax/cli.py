@@ -86,8 +86,8 @@ COMMANDS = {
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
-    "evaluate": ("run_dir", "cost and metrics of a trained network on its data"),
-    "predict": ("run_dir file", "predictions of a trained network for new inputs, as CSV"),
+    "evaluate": ("run_dir labelled", "cost and metrics of a trained network on its data, or on a new file"),
+    "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
     "verify": (
         "target --args --grad --reference --transforms --seed --json --set",
         "check a gradient: of a function of yours, or of a configuration's network",
@@ -107,7 +107,8 @@ def _switch(help: str) -> dict[str, Any]:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
-    "file": _file("FILE", "inputs: CSV with a header, or .npy"),
+    "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
+    "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
     "target": {"metavar": "MODULE:FUNCTION|CONFIG.yaml", "help": "module:function, or a YAML file"},
     "--set": {
         "action": "extend",
@@ -121,8 +122,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--resume": _switch("go on with the run in that directory"),
     "--overwrite": _switch("replace the run in that directory"),
     "--output": _file(
-        "FILE", "a page: report.html in RUN_DIR if not given; a picture: .svg, .dot or .mmd (Mermaid), else as text"
+        "FILE",
+        "a page: report.html in RUN_DIR if not given; a picture: .svg, .dot or .mmd (Mermaid), else as text; "
+        "predictions: .csv or .parquet, else to standard output",
     ),
+    "--keep": {"nargs": "+", "default": [], "metavar": "COLUMN", "help": "columns to carry along"},
     "--gradient": _switch("with its gradient for the parameters, by Algorithm 6.5"),
     "--args": {
         "metavar": "MODULE:NAME",

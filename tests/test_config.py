@@ -13,6 +13,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import sources
+from mlp_jax.tables.text import MISSING
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import yaml
@@ -66,15 +67,16 @@ training:
     path = tmp_path / "run.yaml"
     assert str(caught.value).splitlines() == [
         f"{path}: 12 problems",
-        f"  {path}:2: data.source: must be one of breast_cancer, diabetes, digits, iris, linnerud, wine, csv, npz, "
-        "npy, arrays; got 'digts'; did you mean digits?",
+        f"  {path}:2: data.source: must be one of breast_cancer, diabetes, digits, iris, linnerud, wine, csv, parquet, "
+        "feather, json, npz, npy, arrays, frame; got 'digts'; did you mean digits?",
         f"  {path}:4: network.widths.2: must be a valid integer; got 0.5",
         f"  {path}:5: network.hidden: must be one of {', '.join(HIDDEN_UNITS)}; got 'rellu'; did you mean relu?",
         f"  {path}:7: network.cost: a linear output unit has the cost squared_error or "
         "absolute_error, not cross_entropy",
         f"  {path}:8: network.penalty.l2: must be greater than or equal to 0; got -1",
-        f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden, output, cost, "
-        "penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype, products)",
+        f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden_widths, hidden, "
+        "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype, "
+        "categories, products)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
         "learning_rate, b1, b2, eps, eps_root, nesterov)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
@@ -112,7 +114,7 @@ training:
         ("data={source: csv, path: 3, target: y}", "data.path"),
         ("data={source: csv, path: a.csv, target: [y, y]}", "must name one column or several different ones"),
         ("data={source: csv, path: a.csv, target: []}", "must name one column or several different ones"),
-        ("data.source=", "linnerud, wine, csv, npz, npy, arrays; got None"),
+        ("data.source=", "feather, json, npz, npy, arrays, frame; got None"),
         ("seed=!!int abc", "'abc' cannot be read as int"),
         ("network.bias=!!bool maybe", "'maybe' cannot be read as bool"),
         ("network.widths=!!seq 3", "the tag tag:yaml.org,2002:seq is refused"),
@@ -235,8 +237,19 @@ def test_the_reference_has_every_key():
         ("network", configuration.Network),
         ("training", Training),
     ):
-        assert values[section].keys() == keys.model_fields.keys()
+        assert (
+            values[section].keys() | ({"hidden_widths", "categories"} & keys.model_fields.keys())
+            == keys.model_fields.keys()
+        )
     assert values["data"]["split"].keys() == sources.Split.model_fields.keys()
+
+
+def test_the_reference_of_tables_has_every_key():
+    data = yaml.read(DIGITS.parent / "reference_table.yaml").values["data"]
+    assert data.keys() == sources.TableData.model_fields.keys()
+    assert data["split"].keys() == sources.TableSplit.model_fields.keys()
+    config = configuration.load(DIGITS.parent / "reference_table.yaml")
+    assert config.data.dialect.missing == MISSING
 
 
 @pytest.mark.parametrize("unit", HIDDEN_UNITS)

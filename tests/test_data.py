@@ -24,12 +24,6 @@ def config(source, widths=(2, 1), output="linear", batch_size=1, **network):
     )
 
 
-def csv(tmp_path, text, target="y"):
-    path = tmp_path / "points.csv"
-    path.write_text(text)
-    return {"source": "csv", "path": path, "target": target}
-
-
 def npz(tmp_path, **arrays):
     np.savez(tmp_path / "points.npz", **arrays)
     return {"source": "npz", "path": tmp_path / "points.npz"}
@@ -44,21 +38,11 @@ def npy(tmp_path, x, y):
 X, Y = np.arange(6.0).reshape(3, 2), np.arange(3.0)
 
 
-def test_csv_npz_and_npy_give_the_same_examples(tmp_path):
-    rows = "".join(f"{x[0]},{y},{x[1]}\n" for x, y in zip(X, Y, strict=True))
-    for source in (
-        csv(tmp_path, "a,y,b\n" + rows),
-        csv(tmp_path, '"a", y ,b\n\n' + rows.replace("\n", "\r\n")),
-        csv(tmp_path, "\ufeffa,y,b\n" + rows),
-        npz(tmp_path, x=X, y=Y[:, None]),
-        npy(tmp_path, X, Y[:, None]),
-    ):
+def test_npz_and_npy_give_the_same_examples(tmp_path):
+    for source in (npz(tmp_path, x=X, y=Y[:, None]), npy(tmp_path, X, Y[:, None])):
         table = reading.read(config(source).data)
         np.testing.assert_array_equal(table.x, X)
         np.testing.assert_array_equal(table.y, Y[:, None])
-    assert reading.read(config(csv(tmp_path, "a,y,b\n" + rows)).data).input_names == ("a", "b")
-    several = reading.read(config(csv(tmp_path, "a,y,b\n" + rows, target=("y", "b"))).data)
-    np.testing.assert_array_equal(several.y, np.stack([Y, X[:, 1]], axis=1))
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])
@@ -68,50 +52,15 @@ def test_the_sets_of_scikit_learn(name):
     assert table.y.ndim == (1 if name in ("digits", "iris", "wine") else 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty: a CSV file needs a header and rows"),
-        ("a,b,y\n", "has a header but no rows"),
-        ("a,b,y\n1,2,3\n", "has 1 example(s); training needs at least 2"),
-        ("1,2,3\n4,5,6\n", ":1: a CSV file needs a header with names of columns; its first line is numbers"),
-        ("a,a,y\n1,2,3\n", ":1: the header names 'a' more than once"),
-        ("a,b,y\n1,2,3\n\n4,,6\n", ":4: column 'b': '' is not a number"),
-        ("a,b,y\n1,2,3\n4,five,6\n", ":3: column 'b': 'five' is not a number"),
-        ("a,b,y\n1,2,3\n4,nan,6\n", ":3: column 'b': 'nan' is not a finite number"),
-        ("a,b,y\n1,2,3\n4,inf,6\n", ":3: column 'b': 'inf' is not a finite number"),
-        ("a,b,y\n1,2,3\n4,5\n", ":3: 2 cells; the header has 3"),
-        ("a,b,y\n1,2,3,4\n5,6,7,8\n", ":2: 4 cells; the header has 3"),
-        ("a,b,y\n1,2,3\n4,5,6,7\n", ":3: 4 cells; the header has 3"),
-        ("\n\na,b,y\n1,2,3\n\n4,5,x\n", ":6: column 'y': 'x' is not a number"),
-        ("a,b,y\n1,2,1_000\n", ":2: column 'y': '1_000' is not a number"),
-        ('a,b,y\n1,2,"3\n' + "1,2,3\n" * 50000, "points.csv: field larger than field limit"),
-        ("a,b,z\n1,2,3\n", "has no column 'y' (data.target); it has a, b, z"),
-        (
-            "a;b;y\n1;2;3\n",
-            "has no column 'y' (data.target); it has a;b;y; are its columns separated by commas?",
-        ),
-        ("y\n1\n2\n", "has no column besides the target y: nothing to learn from"),
-    ],
-)
-def test_csv_files_that_cannot_be_used(text, message, tmp_path):
-    with pytest.raises(InputError, match=re.escape(message)) as caught:
-        reading.read(config(csv(tmp_path, text)).data)
-    assert "points.csv" in str(caught.value)
-
-
 def test_files_that_are_missing_or_of_another_kind(tmp_path):
     for source in (
-        {"source": "csv", "path": tmp_path / "none.csv", "target": "y"},
         {"source": "npz", "path": tmp_path / "none.npz"},
         {"source": "npy", "x": tmp_path / "none.npy", "y": tmp_path / "none.npy"},
     ):
-        with pytest.raises(InputError, match=r"cannot read .*none\.(csv|npz|npy): No such file"):
+        with pytest.raises(InputError, match=r"cannot read .*none\.(npz|npy): No such file"):
             reading.read(config(source).data)
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "latin.csv").write_bytes("naïve,y\n1,2\n".encode("latin-1"))
-    (tmp_path / "deep.csv").write_bytes(b"a,y\n" + b"1,2\n" * 5000 + b"\xe9,2\n")
     np.savez_compressed(tmp_path / "whole.npz", x=np.ones((99, 9)), y=np.ones(99))
     whole = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
@@ -120,12 +69,8 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
         ("text.npz", {"source": "npz"}, "not a numpy file of plain arrays"),
         ("half.npz", {"source": "npz"}, "damaged, or not a numpy file of plain arrays"),
         ("flipped.npz", {"source": "npz"}, "cannot read"),
-        ("deep.csv", {"source": "csv", "target": "y"}, "not text in UTF-8"),
-        ("a\0b", {"source": "csv", "target": "y"}, "cannot read"),
         ("a\0b", {"source": "npz"}, "cannot read"),
         ("folder", {"source": "npz"}, "Is a directory"),
-        ("folder", {"source": "csv", "target": "y"}, "Is a directory"),
-        ("latin.csv", {"source": "csv", "target": "y"}, "not text in UTF-8"),
     ):
         with pytest.raises(InputError, match=message):
             reading.read(config({**source, "path": tmp_path / name}).data)
@@ -136,7 +81,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
     [
         ({"x": X}, "has no array 'y'; it has x"),
         ({"x": X, "y": np.array([None, 1, 2])}, "not a numpy file of plain arrays (Object arrays cannot be"),
-        ({"x": X, "y": np.array(["a", "b", "c"])}, "the targets of {path} must be an array of real numbers"),
+        ({"x": X, "y": np.array([["a"], ["b"], ["c"]])}, "the targets of {path} must be an array of real numbers"),
         ({"x": X + 1j, "y": Y}, "the inputs of {path} must be an array of real numbers"),
         ({"x": Y, "y": Y}, "have shape (3,); they must be (n, d); save x[:, None]"),
         ({"x": X, "y": Y[:2]}, "have shape (3, 2), its targets (2,): they must have the same number of rows"),
@@ -249,28 +194,6 @@ def test_standardisation_uses_the_training_part_alone_and_can_be_undone(tmp_path
     np.testing.assert_allclose(
         sorted(prepared.targets.undo(np.concatenate([train.y, test.y])).ravel()), sorted(y.ravel())
     )
-
-
-def test_inputs_for_prediction_are_found_by_name(tmp_path):
-    path = tmp_path / "new.csv"
-    path.write_text("b,note,a\n1,hello,3\n4,,6\n")
-    np.testing.assert_array_equal(reading.read_inputs(path, ("a", "b"), 2), [[3, 1], [6, 4]])
-    path.write_text("b,extra,a\n1,2,3\n4,5,6\n")
-    np.testing.assert_array_equal(reading.read_inputs(path, (), 3), [[1, 2, 3], [4, 5, 6]])
-    with pytest.raises(InputError, match=r"new.csv has no column c; the network needs 3"):
-        reading.read_inputs(path, ("a", "b", "c"), 3)
-    with pytest.raises(InputError, match=re.escape("has shape (2, 3); the network needs (n, 2)")):
-        reading.read_inputs(path, (), 2)
-    np.save(tmp_path / "new.npy", np.array([[1.0, np.nan]]))
-    with pytest.raises(InputError, match="the input in row 0, column 1 .* is nan"):
-        reading.read_inputs(tmp_path / "new.npy", ("a", "b"), 2)
-    for values in (np.ones((1, 2)) * 1j, np.array([["a", "b"]]), np.array([["2020-01-01"] * 2], "datetime64")):
-        np.save(tmp_path / "new.npy", values)
-        with pytest.raises(InputError, match="must be an array of real numbers"):
-            reading.read_inputs(tmp_path / "new.npy", (), 2)
-    np.savez(tmp_path / "new.npz", x=np.ones((1, 2)))
-    with pytest.raises(InputError, match="must be an array of real numbers, got several arrays"):
-        reading.read_inputs(tmp_path / "new.npz", (), 2)
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])

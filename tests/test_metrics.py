@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 import mlp_jax
 from mlp_jax import MLP, output_units
-from mlp_jax.training.metrics import METRICS, evaluate
+from mlp_jax.training.metrics import METRICS, RANKINGS, evaluate
 
 
 def evaluated(net, y, n=300, scale=1.0):
@@ -18,7 +18,7 @@ def evaluated(net, y, n=300, scale=1.0):
     x = jax.random.normal(jax.random.key(1), (n, net.widths[0]))
     values = evaluate(net, params, x, y, np.full(net.widths[-1], scale, np.float32))
     y_hat = np.asarray(mlp_jax.predict(net, params, x), np.float64)
-    found = {name: float(values[name]) for name in METRICS[net.output_unit.kind]}
+    found = {name: np.asarray(values[name], float)[()] for name in METRICS[net.output_unit.kind]}
     assert set(values) == {"loss", *found}
     return found, y_hat, (net, params, x)
 
@@ -71,8 +71,8 @@ def test_quantities_in_the_original_units(output):
     y = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
     found, y_hat, (net, params, x) = evaluated(MLP((5, 2), output=output), y, scale=scale)
     true, given = scale * y, scale * y_hat
-    assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(true, given), rel=1e-5)
-    assert found["mae"] == pytest.approx(sk.mean_absolute_error(true, given), rel=1e-5)
+    for name, of_targets in (("rmse", sk.root_mean_squared_error), ("mae", sk.mean_absolute_error)):  # one for each
+        assert_allclose(found[name], of_targets(true, given, multioutput="raw_values"), rtol=1e-5)
     assert found["r2"] == pytest.approx(sk.r2_score(true, given), rel=1e-4)
     density = np.asarray(mlp_jax.log_density(net, params, x, y), np.float64) - 2 * np.log(scale)
     assert_allclose(found["nll"], -density.mean(), rtol=1e-5)
@@ -89,3 +89,47 @@ def test_quantiles():
     found, q, _ = evaluated(MLP((5, 1), output=output_units.Quantiles(levels=(0.1, 0.9))), y)
     coverage = (y <= q).mean(0)
     assert found["coverage_error"] == pytest.approx(np.abs(coverage - [0.1, 0.9]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_ranking_is_that_of_scikit_learn_with_ties_and_weights(k):
+    rng = np.random.default_rng(1)
+    y = (rng.random((300, k)) < 0.2).astype(np.float32)
+    net = MLP((5, k), output="sigmoid")
+    params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
+    x = jax.random.normal(jax.random.key(1), (60, 5))[np.arange(300) % 60]  # five times the same prediction
+    p = np.asarray(mlp_jax.predict(net, params, x), np.float64)
+    for weights in (None, rng.integers(0, 4, 300).astype(np.float32)):
+        arguments = () if weights is None else (weights,)
+        found = evaluate(net, params, x, y, np.ones(k, np.float32), *arguments, rankings=("auc", "average_precision"))
+        for name, of in (("auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+            expected = np.mean([of(y[:, j], p[:, j], sample_weight=weights) for j in range(k)])
+            assert found[name] == pytest.approx(expected, rel=1e-5)
+            by_numpy = RANKINGS[name](p.astype(np.float32), y, np.ones(300) if weights is None else weights, np)
+            assert by_numpy == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net", "y"),
+    [
+        (MLP((5, 3), output="softmax"), "classes"),
+        (MLP((5, 2), output="sigmoid"), "labels"),
+        (MLP((5, 2)), "numbers"),
+        (MLP((5, 1), output=output_units.Quantiles(levels=(0.1, 0.9))), "numbers"),
+    ],
+    ids=str,
+)
+def test_a_weight_is_how_often_an_example_counts(net, y):
+    rng = np.random.default_rng(0)
+    k, n = net.widths[-1], 80
+    y = {
+        "classes": rng.integers(0, 3, n).astype(np.int32),
+        "labels": rng.integers(0, 2, (n, k)).astype(np.float32),
+    }.get(y, rng.normal(size=(n, k)).astype(np.float32))
+    weights = rng.integers(0, 4, n)
+    params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
+    x, scale = np.asarray(jax.random.normal(jax.random.key(1), (n, 5))), np.full(k, 3.0, np.float32)
+    weighted = evaluate(net, params, x, y, scale, weights.astype(np.float32))
+    repeated = evaluate(net, params, np.repeat(x, weights, axis=0), np.repeat(y, weights, axis=0), scale)
+    for name, value in repeated.items():
+        assert_allclose(weighted[name], value, rtol=1e-5, err_msg=name)

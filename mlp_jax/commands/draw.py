@@ -5,7 +5,7 @@ from argparse import Namespace
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.mlp.network import cost_graph
-from mlp_jax.training.build import batch_size, build_network
+from mlp_jax.training.build import batch_size, build_network, prepare, resolve
 from mlp_jax.training.config import Config
 
 _FORMATS = {".svg": "to_svg", ".dot": "to_dot", ".mmd": "to_mermaid", ".txt": "to_text"}
@@ -16,6 +16,8 @@ def run(config: Config, options: Namespace) -> None:
     suffix = options.output.suffix if options.output else ".txt"
     if suffix not in _FORMATS:
         raise InputError(f"--output must end in one of {', '.join(_FORMATS)}; got {options.output}")
+    if config.network.widths is None:
+        config = resolve(config, prepare(config))  # which counts them
     graph = cost_graph(build_network(config.network), batch_size(config, n=1), config.network.dtype)
     if options.gradient:
         graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y

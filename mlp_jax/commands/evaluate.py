@@ -1,12 +1,21 @@
-"""`mlp-jax evaluate RUN_DIR`: cost and metrics of a trained network on its data."""
+"""`mlp-jax evaluate RUN_DIR [FILE]`: cost and metrics of a trained network on its data, or on a new table."""
 
+import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlp_jax.errors import InputError
+from mlp_jax.tables import files
+from mlp_jax.tables.arrow import pa
+from mlp_jax.tables.preparation import Ends, Examples, Prepared
+from mlp_jax.tables.targets import encode_again, rows_with_all
+from mlp_jax.tables.text import Dialect, require_columns
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
-from mlp_jax.training.run import load
+from mlp_jax.training.run import Run, load
 from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.sweep import over_seeds
 from mlp_jax.training.trainer import Trainer
@@ -15,6 +24,11 @@ from mlp_jax.training.trainer import Trainer
 def run(config: Config, options: Namespace) -> None:
     """Evaluate the saved weights; of several seeds those that finished."""
     run = load(options.run_dir)
+    if options.labelled:
+        return print_results({options.labelled.name: _on_file(run, options.labelled)})
+    if config.data.folds:
+        print_results(run.results)
+        return print(f"\n{how_many_seeds(config, run.results)}")
     prepared = prepare(config)
     trainer = Trainer(config, prepared)
     results = []
@@ -34,25 +48,65 @@ def run(config: Config, options: Namespace) -> None:
     return None
 
 
-def print_results(results: dict[str, dict[str, Any]]) -> None:
-    """A table of parts and metrics; of several seeds, mean ± standard deviation."""
-    rows = rows_of(results, digits=6)
+def _on_file(run: Run, path: Path) -> dict[str, float]:
+    """The metrics on a table that has the targets, too."""
+    model = run.model
+    if model is None or model.schema is None or not model.schema.columns:
+        raise InputError("a new file is evaluated by a run that was trained on a table, of one seed")
+    data: Any = run.config.data
+    dialect = getattr(data, "dialect", Dialect())
+    table = files.read([path], dialect, model.schema.types)
+    require_columns(str(path), [target.name for target in model.schema.targets], table.column_names)
+    columns = [table.column(target.name) for target in model.schema.targets]
+    there = rows_with_all(columns)
+    if not there.any():
+        raise InputError(f"{path} has no row with a target")
+    table = table.filter(pa.array(there))
+    columns = [table.column(target.name) for target in model.schema.targets]
+    y = encode_again(model.schema.targets, columns, run.net.output_unit, str(path))
+    if y.dtype == np.float64 and run.config.data.standardize_targets:
+        y = model.targets.apply(y)
+    x = model.schema.encode(table, run.config.network.dtype, str(path))
+    for line in model.schema.surprises(table, x).in_words(str(path)):
+        print(f"mlp-jax: {line}", file=sys.stderr)
+    part = Examples(x, y)
+    prepared = Prepared(str(path), {"train": part}, model.inputs, model.targets, model.input_names, model.target_names,
+                        model.data, Ends(run.net.widths[0], run.net.widths[-1], "", False))  # fmt: skip
+    one_step = run.config.model_copy(update={"training": run.config.training.model_copy(update={"batch_size": "all"})})
+    return Trainer(one_step, prepared).evaluate(model.params)["train"]
+
+
+def print_results(
+    results: dict[str, dict[str, Any]], heading: str = "", baseline: dict[str, Any] | None = None
+) -> None:
+    """A table of parts and metrics, and of a constant prediction; of several seeds, mean ± standard deviation."""
+    rows = rows_of(results, 6, baseline)
+    rows[0][0] = heading
     widths = [max(12, *(len(row[k]) + 2 for row in rows)) for k in range(len(rows[0]))]
     for name, *cells in rows:
-        print(f"{name:12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)))
+        print(
+            f"{name:{widths[0] - 2}}  "
+            + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        )
 
 
 def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
-    """Over how many of its seeds the results of a sweep are: those that finished."""
+    """Over how many of its seeds, or folds, the results are: those that finished."""
     count = len(next(iter(next(iter(results.values())).values()))["seeds"])
-    total = len(config.seeds or ())
-    return f"{total} seeds" if count == total else f"{count} of {total} seeds"
+    kind, numbers = config.several or ("", ())
+    total = len(numbers)
+    return f"{total} {kind}s" if count == total else f"{count} of {total} {kind}s"
 
 
-def rows_of(results: dict[str, dict[str, Any]], digits: int) -> list[list[str]]:
-    """The names of the metrics, and a row for each part."""
+def rows_of(results: dict[str, dict[str, Any]], digits: int, baseline: dict[str, Any] | None = None) -> list[list[str]]:
+    """The names of the metrics, and a row for each part; then what a constant prediction gets on the last of them."""
+    names = list(next(iter(results.values())))
     rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
-    return [["", *next(iter(results.values()))], *rows]
+    if baseline:
+        part = list(results)[-1]
+        cells = [_number(baseline[part][name], digits) if name in baseline.get(part, {}) else "" for name in names]
+        rows.append(["baseline", *cells])
+    return [["", *names], *rows]
 
 
 def _number(value: Any, digits: int) -> str:

@@ -11,8 +11,12 @@ from rich.filesize import decimal
 from mlp_jax.mlp import network
 from mlp_jax.mlp.params import param_types, pays_as_one_loop
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.tables.categories import Category
+from mlp_jax.tables.dates import Date
+from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
-from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare
+from mlp_jax.tables.schema import Schema
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.training.step import initial_state
 
@@ -32,27 +36,62 @@ def inspect(config: Config) -> list[tuple[str, str]]:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
     prepared = prepare(config)
+    config = resolve(config, prepared)
     net = build_network(config.network, prepared)
     return [*_about_data(prepared, net), *_about_network(net, config), *_about_step(net, config, prepared)]
 
 
 def _about_data(prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
-    table, parts = prepared.table, prepared.parts
-    n, d = table.x.shape
+    parts = prepared.parts
     sizes = ", ".join(f"{part} {len(examples.x):,}" for part, examples in parts.items())
-    lines = [
-        ("data", f"{table.name}: {n:,} examples ({sizes})"),
-        ("inputs", f"{d}, from {table.x.min():.4g} to {table.x.max():.4g}"),
-    ]
-    constant = np.flatnonzero(table.x.min(axis=0) == table.x.max(axis=0))
-    if len(constant):
-        names = [table.input_names[k] if table.input_names else str(k) for k in constant]
-        lines.append(("constant", f"{len(constant)} inputs have one value only: {_shortened(names)}"))
+    lines = [("data", f"{prepared.name}: {sum(len(part.x) for part in parts.values()):,} examples ({sizes})")]
+    lines += [("", finding) for finding in prepared.said]
+    if prepared.schema and prepared.schema.columns:
+        lines += [("column", line) for line in _about_columns(prepared.schema)]
+    else:
+        lines += _about_inputs(prepared)
     return [*lines, *_about_targets(parts["train"], prepared, net)]
 
 
+def _about_inputs(prepared: Prepared) -> list[tuple[str, str]]:
+    """Of arrays: how many there are, their range, and those that do not vary."""
+    low, high = (
+        prepared.inputs.undo(np.array([getattr(part.x, which)(axis=0) for part in prepared.parts.values()]))
+        for which in ("min", "max")
+    )
+    low, high = low.min(axis=0), high.max(axis=0)
+    lines = [("inputs", f"{len(low)}, from {low.min():.4g} to {high.max():.4g}")]
+    constant = np.flatnonzero(low == high)
+    if len(constant):
+        names = [prepared.input_names[k] if prepared.input_names else str(k) for k in constant]
+        lines.append(("constant", f"{len(constant)} inputs have one value only: {_shortened(names)}"))
+    return lines
+
+
+def _about_columns(schema: Schema) -> list[str]:
+    """A line for each column: what it was taken for and why, and what it holds."""
+    width = max(len(column.name) for column in schema.columns)
+    lines = []
+    for column in schema.columns:
+        if isinstance(column, Category):
+            words = [f"{word} {count:,}" for word, count in column.categories.items()]
+            what = f"{len(words)} categories: {_shortened(words, 6)}" if words else "no category that is not rare"
+            what += f"; {len(column.rare)} rare ones as one" if column.rare else ""
+            what += "; looked up" if column.looked_up else ""
+        elif isinstance(column, Date):
+            days = np.array([column.days.smallest, column.days.largest]).astype("datetime64[D]")
+            what = f"{days[0]} to {days[1]}, with the place in {', '.join(column.cycles) or 'no cycle'}"
+        elif isinstance(column, Number):
+            what = f"{column.smallest:.6g} to {column.largest:.6g}, median {column.median:.6g}"
+        else:
+            what = ""
+        missing = f"; {column.missing:,} missing" if column.missing and what else ""
+        lines.append(f"{column.name:{width}}  {column.kind:8}  {what}{missing}{'  ' * bool(what)}({column.why})")
+    return lines
+
+
 def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[str, str]]:
-    k, kind, names = net.widths[-1], net.output_unit.kind, prepared.table.target_names
+    k, kind, names = net.widths[-1], net.output_unit.kind, prepared.target_names
     y = np.asarray(train.y)
     if kind == "classes" or (kind in ("probabilities", "margins") and k == 1):
         counts = class_counts(y, k)
@@ -82,7 +121,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     params = jax.eval_shape(lambda: initial_params(config.network, net, 0, pays_as_one_loop(net)))
     state = jax.eval_shape(lambda params: initial_state(program, params), params)
     at_once = -(-batch // program.microbatches)
-    x = jax.ShapeDtypeStruct((at_once, net.widths[0]), dtype)
+    x = jax.ShapeDtypeStruct((at_once, net.inputs), dtype)
     targets = jax.ShapeDtypeStruct((at_once, *y.shape[1:]), jnp.int32 if y.ndim == 1 else dtype)
     compiled = jax.jit(network.loss_and_grad, static_argnums=0).lower(net, params, x, targets).compile()
     cost: Any = compiled.cost_analysis() or {}
@@ -99,8 +138,8 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     return [*lines, ("memory", f"{data} of data, {decimal(held)} of parameters, gradient and optimizer{activations}")]
 
 
-def _shortened(words: list[str]) -> str:
-    return ", ".join(words[:_SHOWN]) + (f", and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "")
+def _shortened(words: list[str], shown: int = _SHOWN) -> str:
+    return ", ".join(words[:shown]) + (f", and {len(words) - shown} more" if len(words) > shown else "")
 
 
 def _bytes(tree: Any) -> int:

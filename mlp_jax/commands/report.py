@@ -14,6 +14,7 @@ from mlp_jax.files import write_atomically
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
+from mlp_jax.training.judgement import class_names, classes_of
 from mlp_jax.training.prediction import target_names
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.store.checkpoint import require_same_data
@@ -28,7 +29,7 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 1
 """
 _MOST_CLASSES = 40  # whose confusion can be read
 _MOST_TARGETS = 6  # side by side
-_SHOWN_ABOVE = ("results", "reason", "diverged")
+_SHOWN_ABOVE = ("results", "reason", "diverged", "classes", "baseline", "said", "early_stopping")
 
 
 def run(config: Config, options: Namespace) -> None:
@@ -71,7 +72,11 @@ def _results(run: Run) -> str:
     elif run.seeds:
         notes.append(f"mean ± standard deviation over {how_many_seeds(run.config, run.results)}")
     notes += [f"seed {seed} diverged: {why}" for seed, why in diverged.items()]
-    table = _table(rows_of(run.results, digits=5)) if run.results else ""
+    if constant := run.summary.get("baseline"):
+        notes.append(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
+    notes += [run.summary["early_stopping"]] if "early_stopping" in run.summary else []
+    notes += run.summary.get("said", [])
+    table = _table(rows_of(run.results, 5, run.summary.get("baseline"))) if run.results else ""
     return table + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
@@ -126,40 +131,91 @@ def _curve(ax: Any, lines: list[list[Any]], label: str, color: Any) -> None:
 
 
 def _predictions(run: Run) -> dict[str, str]:
-    """For classes how they are confused, for quantities predictions beside targets; on the part least trained on."""
-    if run.model is None or run.config.data.source == "arrays":
+    """How classes are confused and ranked, for quantities predictions beside targets; on the part least trained on."""
+    if run.model is None or run.config.data.source in ("arrays", "frame"):
         return {}
     prepared = prepare(run.config)
     require_same_data(run.trained_on, prepared)
     part, (_, y) = list(prepared.parts.items())[-1]
     y_hat = Trainer(run.config, prepared).predict(run.model.params, part)
-    # $ would begin a formula for matplotlib
-    names = [name.replace("$", r"\$") for name in target_names(run.net, run.model.target_names)]
-    kind = run.net.output_unit.kind
-    if kind == "classes" and len(names) <= _MOST_CLASSES:
-        classes = y if y.ndim == 1 else y.argmax(axis=1)
-        return {f"Classes of the {part} part": _confusion(classes, y_hat.argmax(axis=1), names)}
-    if kind in ("probabilities", "margins") and y.shape[1] == 1:
-        chosen = y_hat[:, 0] >= 0.5 if kind == "probabilities" else y_hat[:, 0] > 0
-        return {f"Classes of the {part} part": _confusion(y[:, 0] >= 0.5, chosen, ["0", "1"])}
+    net, kind = run.net, run.net.output_unit.kind
+    names = [*map(_plain, target_names(net, run.model.target_names))]
     if kind == "quantities":
         true, found = prepared.targets.undo(y), prepared.targets.undo(y_hat)
         return {f"Predictions for the {part} part": _residuals(true, found, names[:_MOST_TARGETS])}
+    if classes := class_names(net, run.model.target_names, run.model.schema):
+        pictures = ""
+        if len(classes) <= _MOST_CLASSES:
+            confused = classes_of(net, y), classes_of(net, y_hat)
+            pictures = _confusion([confused], list(map(_plain, classes)), [""])
+        if len(classes) == 2:
+            column = 1 if kind == "classes" else 0
+            score = y_hat[:, column]
+            pictures += _rankings(classes_of(net, y), score, _plain(classes[1]), kind != "margins")
+        return {f"Classes of the {part} part": _by_class(run) + pictures}
+    if kind in ("probabilities", "margins"):
+        labels = [(y[:, k] >= 0.5, y_hat[:, k] > (0 if kind == "margins" else 0.5)) for k in range(y.shape[1])]
+        return {f"Labels of the {part} part": _confusion(labels[:_MOST_TARGETS], ["no", "yes"], names)}
     return {}
 
 
-def _confusion(true: Any, chosen: Any, names: list[str]) -> str:
+def _plain(name: str) -> str:
+    """A name that matplotlib does not take for a formula, and that is not too long for an axis."""
+    name = name if len(name) <= 24 else f"{name[:23]}…"
+    return name.replace("$", r"\$")
+
+
+def _by_class(run: Run) -> str:
+    """Precision and recall of each class."""
+    found = run.summary.get("classes", {})
+    if not found:
+        return ""
+    rows = [[name, *("none" if v is None else f"{v:.4g}" for v in values.values())] for name, values in found.items()]
+    return _table([["", *next(iter(found.values()))], *rows[:_MOST_CLASSES]])
+
+
+def _confusion(pairs: list[Any], names: list[str], titles: list[str]) -> str:
+    """True classes beside those that were chosen, as counts; shaded by their share of the true class."""
     k = len(names)
-    counts = np.zeros((k, k), int)
-    np.add.at(counts, (np.asarray(true, int), np.asarray(chosen, int)), 1)
-    figure, (ax,) = _figure(1, width=max(4.5, 0.45 * k + 2), height=max(4, 0.4 * k + 1.5))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, j in zip(*np.nonzero(counts), strict=True):
-        ax.text(j, i, counts[i, j], ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    ax.set(xlabel="predicted", ylabel="true")
-    ax.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 3 else 0)
-    ax.set_yticks(range(k), names)
+    width, height = max(4.5, 0.45 * k + 2), max(4, 0.4 * k + 1.5)
+    figure, axes = _figure(len(pairs), width * len(pairs) * (0.7 if len(pairs) > 1 else 1), height)
+    for ax, (true, chosen), title in zip(axes, pairs, titles, strict=False):
+        counts = np.zeros((k, k), int)
+        np.add.at(counts, (np.asarray(true, int), np.asarray(chosen, int)), 1)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            ax.text(j, i, counts[i, j], ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+        ax.set(xlabel="predicted", ylabel="true", title=title)
+        ax.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        ax.set_yticks(range(k), names)
+    return _svg(figure)
+
+
+def _rankings(true: Any, score: Any, name: str, is_probability: bool) -> str:
+    """Of two classes: ROC, precision and recall at each threshold, and whether probabilities come true."""
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))  # of those with the same score
+    right, chosen = np.cumsum(true[order])[last], last + 1.0
+    n, ones = len(true), true.sum()
+    if not 0 < ones < n:
+        return f"<p>the examples are all, or none, {escape(name)}: nothing is ranked</p>"
+    figure, axes = _figure(3 if is_probability else 2)
+    axes[0].plot([0, *((chosen - right) / (n - ones))], [0, *(right / ones)])
+    axes[0].plot([0, 1], [0, 1], color="0.6", lw=1)
+    axes[0].set(xlabel="false alarms", ylabel=f"recall of {name}", title="ROC", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes[1].plot(right / ones, right / chosen, marker="." if len(last) < 5 else None)
+    axes[1].axhline(ones / n, color="0.6", lw=1)
+    axes[1].set(xlabel=f"recall of {name}", ylabel="precision", title="precision and recall", ylim=(-0.02, 1.02))
+    if is_probability:
+        bins = np.minimum((score * 10).astype(int), 9)
+        there = np.unique(bins)
+        means = [[values[bins == j].mean() for j in there] for values in (score, true)]
+        axes[2].plot([0, 1], [0, 1], color="0.6", lw=1)
+        axes[2].scatter(*means, s=[8 + 200 * (bins == j).mean() for j in there])
+        axes[2].set(
+            xlabel=f"p({name})", ylabel="its share", title="reliability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+        )
     return _svg(figure)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError
+from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, flat
 from mlp_jax.training.environment import environment
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter, reporter_for_terminal
 from mlp_jax.training.run import load
 from mlp_jax.training.store import tensors
+from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.store.directory import RunDirectory
 
 # Below it, rounding in another order explains a difference: relative to the largest entry of a leaf.
@@ -42,12 +44,15 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     """
     directory = RunDirectory(run_dir)
     config, summary = directory.load_config(), directory.load_summary()
+    if config.data.folds:
+        raise InputError(f"{run_dir} holds several folds: reproduce one, as {run_dir / 'fold-0'}")
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its seeds in {run_dir}" if config.seeds else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
         raise InputError(f"the run in {run_dir} is {summary['status']}, so there is no result: {remedy}")
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
+        require_same_data(summary.get("data"), prepare(config))
         fit(config, run_dir=again.path, reporter=reporter)
         if not config.seeds:
             return _compared(directory, again, summary)

@@ -18,10 +18,15 @@ def run(config: Config, options: Namespace) -> int:
     run = fit(
         config, run_dir=run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
     )
-    print_results(run.results)
+    best = run.summary.get("best_epoch")
+    print_results(run.results, f"epoch {best}" if best else "", run.summary.get("baseline"))
     diverged = run.summary.get("diverged", {})
-    seeds = f"{how_many_seeds(config, run.results)}, " if config.seeds else ""
+    seeds = f"{how_many_seeds(config, run.results)}, " if config.several else ""
     print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
+    if constant := run.summary.get("baseline"):
+        print(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
+    if stopped := run.summary.get("early_stopping"):
+        print(stopped)
     print(f"run: {run_dir}")
     for seed, why in diverged.items():
         print(f"seed {seed} diverged: {why}")

@@ -12,7 +12,7 @@ from mlp_jax import autodiff
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.mlp import network
-from mlp_jax.training.build import batch_size, build_network, initial_params, prepare
+from mlp_jax.training.build import batch_size, build_network, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
 from mlp_jax.verify.arguments import first_lines
@@ -110,6 +110,7 @@ def verify_config(config: Any) -> list[Report]:
         InputError: the data cannot be read or do not fit.
     """
     prepared = prepare(config)
+    config = resolve(config, prepared)
     examples = prepared.parts["train"]
     net = build_network(config.network, prepared)
     params = initial_params(config.network, net, config.seed)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
+from mlp_jax.mlp.lookup import lookup
 from mlp_jax.mlp.params import Layer, LayerWithTheta, Params, stacked_layers
 from mlp_jax.mlp.precision import IN_BFLOAT16
 from mlp_jax.mlp.structure import MLP
@@ -70,6 +71,8 @@ class Dense:
 
     def _affine(self, own: Own, h: Array) -> tuple[Operation, Sequence[Array]]:
         operation, inputs = self.unit.pre_activation(h, own.W, own.b)
+        if self.k == 0 and self.net.categories:
+            operation = lookup(self.net.categories)
         return (IN_BFLOAT16.get(operation, operation) if self.net.products else operation), inputs
 
     def _through_affine(

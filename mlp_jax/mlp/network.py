@@ -156,7 +156,7 @@ def cost_graph(net: MLP, n: int = 1, dtype: Any = jnp.float32) -> Graph:
       J: float32[] = weighted_mean(L, v5)
     returns J
     """
-    x, y = (jax.ShapeDtypeStruct((n, width), dtype) for width in (net.widths[0], net.widths[-1]))
+    x, y = (jax.ShapeDtypeStruct((n, width), dtype) for width in (net.inputs, net.widths[-1]))
 
     def J(params: Params, x: Any, y: Any) -> Any:
         return loss(net, params, x, y)
@@ -246,7 +246,7 @@ def sample(net: MLP, params: Params, x: Any, key: jax.Array) -> jax.Array:
 
 def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
     x = ops.asarray(x, params[0].W.dtype)
-    if x.ndim != 2 or x.shape[1] != net.widths[0]:
-        fix = "; for one example pass x[None]" if x.shape == (net.widths[0],) else ""
-        raise ValueError(f"inputs x must have shape (n, {net.widths[0]}), one row per example, got {x.shape}{fix}")
+    if x.ndim != 2 or x.shape[1] != net.inputs:
+        fix = "; for one example pass x[None]" if x.shape == (net.inputs,) else ""
+        raise ValueError(f"inputs x must have shape (n, {net.inputs}), one row per example, got {x.shape}{fix}")
     return x

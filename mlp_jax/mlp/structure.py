@@ -33,6 +33,8 @@ class MLP:
             sigmoid or hinge unit.
         products: "bfloat16" to round the factors of each layer's matrix products, forwards and backwards, to
             bfloat16; sums and all else stay in the parameters' dtype. None rounds nothing.
+        categories: how many categories each of the last columns of x has, which are given by their numbers, −1 for
+            none. Each category is an input of its own, one-hot, and counts in widths[0], but x holds the number alone.
 
     Raises:
         ValueError: an unknown name, a width below 1, a wrong number of entries, or a cost, skip connection, label
@@ -53,6 +55,7 @@ class MLP:
     label_smoothing: float
     class_weights: tuple[float, ...] | None
     products: str | None
+    categories: tuple[int, ...]
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class MLP:
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
         products: str | None = None,
+        categories: Sequence[int] = (),
     ) -> None:
         """Check the arguments and give every layer an entry of its own."""
         widths = _as_widths(widths)
@@ -91,12 +95,24 @@ class MLP:
             "label_smoothing": _smoothing(label_smoothing, unit),
             "class_weights": _class_weights(class_weights, unit, widths[-1]),
             "products": products,
+            "categories": tuple(categories),
         }
         if products is not None:
             require_known("kind of products", products, PRODUCTS)
+        if categories:
+            _require_lookup(fields, hidden, widths)
         _require_penalised(fields["penalty"], fields["bias"], hidden, unit)
         for field, value in fields.items():
             object.__setattr__(self, field, value)  # past the guard of a frozen record
+
+    @property
+    def inputs(self) -> int:
+        """How many columns x has: widths[0], but one for all categories of a column.
+
+        >>> MLP(widths=(4003, 8, 1), categories=(4000,)).inputs
+        4
+        """
+        return self.widths[0] - sum(self.categories) + len(self.categories)
 
     @property
     def hidden_units(self) -> tuple[HiddenUnit, ...]:
@@ -132,10 +148,21 @@ class MLP:
     def _kind(self, k: int) -> Any:
         """What layers of one run have in common; None for one that is alone."""
         n_in, n_out = self.widths[k : k + 2]
-        if k == len(self.hidden) or n_in != n_out:
+        if k == len(self.hidden) or n_in != n_out or (k == 0 and self.categories):
             return None
         penalised = self.penalty and tuple(self.penalty.touches(k, leaf) for leaf in LEAVES)
         return n_in, self.hidden[k], self.bias[k], self.skip[k], penalised
+
+
+def _require_lookup(fields: dict[str, Any], hidden: Any, widths: tuple[int, ...]) -> None:
+    """Raise a ValueError for what a first layer that looks categories up cannot be."""
+    categories = fields["categories"]
+    if not all(isinstance(k, int) and k >= 1 for k in categories) or sum(categories) > widths[0]:
+        raise ValueError(f"categories must be whole numbers that add up to widths[0] at most, got {categories}")
+    if hidden and (HIDDEN_UNITS[hidden[0]] if isinstance(hidden[0], str) else hidden[0]).radial:
+        raise ValueError("a radial unit measures distances and cannot look categories up; use another first unit")
+    if fields["products"] is not None or (fields["skip"] and fields["skip"][0]):
+        raise ValueError("products and a skip connection of the first hidden layer do not go with categories")
 
 
 def _require_penalised(penalty: Any, bias: Any, hidden: Any, output: OutputUnit) -> None:

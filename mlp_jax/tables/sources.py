@@ -4,15 +4,20 @@ To add a source, write its record here, in the union `Data`, too, and what reads
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mlp_jax.errors import InputError
-from mlp_jax.sections import Fraction, Section, Seed, one_or_each
+from mlp_jax.sections import Count, Fraction, Index, Section, Seed, either, one_or_each
 
 if TYPE_CHECKING:
     from mlp_jax.tables.reading import Table
+    from mlp_jax.tables.text import Dialect
+
+_Path = Annotated[Path, Field(strict=False)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
+_FOLDS = Annotated[int, Field(ge=2, le=1000)]
 
 
 class Split(Section):
@@ -24,10 +29,63 @@ class Split(Section):
 
     @field_validator("test")
     @classmethod
-    def _something_left(cls, test: float, info: ValidationInfo) -> float:
-        if info.data.get("validation", 0) + test >= 1:
-            raise ValueError(f"validation + test must be below 1, got {info.data['validation']} + {test}")
+    def _something_left(cls, test: Any, info: ValidationInfo) -> Any:
+        validation = info.data.get("validation", 0)
+        if not isinstance(test, Path) and not isinstance(validation, Path) and validation + test >= 1:
+            raise ValueError(f"validation + test must be below 1, got {validation} + {test}")
         return test
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Of the examples that are held out; not of those that a file holds."""
+        parts = {"validation": self.validation, "test": self.test}
+        return {part: value for part, value in parts.items() if isinstance(value, float | int)}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Those that hold a part."""
+        return {}
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there may be a validation part."""
+        return bool(self.validation)
+
+
+_FractionOrFile: Any = either(Fraction, str | Path, _Path)
+
+
+class TableSplit(Split):
+    """Of a table also by files, by a column, by groups, by time, or in folds."""
+
+    validation: _FractionOrFile = 0.15
+    test: _FractionOrFile = 0.15
+    stratify: bool | None = None  # the same share of each class in each part; by default where there are classes
+    column: str | None = None  # that says train, validation or test
+    groups: str | None = None  # a column no value of which is in two parts
+    time: str | None = None  # a column of dates or numbers: the last are for the test
+    folds: _FOLDS | None = None  # each of so many parts is the test part once
+    fold: Index | None = None  # which of them: of the trainings that folds make
+
+    @property
+    def files(self) -> dict[str, Path]:
+        parts = {"validation": self.validation, "test": self.test}
+        return {part: value for part, value in parts.items() if isinstance(value, Path)}
+
+    @property
+    def has_validation(self) -> bool:
+        return bool(self.validation) or self.column is not None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [key for key in ("column", "groups", "time") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of column, groups, time; got {' and '.join(given)}")
+        if self.folds and (self.column or self.time or self.files):
+            raise ValueError("folds are drawn at random, or of groups: leave column, time and files out")
+        if self.stratify and given:
+            raise ValueError(f"stratify is for parts that are drawn at random; got {given[0]}, too")
+        return self
 
 
 class Source(Section):
@@ -39,8 +97,18 @@ class Source(Section):
 
     where: ClassVar[tuple[str, ...]] = ()
     split: Split = Split()
-    standardize_inputs: bool = True  # by mean and standard deviation of the training examples
-    standardize_targets: bool = False
+    standardize_inputs: bool | Literal["robust"] = True  # by mean and standard deviation of the training examples
+    standardize_targets: bool | None = None
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """Where the data are, by key."""
+        return {key: getattr(self, key) for key in self.where}
+
+    @property
+    def folds(self) -> int:
+        """How many trainings its folds make; 0 where it makes one."""
+        return 0
 
     def read(self, arrays: Any = None) -> "Table":
         """The examples, unchecked; of `arrays`, those that were given in Python.
@@ -51,7 +119,14 @@ class Source(Section):
         raise NotImplementedError
 
 
-class SklearnData(Source):
+class Arrays(Source):
+    """Arrays of numbers."""
+
+    standardize_inputs: bool = True
+    standardize_targets: bool = False
+
+
+class SklearnData(Arrays):
     """A data set that scikit-learn brings along."""
 
     source: Literal["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
@@ -62,13 +137,19 @@ class SklearnData(Source):
         return read_bundled(self.source)
 
 
-class CSVData(Source):
-    """A CSV file with a header; every cell a number. `target` names one column or several."""
+class Columns(Source):
+    """A table with named columns of any kind."""
 
-    where = ("path",)
-    source: Literal["csv"]
-    path: Path = Field(strict=False)
     target: one_or_each(str)  # type: ignore[valid-type]
+    inputs: _Names | None = None  # by default all columns that are nothing else
+    drop: _Names = ()
+    # what a column is, in place of what it looks like: a kind, or a format of dates such as "%d/%m/%Y"
+    columns: dict[str, Annotated[str, Field(pattern="^(number|boolean|category|date|drop)$|%")]] = {}  # noqa: RUF012
+    weights: str | None = None  # a column: how often an example counts
+    min_count: Count = 3  # fewer examples make a category a rare one
+    split: TableSplit = TableSplit()
+    standardize_inputs: bool | Literal["robust"] = True  # robust: by median and quartiles, clipped smoothly
+    standardize_targets: bool | None = None  # by default where the output is a quantity
 
     @field_validator("target")
     @classmethod
@@ -77,13 +158,60 @@ class CSVData(Source):
             raise ValueError(f"must name one column or several different ones; got {list(target)}")
         return target
 
-    def read(self, arrays: Any = None) -> "Table":
-        from mlp_jax.tables.reading import read_csv
+    @property
+    def folds(self) -> int:
+        return (self.split.folds or 0) if self.split.fold is None else 0
 
-        return read_csv(self.path, self.target if isinstance(self.target, tuple) else (self.target,))
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the target columns."""
+        return self.target if isinstance(self.target, tuple) else (self.target,)
+
+    @property
+    def not_inputs(self) -> dict[str, str]:
+        """Columns that have another use, by its key."""
+        split = self.split
+        used = {"data.weights": self.weights, "data.split.column": split.column, "data.split.groups": split.groups}
+        return {name: key for key, name in used.items() if name is not None}
 
 
-class NPZData(Source):
+class TableData(Columns):
+    """Files of a table: CSV and its relatives, Parquet, Feather, JSON; one, several, or a pattern as part-*.csv."""
+
+    where = ("path",)
+    source: Literal["csv", "parquet", "feather", "json"]
+    path: one_or_each(_Path)  # type: ignore[valid-type]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # by default found from the header
+    decimal: Literal[".", ","] | None = None
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    encoding: str | None = None  # by default UTF-8
+    missing: _Names | None = None  # what stands in a cell that is missing
+
+    @property
+    def dialect(self) -> "Dialect":
+        """How cells are written."""
+        from mlp_jax.tables.text import MISSING, Dialect
+
+        missing = MISSING if self.missing is None else self.missing
+        return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, missing)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Files and patterns."""
+        return self.path if isinstance(self.path, tuple) else (self.path,)
+
+    @property
+    def files(self) -> dict[str, Any]:
+        return {"path": self.path, **{f"split.{part}": path for part, path in self.split.files.items()}}
+
+
+class FrameData(Columns):
+    """A data frame that `mlp_jax.training.fit` is given in Python."""
+
+    source: Literal["frame"]
+
+
+class NPZData(Arrays):
     """Two arrays of one .npz file."""
 
     where = ("path", "x", "y")
@@ -98,7 +226,7 @@ class NPZData(Source):
         return read_npz(self.path, self.x, self.y)
 
 
-class NPYData(Source):
+class NPYData(Arrays):
     """Two .npy files."""
 
     where = ("x", "y")
@@ -112,7 +240,7 @@ class NPYData(Source):
         return Table(f"{self.x} with {self.y}", load_numpy(self.x), load_numpy(self.y))
 
 
-class ArrayData(Source):
+class ArrayData(Arrays):
     """Arrays x and y that `mlp_jax.training.fit` is given in Python."""
 
     source: Literal["arrays"]
@@ -130,4 +258,22 @@ class ArrayData(Source):
         return Table("the arrays", as_array("the inputs x", arrays[0]), as_array("the targets y", arrays[1]))
 
 
-Data = Annotated[SklearnData | CSVData | NPZData | NPYData | ArrayData, Field(discriminator="source")]
+def _with_source(section: Any) -> Any:
+    """Where it is not said, what kind of source it is follows from the name of the file, or from the keys."""
+    if not isinstance(section, dict) or "source" in section:
+        return section
+    path = section.get("path")
+    first = path[0] if isinstance(path, tuple) and path else path
+    if isinstance(first, str | Path):
+        from mlp_jax.tables.files import kind_of
+
+        numpy = str(first).endswith(".npz")
+        return {**section, "source": "npz" if numpy else kind_of(first) or "csv"}
+    return section
+
+
+Data = Annotated[
+    SklearnData | TableData | NPZData | NPYData | ArrayData | FrameData,
+    Field(discriminator="source"),
+    BeforeValidator(_with_source),
+]

@@ -9,45 +9,104 @@ import optax
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.hidden_units import MADE
-from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
 from mlp_jax.mlp.params import Params, init
 from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
-from mlp_jax.tables import preparation
-from mlp_jax.tables.preparation import Prepared, class_counts
+from mlp_jax.tables.arrays import prepare_arrays
+from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
+from mlp_jax.tables.sources import Columns
+from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
+from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.step.program import Program
 
+_USUAL_BATCH = 32
+# In so few hidden layers that are counted for a table, weights begin smaller than suits relu in deep networks: R² of
+# five regressions of a few hundred rows, over five seeds, rises by 0.01 to 0.08 (docs/tables.md).
+_FEW_LAYERS = 3
 
-def prepare(config: Config, arrays: Any = None) -> Prepared:
-    """The examples of a configuration, from `arrays` (x, y) if that is their source, ready for network and batch size.
+
+def prepare(config: Config, examples: Any = None) -> Prepared:
+    """The examples of a configuration, from arrays or a frame if that is their source, ready for training.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
-    prepared = preparation.prepare(config.data, build_network(config.network), config.network.dtype, arrays)
-    n, training = len(prepared.parts["train"].x), config.training
+    network, training = config.network, config.training
+    widths = network.widths
+    is_table = isinstance(config.data, Columns)
+    if widths and (network.output or not is_table):
+        build_network(network)  # which refuses what no network can be, before data are read
+    output = network.output or ("linear" if widths and not is_table else None)
+    unit = None if output is None else output_unit(output)
+    wanted = Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
+    data = config.data
+    if isinstance(data, Columns):
+        prepared = prepare_table(data, wanted, examples)
+    else:
+        prepared = prepare_arrays(data, wanted, examples)
+    n = len(prepared.parts["train"].x)
     size = batch_size(config, n)
     if size > n:
         raise InputError(
-            f"training.batch_size is {size}, more than the {n} training examples of {prepared.table.name}; "
+            f"training.batch_size is {size}, more than the {n} training examples of {prepared.name}; "
             f"set it to {n} or less"
         )
+    if training.early_stopping and "validation" not in prepared.parts:
+        raise InputError("training.early_stopping watches the validation part, and data.split leaves none")
     if training.microbatches > size:
         parts = training.microbatches
         raise InputError(f"training.microbatches is {parts}, more than the {size} examples of a minibatch")
     return prepared
 
 
+def resolve(config: Config, prepared: Prepared) -> Config:
+    """The configuration with what the data say where it says nothing: widths, output, batch size.
+
+    Raises:
+        InputError: a combination that no network can have.
+    """
+    ends, network, data = prepared.ends, config.network, config.data
+    widths = network.widths or (ends.inputs, *(network.hidden_widths or ()), ends.outputs)
+    found: dict[str, Any] = {"widths": widths, "hidden_widths": None, "output": network.output or ends.output}
+    found["categories"] = ends.categories or None
+    if network.dtype == "bfloat16" and max(ends.categories, default=0) > 256:
+        raise InputError("network.dtype: bfloat16 does not tell the numbers of categories apart; use float32")
+    if (
+        isinstance(data, Columns)
+        and network.hidden_widths
+        and len(network.hidden_widths) <= _FEW_LAYERS
+        and not network.skip
+    ):
+        found["initializer"] = network.initializer or "glorot"
+    size = batch_size(config, len(prepared.parts["train"].x))
+    config = config.model_copy(
+        update={
+            "network": network.model_copy(update=found),
+            "data": data.model_copy(update={"standardize_targets": ends.standardize_targets}),
+            "training": config.training.model_copy(update={"batch_size": config.training.batch_size or size}),
+        }
+    )
+    Config.model_validate(config.model_dump(exclude_none=True))  # the rules that the output makes
+    return config
+
+
+def output_unit(output: Any) -> OutputUnit:
+    """The output unit of a name, or of a section with arguments."""
+    unit = _unit(output, OUTPUT_UNITS)
+    return OUTPUT_UNITS[unit]() if isinstance(unit, str) else unit
+
+
 def batch_size(config: Config, n: int) -> int:
     """How many of n training examples a step uses."""
     given: Any = config.training.batch_size
-    return n if given == "all" else int(given)
+    return min(_USUAL_BATCH, n) if given is None else n if given == "all" else int(given)
 
 
 def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
-    """The `mlp_jax.MLP` of a `network` section.
+    """The `mlp_jax.MLP` of a `network` section that says its widths.
 
     Balanced class weights are made of the training examples; without these they are ones, and predictions do not
     depend on them.
@@ -56,17 +115,18 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
         InputError: a combination that no network can have.
     """
     weights: Any = network.class_weights
+    widths = network.widths or ()
     if weights == "balanced":
         # without data equal weights, so that a network that can have none is refused all the same
-        classes = max(2, network.widths[-1])
-        counts = class_counts(prepared.parts["train"].y, network.widths[-1]) if prepared else [1] * classes
+        classes = max(2, widths[-1])
+        counts = class_counts(prepared.parts["train"].y, widths[-1]) if prepared else [1] * classes
         weights = balanced(counts)
-    hidden = network.hidden if isinstance(network.hidden, tuple) else (network.hidden,) * (len(network.widths) - 2)
+    hidden = network.hidden if isinstance(network.hidden, tuple) else (network.hidden,) * (len(widths) - 2)
     try:
         return MLP(
-            widths=network.widths,
+            widths=widths,
             hidden=[_unit(unit, MADE) for unit in hidden],
-            output=_unit(network.output, OUTPUT_UNITS),
+            output=_unit(network.output or "linear", OUTPUT_UNITS),
             cost=network.cost,
             penalty=Penalty(**network.penalty.given()) if network.penalty else None,
             bias=network.bias,
@@ -74,6 +134,7 @@ def build_network(network: Network, prepared: Prepared | None = None) -> MLP:
             label_smoothing=network.label_smoothing,
             class_weights=weights,
             products=network.products,
+            categories=network.categories or (),
         )
     except ValueError as error:
         raise InputError(f"network: {error}") from None
@@ -116,7 +177,9 @@ def build_program(config: Config, net: MLP) -> Program:
     if len(training.frozen) == layers:
         raise InputError("training.frozen names all layers: nothing would be trained")
     optimizer = build_optimizer(config.optimizer, training.clip_norm)
-    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch)
+    metric = (training.early_stopping and training.early_stopping.metric) or "loss"
+    criterion = f"-{metric}" if metric in HIGHER_IS_BETTER else metric
+    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch, criterion)
 
 
 @cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again

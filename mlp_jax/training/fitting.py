@@ -9,10 +9,13 @@ from typing import Any
 import jax
 
 from mlp_jax.errors import InputError, TrainingInterrupted
+from mlp_jax.tables.frames import is_frame, with_target
+from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
-from mlp_jax.training.build import prepare
+from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
+from mlp_jax.training.folds import cross_validate
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
@@ -34,8 +37,8 @@ def fit(
 
     Args:
         config: what a YAML file would say, as a dict, or a configuration that `config.load` read.
-        examples: a pair of arrays, inputs x (n, d) and targets y, (n,) class numbers or (n, k); None to read what
-            the configuration names.
+        examples: a pair of arrays, inputs x (n, d) and targets y, (n,) class numbers or (n, k); a data frame in which
+            `data.target` is a column, or a pair (frame, y); None to read what the configuration names.
         run_dir: where to keep the run; see `RunDirectory`. None keeps nothing.
         resume: go on with the run that is there, to the same bits as without a break; from the beginning if there is
             none.
@@ -62,16 +65,39 @@ def fit(
     >>> run.results["test"]["rmse"] < 0.1, len(run.history), run.params[0].W.shape
     (True, 60, (1, 8))
     """
-    started = time.perf_counter()
     if resume and overwrite:
         raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
-    config = _as_config(config, examples)
+    config, examples = _as_config(config, examples)
     require_dtype(config.network.dtype)
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
+    if config.data.folds:
+
+        def fit_one(one: Config, prepared: Prepared, run_dir: Path | None) -> Run:
+            return _fit(one, prepared, RunDirectory(run_dir) if run_dir else None, resume, False, reporter)
+
+        if directory:
+            directory.require_free(config, resume, overwrite)
+        return cross_validate(config, examples, directory, resume, fit_one)
+    return _fit(config, examples, directory, resume, overwrite, reporter)
+
+
+def _fit(
+    config: Config,
+    examples: Any,
+    directory: RunDirectory | None,
+    resume: bool,
+    overwrite: bool,
+    reporter: type[Reporter],
+) -> Run:
+    """Train on the examples, which may be prepared already; not of folds."""
+    started = time.perf_counter()
     total, unit = (len(config.seeds), "seed") if config.seeds else (config.training.epochs, "epoch")
     # optax needs JAX's usual promotion, whatever the caller's setting
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
-        prepared = prepare(config, examples)
+        prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
+        config = resolve(config, prepared)
+        for finding in prepared.said:
+            report.say(finding)
         if directory:
             directory.require_free(config, resume, overwrite)
         trainer = Trainer(config, prepared)
@@ -99,19 +125,26 @@ def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> 
     return run
 
 
-def _as_config(config: Config | dict[str, Any], examples: Any) -> Config:
+def _as_config(config: Config | dict[str, Any], examples: Any) -> tuple[Config, Any]:
+    """The configuration, and the examples: arrays, or a frame in which y of a pair (frame, y) is a column."""
     if isinstance(config, Config):
-        if examples is not None and config.data.source != "arrays":
+        if examples is not None and config.data.source not in ("arrays", "frame"):
             raise InputError(f"give examples, or a configuration with data.source {config.data.source}: not both")
-        return config
+        return config, examples
     if not isinstance(config, dict):
         raise InputError(f"config must be a dict or a Config that config.load read, got {type(config).__name__}")
     if examples is not None:
         section = config.get("data") or {}
-        if not isinstance(section, dict) or section.get("source", "arrays") != "arrays":
+        if not isinstance(section, dict) or section.get("source", "arrays") not in ("arrays", "frame"):
             raise InputError("give examples, or a data section with a source: not both")
-        config = {**config, "data": {**section, "source": "arrays"}}
-    return configuration.from_values(config)
+        found: dict[str, Any] = {"source": "arrays"}
+        if is_frame(examples):
+            found = {"source": "frame"}
+        elif isinstance(examples, tuple | list) and len(examples) == 2 and is_frame(examples[0]):
+            examples, target = with_target(*examples)
+            found = {"source": "frame", "target": target}
+        config = {**config, "data": {**section, **found}}
+    return configuration.from_values(config), examples
 
 
 @contextmanager

@@ -8,11 +8,10 @@ import jax
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.tables.reading import as_array, require_inputs
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
-from mlp_jax.training.prediction import predictions
+from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, load_weights
 
@@ -28,7 +27,7 @@ class Run(NamedTuple):
             finished.
         history: a record for each epoch, as in `metrics.jsonl`; of several seeds, each run in `seeds` has its own.
         summary: as in `summary.json`.
-        seeds: the run of each seed, if there are several.
+        seeds: the run of each seed, or fold, if there are several.
     """
 
     config: Config
@@ -50,15 +49,17 @@ class Run(NamedTuple):
         return self._one_model().data
 
     def predict(self, x: Any) -> tuple[list[str], list[list[Any]]]:
-        """Predictions for inputs (n, d) as they were before standardisation: names of columns, and a row for each.
+        """Predictions for inputs as they were before standardisation: names of columns, and a row for each.
+
+        Inputs are an array (n, d), whose columns stand in the order of the training data; or a data frame, whose
+        columns are found by name.
 
         Raises:
             InputError: an input does not fit.
         """
-        model, x = self._one_model(), as_array("the inputs x", x)
-        require_inputs("x", x, self.net.widths[0])
-        names, rows = predictions(self.config, model, x)
-        return names, list(rows)
+        model = self._one_model()
+        columns = predictions(self.config, model, encoded(model, x, self.net, self.config.network.dtype))
+        return list(columns), [list(row) for row in zip(*(values.tolist() for values in columns.values()), strict=True)]
 
     def _one_model(self) -> Model:
         if self.model is None:
@@ -75,18 +76,18 @@ def load(run_dir: str | Path) -> Run:
     directory = RunDirectory(Path(run_dir))
     config = directory.load_config()
     require_dtype(config.network.dtype)
-    net = build_network(config.network)
-    summary, history = directory.load_summary(), [] if config.seeds else directory.read_metrics()
+    net = build_network(directory.children(config)[0].load_config().network if config.data.folds else config.network)
+    summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
-        if config.seeds:
+        if config.several:
             how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
-            raise InputError(f"{directory.path} has several seeds and is {summary['status']}: {how}")
-    children = list(map(directory.of_seed, config.seeds or ()))
+            raise InputError(f"{directory.path} has several {config.several[0]}s and is {summary['status']}: {how}")
+    children = directory.children(config)
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
         raise InputError(f"{lost[0]} holds no run any more: train it again with --resume")
     seeds = tuple(load(child.path) for child in children if child.holds_run())
-    model = None if config.seeds else load_weights(directory.weights, net, configuration.fingerprint(config))
+    model = None if config.several else load_weights(directory.weights, net, configuration.fingerprint(config))
     if model and model.class_weights:  # balanced ones are those of the training examples
         net = build_network(config.network.model_copy(update={"class_weights": model.class_weights}))
     return Run(config, net, model, summary.get("results", {}), history, summary, seeds)

@@ -128,18 +128,32 @@ class Training:
         if best := self._moment.best:
             if np.isfinite(best.loss):
                 summary["best_epoch"] = self.epochs - int(best.since)
+                summary["early_stopping"] = self._how_it_stopped(summary["best_epoch"])
             else:
                 self._report.say(
                     f"seed {self.config.seed}: the validation cost was never finite: early stopping could not choose, "
                     "the last weights are kept"
                 )
+        if self.trainer.prepared.said:
+            summary["said"] = list(self.trainer.prepared.said)
         if results:
             summary["results"] = results
+            summary |= self.trainer.judgement(model.params)
         if self._board:
             self._board.close()
         if self._directory:
             self._directory.save_summary(summary)
         return Run(self.config, self.trainer.net, model, results, self.history, summary)
+
+    def _how_it_stopped(self, best: int) -> str:
+        """In words: whether patience ran out, and which weights are kept."""
+        stopping: Any = self.config.training.early_stopping
+        watched = stopping.metric or "cost"
+        if self.epochs - best >= stopping.patience:
+            last = f"stopped early, after epoch {self.epochs} of {self.config.training.epochs}"
+        else:
+            last = f"ran to epoch {self.epochs}"
+        return f"{last}; the weights of epoch {best} are kept, which has the best validation {watched}"
 
     def why_diverged(self) -> TrainingDiverged:
         """The error that says why, and where the report of it is, which this writes."""
@@ -152,8 +166,8 @@ class Training:
             f"{self._directory.weights} and the newest checkpoint are of the moment before it."
         )
         return TrainingDiverged(
-            f"{self.diverged}. The report is {self._directory.crash}, the weights are those before that step; a "
-            "smaller optimizer.learning_rate or training.clip_norm is the usual remedy"
+            f"{self.diverged}. The report is {self._directory.crash}, the weights are those before that step; "
+            f"{self.trainer.remedy()}"
         )
 
     def _first_moment(self, directory: RunDirectory, resume: bool) -> Moment:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params, pays_as_one_loop
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
@@ -16,8 +17,18 @@ from mlp_jax.training.build import batch_size, build_network, build_program, ini
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
-from mlp_jax.training.metrics import evaluate, metrics_of, output_of
+from mlp_jax.training.judgement import baseline, by_class, class_names
+from mlp_jax.training.metrics import (
+    RANKINGS,
+    evaluate,
+    is_ranking,
+    measure_with,
+    measured,
+    metrics_of,
+    names_of,
+)
 from mlp_jax.training.moment import Moment
+from mlp_jax.training.prediction import target_names
 from mlp_jax.training.step import Outcome, Program, State, initial_state, run_steps
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.xla import SOONER_COMPILED, jitted, options_for_steps, threads_pay
@@ -26,6 +37,7 @@ _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard an
 # So many epochs are tables of a size that is quick to fill, and cost nothing where a call takes fewer.
 _MOST_EPOCHS_PER_CALL = 128
 _MOST_ROWS_PER_CALL = 65536
+_LARGE_TARGET = 30.0  # beyond which the first gradients are large by the targets alone
 # optax's optimizers that take the norm of each layer: a stack of layers is another layer to them.
 _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
 
@@ -54,18 +66,25 @@ class Trainer:
             part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
             for part, (x, y) in prepared.parts.items()
         }
+        self._weights = {part: jnp.asarray(weights, dtype) for part, weights in (prepared.weights or {}).items()}
         self.size = len(prepared.parts["train"].x)
         self.batch_size = batch_size(config, self.size)
         self.steps = -(-self.size // self.batch_size)
-        self.names = ("loss", *metrics_of(self.net))
+        self.names = names_of(self.net, target_names(self.net, prepared.target_names))
         self.steps_per_call = 1
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
+        self._measure: Any = evaluate
+        if stopping and stopping.metric in RANKINGS and is_ranking(self.net):
+            self._measure = measure_with(stopping.metric)
+        elif stopping and stopping.metric not in (None, *self.names):
+            known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
+            raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
         self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
-        self._watched = {name: (*self.parts[part], self._scale) for name, part in watched.items()}
+        self._watched = {name: self._measured(part) for name, part in watched.items()}
         parts = self.program.microbatches
         self._width = -(-self.batch_size // parts) * parts
         self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // (self.steps * self._width)))
@@ -143,14 +162,46 @@ class Trainer:
     def evaluate(self, params: Params) -> dict[str, dict[str, float]]:
         """Cost and metrics on each part of the data."""
         results = {}
-        for part, examples in self.parts.items():
-            values = jax.device_get(evaluate(self.net, params, *examples, self._scale))
-            results[part] = {name: float(values[name]) for name in self.names}
+        for part, (_, y) in self.parts.items():
+            values, y_hat = self._predicted(params, part)
+            results[part] = self._named(jax.device_get(values))
+            if is_ranking(self.net):
+                given = self._weights_of(part)
+                w = np.asarray(given[0], np.float64) if given else np.ones(len(y))
+                with np.errstate(invalid="ignore"):  # there may be one class only
+                    results[part] |= {
+                        name: float(of(np.asarray(y_hat, np.float64), np.asarray(y, np.float64), w, np))
+                        for name, of in RANKINGS.items()
+                    }
         return results
 
     def predict(self, params: Params, part: str) -> NDArray[Any]:
         """ŷ for one part of the data, as the network gives it."""
-        return np.asarray(jitted(output_of, ("net",))(self.net, params, self.parts[part].x)[1], np.float64)
+        return np.asarray(self._predicted(params, part)[1], np.float64)
+
+    def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
+        """What `measured` returns of a part: one program for results and predictions."""
+        found: tuple[Any, Any] = jitted(measured, ("net",))(self.net, params, *self._measured(part))
+        return found
+
+    def judgement(self, params: Params) -> dict[str, Any]:
+        """On the part least trained on: each class, and what the best constant prediction would reach."""
+        part, (_, y) = list(self.prepared.parts.items())[-1]
+        weights = (self.prepared.weights or {}).get(part)
+        names = class_names(self.net, self.prepared.target_names, self.prepared.schema)
+        judged = {}
+        if names:
+            judged["classes"] = by_class(self.net, y, self.predict(params, part), names, weights)
+        train = self.prepared.parts["train"].y
+        constant = baseline(self.net, train, y, names, self.prepared.targets, (self.prepared.weights or {}), part)
+        return judged | ({"baseline": constant} if constant else {})
+
+    def remedy(self) -> str:
+        """What helps where training diverged, by its cause."""
+        y = np.asarray(self.prepared.parts["train"].y)
+        if y.dtype.kind == "f" and self.net.output_unit.kind == "quantities" and np.abs(y).max() > _LARGE_TARGET:
+            return f"targets go up to {np.abs(y).max():.3g}: data.standardize_targets: true brings them to unit size"
+        return "a smaller optimizer.learning_rate or training.clip_norm is the usual remedy"
 
     def diagnosis(self, moment: Moment, batches: Batches) -> str:
         """What is not finite in the next step, and why."""
@@ -162,6 +213,19 @@ class Trainer:
             "are: it happens at the edge of the dtype's range"
         )
 
+    def _named(self, values: dict[str, Any]) -> dict[str, float]:
+        """What `evaluate` gave, in order and by name, also of several targets."""
+        numbers = np.concatenate([np.atleast_1d(values[name]) for name in ("loss", *metrics_of(self.net))])
+        rankings = {name: float(values[name]) for name in RANKINGS if name in values}
+        return dict(zip(self.names, map(float, numbers), strict=True)) | rankings
+
+    def _measured(self, part: str) -> tuple[Any, ...]:
+        """What `evaluate` takes of a part."""
+        return (*self.parts[part], self._scale, *self._weights_of(part))
+
+    def _weights_of(self, part: str) -> tuple[Any, ...]:
+        return (self._weights[part],) if part in self._weights else ()
+
     def _initial(self, seed: int) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
@@ -172,8 +236,8 @@ class Trainer:
         return start
 
     def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
-        static = self.program, evaluate
-        train, steps = tuple(self.parts["train"]), (np.int32(first), np.int32(stop))
+        static = self.program, self._measure
+        train, steps = (*self.parts["train"], *self._weights_of("train")), (np.int32(first), np.int32(stop))
         arguments = moment.state, moment.best, train, self._watched, table, *steps, self._patience
         if self.at_once > 1 and self._compiled is None:
             # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
@@ -197,7 +261,7 @@ class Trainer:
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}
         for part in self._watched:
-            record[part] = {name: float(outcome.measures[part][name][e]) for name in self.names}
+            record[part] = self._named({name: values[e] for name, values in outcome.measures[part].items()})
         if steps.health is not None:
             record["layers"] = {name: value.mean(axis=0).tolist() for name, value in steps.health._asdict().items()}
         return record

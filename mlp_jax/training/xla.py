@@ -42,7 +42,7 @@ def threads_pay(net: MLP, batch_size: int) -> bool:
 
 
 def _largest_product(net: MLP, batch_size: int) -> int:
-    return max(2 * batch_size * n * m for n, m in net.shapes)
+    return max(2 * batch_size * n * m for n, m in ((net.inputs, net.shapes[0][1]), *net.shapes[1:]))
 
 
 def _is_debugging() -> bool:

@@ -47,7 +47,9 @@ def fingerprint(config: Config) -> str:
     """A SHA-256 of what determines each step."""
     values = as_values(config)
     values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
-    values["data"] = {key: value for key, value in values["data"].items() if key not in config.data.where}
+    for key in config.data.files:  # moved data are the same data
+        section, _, name = f"data.{key}".rpartition(".")
+        (values["data"]["split"] if section == "data.split" else values["data"]).pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -73,8 +75,15 @@ def _checked(document: yaml.Document, name: str | Path) -> Config:
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
-    files = {key: folder / os.path.expanduser(value) for key, value in config.data if isinstance(value, Path)}
-    return config.model_copy(update={"data": config.data.model_copy(update=files)})
+    def absolute(path: Any) -> Any:
+        if isinstance(path, tuple):
+            return tuple(map(absolute, path))
+        return folder / os.path.expanduser(path)
+
+    data = config.data
+    files = {key: absolute(path) for key, path in data if isinstance(path, Path) or key == "path"}
+    split = data.split.model_copy(update={part: absolute(path) for part, path in data.split.files.items()})
+    return config.model_copy(update={"data": data.model_copy(update={**files, "split": split})})
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

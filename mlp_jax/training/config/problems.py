@@ -10,6 +10,21 @@ from pydantic import BaseModel, ValidationError
 
 from mlp_jax.training.config.yaml import Document, KeyPath
 
+# What other programs call it, or have and this has not.
+_MEANT = {
+    "lr": "did you mean learning_rate?",
+    "dropout": "there is no dropout; penalty, label_smoothing and training.early_stopping are against overfitting",
+    "test": "a file for the test is data.split.test: FILE",
+    "validation": "a file for the validation is data.split.validation: FILE",
+    "ignore": "did you mean drop?",
+    "features": "did you mean inputs?",
+    "label": "did you mean target?",
+    "na_values": "did you mean missing?",
+    "sep": "did you mean delimiter?",
+    "sample_weight": "did you mean weights?",
+    "layers": "did you mean hidden_widths?",
+    "activation": "did you mean hidden?",
+}
 Problem = tuple[KeyPath, str]
 Record = type[BaseModel]
 
@@ -56,7 +71,9 @@ def _message(detail: Any, root: Record) -> str:
     kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         keys = _keys_at(detail["loc"][:-1], root)
-        return f"unknown key{_did_you_mean(detail['loc'][-1], keys)} (valid keys: {', '.join(keys)})"
+        word = detail["loc"][-1]
+        hint = f"; {_MEANT[word]}" if word in _MEANT else _did_you_mean(word, keys)
+        return f"unknown key{hint} (valid keys: {', '.join(keys)})"
     if kind in ("missing", "union_tag_not_found"):
         return "this key is missing"
     if kind in ("literal_error", "union_tag_invalid"):

@@ -61,9 +61,10 @@ class Penalty(Section):
 class Network(Section):
     """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
 
-    widths: Annotated[tuple[Count, ...], Field(min_length=2)]
+    widths: Annotated[tuple[Count, ...], Field(min_length=2)] | None = None  # inputs, hidden layers, outputs; or
+    hidden_widths: tuple[Count, ...] | None = None  # hidden layers alone: the others are counted
     hidden: one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]
-    output: OutputUnit = "linear"
+    output: OutputUnit | None = None  # by default what suits the targets of a table; else linear
     cost: Cost | None = None
     penalty: Penalty | None = None
     bias: one_or_each(bool) = True  # type: ignore[valid-type]
@@ -73,12 +74,21 @@ class Network(Section):
     initializer: Initializer | None = None
     initial_bias: float = 0.0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    categories: tuple[Count, ...] | None = None  # found: of those last inputs that are numbers of categories
     products: Products | None = None  # round the factors of matrix products; sums stay in dtype
+
+    @model_validator(mode="after")
+    def _one_way_to_give_widths(self) -> Self:
+        if (self.widths is None) == (self.hidden_widths is None):
+            raise ValueError(
+                "give hidden_widths, as in [64, 32], and inputs and outputs are counted; or widths, with them"
+            )
+        return self
 
     @field_validator("cost")
     @classmethod
     def _cost_fits_output(cls, cost: str | None, info: ValidationInfo) -> str | None:
-        if cost is not None and "output" in info.data:
+        if cost is not None and info.data.get("output") is not None:
             output = name_of(info.data["output"])
             known = OUTPUT_UNITS[output].costs
             if cost not in known:
@@ -95,16 +105,19 @@ class Network(Section):
     @field_validator("hidden", "bias", "skip")
     @classmethod
     def _one_for_each_layer(cls, value: Any, info: ValidationInfo) -> Any:
-        layers = len(info.data.get("widths", ())) - (1 if info.field_name == "bias" else 2)
-        if isinstance(value, tuple) and "widths" in info.data and len(value) != layers:
+        widths, between = info.data.get("widths"), info.data.get("hidden_widths")
+        hidden = len(widths) - 2 if widths else len(between or ())
+        layers = hidden + (info.field_name == "bias")
+        if isinstance(value, tuple) and (widths or between is not None) and len(value) != layers:
             raise ValueError(f"must be one value, or a list of {layers} for these widths; got {len(value)}")
         return value
 
 
 class EarlyStopping(Section):
-    """Stop after `patience` epochs in which no validation cost was lower by more than min_delta; keep the best."""
+    """Stop after `patience` epochs none of which was better, by more than min_delta, on the validation part."""
 
     patience: Count
+    metric: str | None = None  # what is watched there: one of the metrics; by default the cost
     min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
 
 
@@ -114,8 +127,8 @@ BatchSize: Any = either(Count, str, Literal["all"])
 class Training(Section):
     """How long, how many examples a step, and in which way."""
 
-    epochs: Count
-    batch_size: BatchSize
+    epochs: Count = 100
+    batch_size: BatchSize | None = None  # by default 32, or all where there are fewer
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
     microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory
@@ -153,8 +166,15 @@ class Config(Section):
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_seeds)] | None = None  # several networks, side by side
     data: Data
     network: Network
-    optimizer: Optimizer
-    training: Training
+    optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)
+    training: Training = Training()
+
+    @property
+    def several(self) -> tuple[str, tuple[int, ...]] | None:
+        """Of what this is several runs, seeds or folds, and their numbers; None for a single run."""
+        if self.seeds:
+            return "seed", self.seeds
+        return ("fold", tuple(range(self.data.folds))) if self.data.folds else None
 
     @field_validator("network")
     @classmethod
@@ -162,6 +182,7 @@ class Config(Section):
         if (
             "data" in info.data
             and info.data["data"].standardize_targets
+            and network.output is not None
             and name_of(network.output) not in STANDARDIZABLE
         ):
             raise ValueError(
@@ -177,6 +198,12 @@ class Config(Section):
             raise ValueError(f"give seed or seeds, not both; got seed {info.data['seed']}")
         return seeds
 
+    @model_validator(mode="after")
+    def _seeds_or_folds(self) -> Self:
+        if self.seeds and self.data.folds:
+            raise ValueError("give seeds or data.split.folds, not both")
+        return self
+
     @field_validator("training")
     @classmethod
     def _suits_optimizer_and_data(cls, training: Training, info: ValidationInfo) -> Training:
@@ -186,7 +213,7 @@ class Config(Section):
                 raise ValueError(f"lbfgs needs the same cost in every step: batch_size: all; got {training.batch_size}")
             if training.clip_norm is not None:
                 raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
-        if training.early_stopping and data is not None and not data.split.validation:
+        if training.early_stopping and data is not None and not data.split.has_validation:
             raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
         return training
 

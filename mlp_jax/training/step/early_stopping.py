@@ -1,4 +1,4 @@
-"""Early stopping: keep the parameters of the best validation cost, and stop when none was better for long.
+"""Early stopping: keep the parameters with the best validation cost, or metric, and stop when none was better for long.
 
 Better is lower by more than min_delta. `epochs.run_steps` keeps count of it after each epoch, and takes no more steps
 when patience has run out; `Trainer.chosen` gives the best parameters.
@@ -21,7 +21,10 @@ class Patience(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The parameters with the best validation cost so far, that cost, and after how many epochs none was better."""
+    """The parameters that were best so far, their validation cost, and after how many epochs none was better.
+
+    In the place of the cost there may be another criterion that should be low.
+    """
 
     params: Params
     loss: jax.Array

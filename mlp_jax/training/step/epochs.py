@@ -34,7 +34,7 @@ def run_steps(
     measure: Measure,
     state: State,
     best: Best | None,
-    train: tuple[Any, Any],
+    train: tuple[Any, ...],
     watched: dict[str, tuple[Any, ...]],
     batches: Any,
     first: Any,
@@ -52,9 +52,9 @@ def run_steps(
         measure: what to measure, `(net, params, *examples)` -> a pytree of scalars; static under jit.
         state: the state before the steps.
         best: the best parameters so far; None without early stopping.
-        train: the examples to learn from, x and y.
+        train: the examples to learn from, x and y, and their weights, if they have some.
         watched: the examples to measure on, by part; for early stopping "validation", whose measure is a dict with
-            the "loss".
+            program's criterion.
         batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler.
         first: the first step, counted from the first of the E epochs.
         stop: the step after the last one.
@@ -64,8 +64,9 @@ def run_steps(
     batches = jnp.asarray(batches)
 
     def step(rows: jax.Array, state: State) -> tuple[State, OfStep]:
-        x, y = (jnp.take(part, rows, axis=0, mode="clip") for part in train)
-        return observed_step(program, state, Batch(x, y, weights=rows >= 0))
+        x, y, *of_examples = (jnp.take(part, rows, axis=0, mode="clip") for part in train)
+        weights = jnp.where(rows >= 0, of_examples[0], 0) if of_examples else rows >= 0
+        return observed_step(program, state, Batch(x, y, weights))
 
     def measures(state: State) -> dict[str, Any]:
         return {part: measure(program.net, program.chosen(state), *examples) for part, examples in watched.items()}
@@ -79,7 +80,8 @@ def run_steps(
         def measured(best: Any, table: Any) -> Any:
             now = measures(state)
             if best is not None and patience is not None:
-                best = best.or_better(program.chosen(state), now["validation"]["loss"], patience)
+                value = now["validation"][program.criterion.removeprefix("-")]
+                best = best.or_better(program.chosen(state), -value if program.criterion[0] == "-" else value, patience)
             return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), table, now)
 
         state, best, (table, all_measures, finite, ran) = carry

@@ -19,6 +19,7 @@ class Program(NamedTuple):
         microbatches: in how many parts the gradient of a minibatch is computed, one after the other.
         ema: the decay of an exponential moving average of the parameters, which is what the training then gives.
         watch: whether each step says how healthy each layer is.
+        criterion: what early stopping watches of the measures on the validation part; after − one that should be high.
     """
 
     net: MLP
@@ -27,6 +28,7 @@ class Program(NamedTuple):
     microbatches: int = 1
     ema: float | None = None
     watch: bool = False
+    criterion: str = "loss"
 
     def trained(self, layers: Params) -> Any:
         """The entries of the layers that are trained; None for the others."""

@@ -85,7 +85,7 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
     """Raise an InputError unless these are the examples that a run was trained on."""
     if checksum != prepared.fingerprint:
         raise InputError(
-            f"{prepared.table.name} has changed since this run was trained: which of its examples were for "
+            f"{prepared.name} has changed since this run was trained: which of its examples were for "
             "training cannot be known any more. Use `mlp-jax predict` for new data, or train anew"
         )
 

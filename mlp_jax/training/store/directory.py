@@ -23,6 +23,8 @@ class RunDirectory:
         config: `config.yaml`, the resolved configuration.
         metrics: `metrics.jsonl`, a line per epoch.
         weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
+        schema: `schema.json`, of a table: how it becomes inputs of the network.
+        predictions: `predictions.csv`, of folds: for each example, when it was held out.
         checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
         summary: `summary.json`, results, versions, device: see `single.summary_of`; of a sweep `sweep.sweep`.
         crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
@@ -34,6 +36,8 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.weights = path / "weights.safetensors"
+        self.schema = path / "schema.json"
+        self.predictions = path / "predictions.csv"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.crash = path / "crash" / "report.txt"
@@ -41,7 +45,16 @@ class RunDirectory:
 
     def of_seed(self, seed: int) -> "RunDirectory":
         """The folder of one of several seeds, a run of its own."""
-        return RunDirectory(self.path / f"seed-{seed}")
+        return self.child("seed", seed)
+
+    def child(self, kind: str, number: int) -> "RunDirectory":
+        """The folder of a seed or a fold."""
+        return RunDirectory(self.path / f"{kind}-{number}")
+
+    def children(self, config: Config) -> list["RunDirectory"]:
+        """The folders of the runs of which one of this configuration is made, if it is several."""
+        kind, numbers = config.several or ("", ())
+        return [self.child(kind, number) for number in numbers]
 
     def is_free(self) -> bool:
         """Whether none of the files of a run is there, whoever wrote it."""
@@ -56,7 +69,7 @@ class RunDirectory:
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
-        if overwrite or all(run.is_free() for run in (self, *map(self.of_seed, config.seeds or ()))):
+        if overwrite or all(run.is_free() for run in (self, *self.children(config))):
             return
         if not resume:
             raise InputError(
@@ -65,7 +78,7 @@ class RunDirectory:
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
         free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
-        moved = [f"data.{key}" for key in config.data.where]  # moved data are the same data
+        moved = [f"data.{key}" for key in config.data.files]  # moved data are the same data
         changed = [key for key in before | now if before.get(key) != now.get(key) and key not in (*free, *moved)]
         if changed:
             differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
@@ -120,9 +133,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / ".writable", b"")
             (self.path / ".writable").unlink()
-            for run in (*map(self.of_seed, self._seeds_before()), self):
+            for run in (*self._children_before(), self):
                 run.remove()
-            if config.seeds:  # first: see `holds_run`
+            if config.several:  # first: see `holds_run`
                 self.save_summary({"status": "running", "epochs": 0})
             else:
                 self.metrics.touch()
@@ -130,7 +143,8 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove the files of a run, and no others; the folder stays if there are others."""
-        files = [self.summary, self.weights, self.metrics, self.config, self.report, self.crash]
+        files = [self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash]
+        files.append(self.predictions)
         files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
         for file in files:
             file.unlink(missing_ok=True)
@@ -138,10 +152,10 @@ class RunDirectory:
             with suppress(OSError):  # it is not there, or holds files of others
                 folder.rmdir()
 
-    def _seeds_before(self) -> Sequence[int]:
-        """Those of the run that is there, if it is one of several seeds."""
+    def _children_before(self) -> Sequence["RunDirectory"]:
+        """Those of the run that is there, if it is several."""
         try:
-            return configuration.load(self.config).seeds or ()
+            return self.children(configuration.load(self.config))
         except InputError:
             return ()
 
@@ -218,6 +232,11 @@ class RunDirectory:
         """Return when all lines are on the disk: a checkpoint never knows more epochs than the metrics."""
         with self.writing(), self.metrics.open("a") as file:
             os.fsync(file.fileno())
+
+    def save_predictions(self, table: str) -> None:
+        """Write what the examples of each fold were predicted as."""
+        with self.writing():
+            write_atomically(self.predictions, table.encode())
 
     def save_crash(self, report: str) -> None:
         """Write what made the run diverge."""

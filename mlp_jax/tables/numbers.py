@@ -1,0 +1,92 @@
+"""A column of numbers, or of truth values: what is missing is filled in and marked, all is standardised."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_jax.sections import Index, Section
+from mlp_jax.tables.arrow import pa, pc
+
+Array = NDArray[Any]
+_CLIP = 3.0  # where x / √(1 + (x / 3)²), which goes towards it, begins to bend
+
+
+class Number(Section):
+    """v ↦ (v − center) / scale, of a missing cell the median; then an input that is 1 where it was missing.
+
+    Statistics are those of the training part: mean and deviation, which are those of the filled column, as
+    scikit-learn's; or robust, median and quartiles, and then clipped smoothly to ±3.
+    """
+
+    name: str
+    kind: Literal["number", "boolean"]
+    why: str
+    missing: Index  # cells of the training part
+    smallest: float
+    largest: float
+    median: float
+    center: float
+    scale: float
+    robust: bool = False
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs that the column becomes."""
+        return [self.name, f"{self.name}:missing"] if self.missing else [self.name]
+
+    @classmethod
+    def learn(cls, name: str, kind: Any, why: str, column: Any, standardize: bool | str) -> Self:
+        """From the cells of the training part, of which some are there.
+
+        Raises:
+            ValueError: their spread is out of the range of float64.
+        """
+        values = as_numbers(column)
+        there = values[np.isfinite(values)]  # an infinite one is refused where it is encoded
+        if not len(there):
+            raise ValueError("it holds no finite number")
+        median = float(np.median(there))
+        missing = np.isnan(values)
+        filled = np.concatenate([there, np.full(missing.sum(), median)])
+        center, scale = 0.0, 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            if standardize == "robust":
+                center = median
+                low, high = np.quantile(filled, [0.25, 0.75])
+                scale = float(high - low) or float(np.ptp(filled)) / 2
+            elif standardize:
+                center, scale = float(filled.mean()), float(filled.std())
+        if not np.isfinite([center, scale]).all():
+            raise ValueError("its spread is outside the range of float64; rescale it")
+        return cls(
+            name=name, kind=kind, why=why, missing=int(missing.sum()), smallest=float(there.min()),
+            largest=float(there.max()), median=median, center=center, scale=scale or 1.0,
+            robust=standardize == "robust",
+        )  # fmt: skip
+
+    def encode(self, column: Any) -> list[Array]:
+        """The inputs, (n,) each."""
+        values = as_numbers(column)
+        is_missing = np.isnan(values)
+        x = (np.where(is_missing, self.median, values) - self.center) / self.scale
+        if self.robust:
+            x = x / np.sqrt(1 + (x / _CLIP) ** 2)
+        return [x, is_missing.astype(np.float64)] if self.missing else [x]
+
+
+def as_numbers(column: Any) -> Array:
+    """Cells as float64, NaN where one is missing."""
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif pa.types.is_temporal(kind):
+        column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
+    if pa.types.is_string(kind):
+        column = pc.if_else(pc.is_in(pc.utf8_lower(column), pa.array(["true", "false"])), _truth(column), column)
+    values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    return values
+
+
+def _truth(column: Any) -> Any:
+    return pc.if_else(pc.equal(pc.utf8_lower(column), "true"), "1", "0")

@@ -1,0 +1,222 @@
+"""Examples of a table with named columns of any kind: a file, several, or a frame."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_jax.errors import InputError
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
+from mlp_jax.tables import files, findings, splits
+from mlp_jax.tables.arrow import pa
+from mlp_jax.tables.dates import as_days, format_of
+from mlp_jax.tables.frames import as_table
+from mlp_jax.tables.numbers import as_numbers
+from mlp_jax.tables.preparation import (
+    Ends,
+    Examples,
+    Prepared,
+    Scaling,
+    Wanted,
+    fingerprint,
+    is_quantity,
+    require_representable,
+    scaling_of_targets,
+)
+from mlp_jax.tables.reading import first_true
+from mlp_jax.tables.schema import BadCell, learn
+from mlp_jax.tables.sources import Columns, TableData
+from mlp_jax.tables.targets import encode, labels, output_for, rows_with_all
+from mlp_jax.tables.text import Dialect, cell_line, first_line, require_columns
+
+Array = NDArray[Any]
+
+
+def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepared:
+    """Read a table, find out what its columns are, split it, and make inputs and targets of it.
+
+    Raises:
+        InputError: it cannot be read, or does not fit what is wanted.
+    """
+    name = str(source.path) if isinstance(source, TableData) else "the frame"
+    if isinstance(source, TableData) and isinstance(source.path, tuple):
+        name = f"{source.path[0]} and {len(source.path) - 1} more"
+    table, of_files = _read(source, frame, name)
+    table, of_files, said = _with_targets(table, of_files, source, name)
+    targets = [labels(target, table.column(target)) for target in source.targets]
+    output, why = output_for(targets) if wanted.unit is None else (wanted.unit.name, "")
+    unit = wanted.unit or OUTPUT_UNITS[output]()
+    if output == "softmax" and targets[0].numbers is not None and not wanted.unit:
+        said.append(f"target {targets[0].name!r}: {why}; for a quantity network.output: linear")
+    y, records = encode(targets, unit, wanted.outputs, name)
+    _require_possible(y, unit, name)
+    outputs = wanted.outputs or (len(records[0].classes or ()) if y.ndim == 1 else y.shape[1])
+    if y.ndim == 2 and y.shape[1] != outputs:
+        raise InputError(f"network.widths ends with {outputs}, but data.target names {y.shape[1]} columns")
+    strata = y if y.ndim == 1 else y[:, 0].astype(int) if len(records) == 1 and records[0].classes else None
+    rows = _split(table, source, of_files, strata, name)
+    try:
+        schema, about_columns = learn(table, rows["train"], source, records, name)
+        x = schema.encode(table, wanted.dtype, name)
+    except BadCell as error:
+        raise _located(error, source) from None
+    if wanted.inputs not in (None, len(schema.inputs)):
+        raise InputError(
+            f"network.widths starts with {wanted.inputs}, but {name} has {len(schema.inputs)} inputs "
+            f"({len(schema.used)} columns, encoded): give network.hidden_widths, and they are counted"
+        )
+    standardize = is_quantity(unit) if source.standardize_targets is None else source.standardize_targets
+    scaling = scaling_of_targets(y[rows["train"]], standardize, name)
+    weights = _weights(table, source, name)
+    parts = {
+        part: Examples(x[chosen], scaling.apply(y[chosen]) if standardize else y[chosen])
+        for part, chosen in rows.items()
+    }
+    for examples in parts.values():
+        require_representable(examples, wanted.dtype, name)
+    said += about_columns
+    said += findings.of_columns(schema, table, x, rows["train"], wanted.dtype)
+    if len(targets) == 1:
+        said += findings.of_leaks(schema, table, targets[0], records[0].classes is not None, rows["train"])
+    if strata is not None:
+        said += findings.of_classes(strata, len(records[0].classes or ()), records[0].classes or (), rows["train"])
+    if y.ndim == 2:
+        said += findings.of_quantities(y, source.targets, standardize)
+    for part, chosen in rows.items():
+        if part != "train":
+            said += schema.surprises(table, x[chosen], chosen).in_words(f"{part} part")
+    classes = records[0].classes if len(records) == 1 else None
+    everything: tuple[Any, ...] = (x, y, *([] if weights is None else [weights]), *map(str, schema.inputs))
+    identity = Scaling(np.zeros(x.shape[1]), np.ones(x.shape[1]))
+    return Prepared(
+        name, parts, identity, scaling, tuple(schema.inputs), classes or source.targets, fingerprint(everything),
+        Ends(len(schema.inputs), outputs, unit.name, standardize, tuple(len(c.inputs) for c in schema.looked_up)),
+        schema, None if weights is None else {part: weights[chosen] for part, chosen in rows.items()}, rows,
+        tuple(said),
+    )  # fmt: skip
+
+
+def _read(source: Columns, frame: Any, name: str) -> tuple[Any, dict[str, Array]]:
+    """The table with those of the files that hold a part behind it; and the rows of these parts."""
+    if not isinstance(source, TableData):
+        if frame is None:
+            raise InputError(
+                "data.source is frame: it was given in Python, by mlp_jax.training.fit(config, frame), and is in no "
+                "file; give it again there"
+            )
+        tables = [as_table(frame, name)]
+    else:
+        words = {column: pa.string() for column, kind in source.columns.items() if kind not in ("number", "drop")}
+        tables = [files.read(source.paths, source.dialect, words)]
+    of_files: dict[str, Array] = {}
+    for part, path in source.split.files.items():
+        dialect = source.dialect if isinstance(source, TableData) else Dialect()
+        more = files.read([path], dialect, {})
+        require_columns(str(path), tables[0].column_names, more.column_names)
+        start = sum(table.num_rows for table in tables)
+        of_files[part] = np.arange(start, start + more.num_rows)
+        tables.append(more.select(tables[0].column_names))
+    return pa.concat_tables(tables, promote_options="permissive"), of_files
+
+
+def _with_targets(table: Any, of_files: dict[str, Array], source: Columns, name: str) -> tuple[Any, Any, list[str]]:
+    """Without the rows whose target is missing, or their weight; and what is said of them."""
+    header = table.column_names
+    for key, columns in (("data.target", source.targets), *((k, (c,)) for c, k in source.not_inputs.items())):
+        if missing := [column for column in columns if column not in header]:
+            blanks = "; are its columns separated by blanks? data.delimiter: ' '" if " " in header[0].strip() else ""
+            raise InputError(f"{name} has no column {missing[0]!r} ({key}); it has {_short(header)}{blanks}")
+    if not table.num_rows:
+        raise InputError(f"{name} has a header but no rows")
+    needed = [table.column(column) for column in (*source.targets, *filter(None, [source.weights]))]
+    there = rows_with_all(needed)
+    lost = int((~there).sum())
+    if there.sum() < 2:
+        raise InputError(f"{name} has {there.sum()} example(s) with a target; training needs at least 2")
+    if not lost:
+        return table, of_files, []
+    place = np.cumsum(there) - 1
+    of_files = {part: place[rows[there[rows]]] for part, rows in of_files.items()}
+    return table.filter(pa.array(there)), of_files, [f"{lost:,} of {len(there):,} rows have no target and are left out"]
+
+
+def _short(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _require_possible(y: Array, unit: Any, name: str) -> None:
+    if y.ndim == 2 and (bad := first_true(unit.outside(y))):
+        raise InputError(
+            f"{name}: target {y[bad]} of row {bad[0] + 1} is not possible: a {unit.name} output needs {unit.support}"
+        )
+    if y.ndim == 2 and unit.kind == "classes" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
+        raise InputError(f"{name}: the targets of row {bad[0] + 1} sum to {y[bad].sum():g}; softmax outputs need 1")
+
+
+def _split(
+    table: Any, source: Columns, of_files: dict[str, Array], strata: Array | None, name: str
+) -> dict[str, Array]:
+    """The rows of each part."""
+    split, n = source.split, table.num_rows - sum(map(len, of_files.values()))
+    fractions, seed = split.fractions, split.seed
+    if split.column is not None:
+        return splits.by_column(table.column(split.column).to_pylist(), name, split.column)
+    groups = None
+    if split.groups is not None:
+        groups = table.column(split.groups).combine_chunks().dictionary_encode(null_encoding="encode")
+        groups = groups.indices.to_numpy(zero_copy_only=False)[:n]
+    if split.stratify is False or not (any(fractions.values()) or split.folds):
+        strata = None
+    elif split.stratify and strata is None:
+        raise InputError("data.split.stratify needs a target of classes")
+    if split.folds is not None:
+        units = n if groups is None else int(groups.max()) + 1
+        order = splits.shuffled(units, seed, strata if groups is None else None)
+        if units < split.folds:
+            raise InputError(f"{name} has {units} examples or groups, too few for data.split.folds: {split.folds}")
+        return splits.fold(order, split.fold or 0, split.folds, fractions["validation"], groups)
+    if groups is not None:
+        rows = splits.by_groups(groups, fractions, seed, name)
+    elif split.time is not None:
+        rows = splits.by_time(_times(table, source, name)[:n], fractions, name)
+    else:
+        rows = splits.by_fractions(n, fractions, seed, None if strata is None else strata[:n], name)
+    together = rows | of_files
+    return {part: together[part] for part in splits.PARTS if part in together}
+
+
+def _times(table: Any, source: Columns, name: str) -> Array:
+    column = str(source.split.time)
+    require_columns(f"{name}: data.split.time:", [column], table.column_names)
+    cells = table.column(column)
+    try:
+        if pa.types.is_temporal(cells.type):
+            return as_days(cells, None)
+        if pa.types.is_string(cells.type):
+            said = source.columns.get(column, "")
+            return as_days(cells, said if "%" in said else format_of(cells)[0])
+        return as_numbers(cells)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{name}: data.split.time: {column!r} holds no dates: {first_line(error)}") from None
+
+
+def _weights(table: Any, source: Columns, name: str) -> Array | None:
+    if source.weights is None:
+        return None
+    try:
+        weights = as_numbers(table.column(source.weights))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{name}: data.weights: {source.weights!r}: {first_line(error)}") from None
+    if bad := first_true(~((weights >= 0) & np.isfinite(weights))):
+        raise InputError(f"{name}: data.weights: {source.weights!r} of row {bad[0] + 1} is {weights[bad]}, not ≥ 0")
+    return weights
+
+
+def _located(error: BadCell, source: Columns) -> InputError:
+    """The error with the line of the cell, where it stands in a text file."""
+    if isinstance(source, TableData):
+        for path in files.found(source.paths):
+            is_text = files.kind_of(path) in (None, "csv")
+            if is_text and (line := cell_line(path, source.dialect, error.column, error.is_bad)):
+                return BadCell(error.column, error.is_bad, error.what, f"{path}:{line}")
+    return error

@@ -1,0 +1,195 @@
+"""Targets of a table: words, truth values and whole numbers as classes, quantities as they are."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_jax.errors import InputError
+from mlp_jax.mlp.output_units import OutputUnit
+from mlp_jax.sections import Section
+from mlp_jax.tables.arrow import pc
+
+Array = NDArray[Any]
+_MOST_CLASSES = 20  # different whole numbers, that are taken for classes where no output is said
+_SHOWN = 6
+
+
+class Target(Section):
+    """A target, or a column of soft labels; the names of its classes in the order of their numbers, if it has such."""
+
+    name: str
+    classes: tuple[str, ...] | None = None
+
+
+class Labels(NamedTuple):
+    """The cells of a target, none of which is missing.
+
+    Attributes:
+        name: of the column.
+        values: the different ones, in order.
+        codes: which of them each cell is, (n,).
+        numbers: the cells as float64, (n,); None where they are words.
+    """
+
+    name: str
+    values: list[Any]
+    codes: Array
+    numbers: Array | None
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether all are whole numbers."""
+        return self.numbers is not None and all(float(value).is_integer() for value in self.values)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The values as text; whole numbers without a point."""
+        return tuple(str(int(value)) if _is_whole(value) else str(value) for value in self.values)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def labels(name: str, column: Any) -> Labels:
+    """The cells of a column of a table, or of an array (n,)."""
+    if isinstance(column, np.ndarray):
+        values, codes = np.unique(column, return_inverse=True)
+        found, numeric = values.tolist(), column.dtype.kind in "iuf"
+    else:
+        encoded = column.combine_chunks().dictionary_encode()
+        found, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+        numeric = bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+        order = sorted(range(len(found)), key=found.__getitem__)
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        found, codes = [found[k] for k in order], places[codes]
+    numbers = np.asarray(found, np.float64)[codes] if numeric else None
+    return Labels(name, found, codes, numbers)
+
+
+def output_for(targets: list[Labels]) -> tuple[str, str]:
+    """The name of the output unit that suits the targets, and why.
+
+    Raises:
+        InputError: some are classes, and some quantities.
+    """
+    (first, *others) = targets
+    if others:
+        if all(target.are_whole and set(target.values) <= {0, 1} for target in targets):
+            return "sigmoid", "several targets of 0 and 1"
+        if all(target.numbers is not None for target in targets):
+            return "linear", "several quantities"
+        if all(len(target.values) == 2 for target in targets):
+            return "sigmoid", "several targets of two values each"
+        words = [target.name for target in targets if target.numbers is None]
+        raise InputError(
+            f"data.target: {', '.join(words)} holds words, the others numbers: name targets of one kind, several words "
+            "with two values each"
+        )
+    k = len(first.values)
+    if first.numbers is None or (first.are_whole and k <= _MOST_CLASSES and 2 * k <= len(first.codes)):
+        what = "words" if first.numbers is None else "whole numbers"
+        if k == 2:
+            return "sigmoid", f"two different {what}: two classes"
+        return "softmax", f"{k} different {what}: classes"
+    return "linear", "a quantity"
+
+
+def encode(targets: list[Labels], unit: OutputUnit, k: int | None, where: str) -> tuple[Array, tuple[Target, ...]]:
+    """Targets y as the output unit takes them, and the records with which predictions are read.
+
+    Args:
+        targets: a column for each.
+        unit: the output unit.
+        k: the number of outputs, if it was given.
+        where: the table, for messages.
+
+    Raises:
+        InputError: the output unit cannot have such targets.
+    """
+    if unit.kind == "classes" and len(targets) == 1:
+        return _classes(targets[0], k, where)
+    if unit.kind in ("probabilities", "margins"):
+        return _two_classes_each(targets, unit, where)
+    for target in targets:
+        if target.numbers is None:
+            raise InputError(
+                f"{where}: column {target.name!r} (data.target) holds {_shown(target.names)}; a {unit.name} output "
+                "needs numbers: leave network.output out, and classes are told apart"
+            )
+    y = np.stack([target.numbers for target in targets if target.numbers is not None], axis=1)
+    return y, tuple(Target(name=target.name) for target in targets)
+
+
+def _classes(target: Labels, k: int | None, where: str) -> tuple[Array, tuple[Target, ...]]:
+    names, found = target.names, len(target.values)
+    if k is not None and found != k and target.are_whole and target.values[0] >= 0 and target.values[-1] < k:
+        names = tuple(map(str, range(k)))  # numbers of k classes, not all of which are there
+        return np.asarray(target.numbers, np.int32), (Target(name=target.name, classes=names),)
+    if k is not None and found != k:
+        raise InputError(
+            f"{where}: column {target.name!r} (data.target) has {found} different values, {_shown(names)}; "
+            f"network.widths ends with {k}, the number of classes: let it end with {found}, or give "
+            "network.hidden_widths, and they are counted"
+        )
+    if found < 2:
+        raise InputError(f"{where}: column {target.name!r} (data.target) is {names[0]} everywhere: nothing to learn")
+    return target.codes.astype(np.int32), (Target(name=target.name, classes=names),)
+
+
+def _two_classes_each(targets: list[Labels], unit: OutputUnit, where: str) -> tuple[Array, tuple[Target, ...]]:
+    columns, records = [], []
+    for target in targets:
+        soft = target.numbers is not None and unit.kind == "probabilities"
+        if len(target.values) == 2 and not (soft and not target.are_whole):
+            columns.append(target.codes.astype(np.float64))
+            records.append(Target(name=target.name, classes=target.names))
+        elif target.numbers is not None and (soft or len(target.values) == 1):
+            columns.append(target.numbers)
+            records.append(Target(name=target.name))
+        else:
+            raise InputError(
+                f"{where}: column {target.name!r} (data.target) has {len(target.values)} different values, "
+                f"{_shown(target.names)}; a {unit.name} output tells two apart: for several classes softmax"
+            )
+    return np.stack(columns, axis=1), tuple(records)
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit, where: str) -> Array:
+    """The targets y of other rows, by the classes that are known.
+
+    Raises:
+        InputError: a class that is not known, or words for numbers.
+    """
+    found = []
+    for record, column in zip(records, columns, strict=True):
+        target = labels(record.name, column)
+        if record.classes is None:
+            if target.numbers is None:
+                raise InputError(f"{where}: column {record.name!r} holds {_shown(target.names)}, not numbers")
+            found.append(target.numbers)
+            continue
+        if new := [name for name in target.names if name not in record.classes]:
+            raise InputError(
+                f"{where}: column {record.name!r} has classes that training did not know: {_shown(tuple(new))}"
+            )
+        found.append(np.array([record.classes.index(name) for name in target.names], np.int32)[target.codes])
+    return found[0] if unit.kind == "classes" and len(found) == 1 else np.stack(found, axis=1).astype(np.float64)
+
+
+def rows_with_all(columns: list[Any]) -> Array:
+    """Of which rows no cell is missing, (n,)."""
+    there = np.ones(len(columns[0]), bool)
+    for column in columns:
+        valid = column.is_valid()
+        if str(column.type) in ("float", "double"):
+            valid = pc.and_(valid, pc.invert(pc.fill_null(pc.is_nan(column), True)))
+        there &= valid.to_numpy(zero_copy_only=False)
+    return there
