@@ -266,7 +266,7 @@ def spread_of(column: Column) -> np.ndarray:
     if column.table.reference is None:
         return np.zeros(column.yours.shape[1])
     spread = column.spread(Native())
-    if not (policy.SPREADS * spread <= policy.USUAL_SPREAD * column.size).all():
+    if not column.size or not (policy.SPREADS * spread <= policy.USUAL_SPREAD * column.size).all():
         spread = column.spread(Rounded(False))
     # of a float64 the exact arithmetic is no better; there may be coarser types inside, all the same
     return np.fmax(spread, column.spread(Rounded(True))) if is_float64(column.precision) else spread
