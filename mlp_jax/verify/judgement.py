@@ -452,10 +452,8 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
         close = max(close, policy.UNTIL_CONVERGED) if table.reference is None else close
         allowance = close * rough + errors[k]
         right = lines.slopes.middle[k]
-        if (np.abs(lines.slopes.left[k] - lines.slopes.right[k]) > allowance).any():  # a kink, for some cotangent
-            if leaf is not None and (found := _outside_the_kink(table.leaf(leaf), lines, k, mine, allowance)):
-                return found
-            continue
+        if (np.abs(lines.slopes.left[k] - lines.slopes.right[k]) > allowance).any():
+            continue  # a kink, for some cotangent
         decided = allowance <= policy.DECIDED_ALONG * np.maximum(np.abs(right), np.abs(mine))
         if not (decided & (np.abs(mine - right) > allowance)).any():
             continue
@@ -469,27 +467,6 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
                 float(right[c]), Where.ALONG,
             )  # fmt: skip
     return None
-
-
-def _outside_the_kink(leaf: Column, lines: Lines, k: int, mine: np.ndarray, allowance: np.ndarray) -> Finding | None:
-    """A finding where yours along a line with a kink is none of the slopes on its sides and at the neighbours."""
-    if leaf.table.reference is None:
-        return None
-    slopes, base, direction = lines.slopes, leaf.base, lines.directions[leaf.about][k].ravel()
-    near = np.concatenate([_at_neighbours(leaf, which)[:, :base] for which in (Neighbours(), OtherPieces())])
-    values = np.concatenate([slopes.left[k][None], slopes.right[k][None], near @ direction])
-    known = np.isfinite(slopes.error[k])
-    low, high = np.fmin.reduce(values), np.fmax.reduce(values)
-    outside = np.maximum(low - mine, mine - high)
-    off = np.where(known, outside - allowance - policy.GROSS * np.maximum(np.abs(low), np.abs(high)), -1)
-    c = int(np.argmax(off))
-    if not off[c] > 0:
-        return None
-    nearest = low[c] if mine[c] < low[c] else high[c]
-    error = float(outside[c])
-    return Finding(
-        leaf.about, Verdict.WRONG, error, error - float(off[c]), None, c, float(mine[c]), float(nearest), Where.ALONG
-    )
 
 
 def has_kinks(table: Table, leaf: int | None) -> bool:
