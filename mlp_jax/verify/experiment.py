@@ -372,10 +372,11 @@ def _declared(table: Table, leaf: int) -> np.ndarray:
 
 
 def _nearer(free: Slopes, held: Slopes, declared: np.ndarray) -> Slopes:
-    """Slopes with what is behind a stop_gradient free or held fast, whichever reverse mode says: both may be meant.
+    """Slopes with what is behind a stop_gradient free where reverse mode says so, else held fast: both may be meant.
 
     Solvers stop the gradients of their own factors, and values with those held fast are none of the function's.
     """
     with np.errstate(all="ignore"):
-        off = [np.nan_to_num(np.abs(s.middle - declared), nan=np.inf) for s in (free, held)]
-    return Slopes(*(np.where(off[1] < off[0], b, a) for a, b in zip(free, held, strict=True)))
+        near = policy.ERROR_FACTOR * free.error + policy.GROSS * np.abs(declared)
+        as_declared = np.abs(free.middle - declared) <= near
+    return Slopes(*(np.where(as_declared, a, b) for a, b in zip(free, held, strict=True)))

@@ -561,7 +561,9 @@ def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
         rough = _half_the_digits(column, np.abs(column.yours)) + 4 * leaf.precision.tiny
         off = _off(column.own, column.yours, rough) & ~(np.isnan(column.own) & np.isnan(column.yours))
         if off.any():
-            rough = 2 * (rough + allowed(leaf.precision, column.yours, spread_of(leaf)))
+            # there each result is rounded to its own type, which compiled together they need not be
+            rounding = leaf.spread(Rounded(False)) if table.reference is not None else np.zeros(column.own.shape[1])
+            rough = 2 * (rough + allowed(leaf.precision, column.yours, rounding))
             off &= _off(column.own, column.yours, rough) & ~np.isnan(rough)
         if off.any():
             found.append(replace(_worst(column, off, column.own, column.yours, rough), where=Where.OUTSIDE_JIT))
