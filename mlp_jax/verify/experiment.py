@@ -286,7 +286,7 @@ class Experiment:
         plain = self._slopes(table, base, directions, noise).over(sizes)
         if not (table.stops and self.witness_stops):
             return plain
-        return _nearer(
+        return _meant(
             plain,
             self._slopes(table, base, directions, noise, True).over(sizes),
             _declared(table, leaf)[:, list(entries)].T,
@@ -308,7 +308,7 @@ class Experiment:
         found = self._slopes(table, base, directions, noise)
         if table.stops and self.witness_stops:
             declared = sum(d.reshape(len(d), -1) @ _declared(table, i).T for i, d in enumerate(directions))
-            found = _nearer(found, self._slopes(table, base, directions, noise, True), np.asarray(declared))
+            found = _meant(found, self._slopes(table, base, directions, noise, True), np.asarray(declared))
         return Lines(directions, found)
 
     def _neighbours(self, table: Table, base: Arrays) -> Arrays:
@@ -371,12 +371,17 @@ def _declared(table: Table, leaf: int) -> np.ndarray:
     return declared.reshape(table.base, -1)
 
 
-def _nearer(free: Slopes, held: Slopes, declared: np.ndarray) -> Slopes:
-    """Slopes with what is behind a stop_gradient free where reverse mode says so, else held fast: both may be meant.
+def _meant(free: Slopes, held: Slopes, declared: np.ndarray) -> Slopes:
+    """Slopes with what is behind a stop_gradient free or held fast, whichever reverse mode says: both may be meant.
 
-    Solvers stop the gradients of their own factors, and values with those held fast are none of the function's.
+    Solvers stop the gradients of their own factors, and values with those held fast are none of the function's. Where
+    the two differ, and reverse mode says neither, nothing is known: some may be meant, and some not.
     """
     with np.errstate(all="ignore"):
-        near = policy.ERROR_FACTOR * free.error + policy.GROSS * np.abs(declared)
-        as_declared = np.abs(free.middle - declared) <= near
-    return Slopes(*(np.where(as_declared, a, b) for a, b in zip(free, held, strict=True)))
+        close = policy.ERROR_FACTOR * (free.error + held.error) + policy.GROSS * np.abs(free.middle)
+        alike = np.abs(free.middle - held.middle) <= close
+        tolerance = policy.GROSS * np.abs(declared)
+        near = [np.abs(s.middle - declared) <= policy.ERROR_FACTOR * s.error + tolerance for s in (free, held)]
+    known = np.select([alike | near[0], near[1]], [1, 2], 0)
+    parts = zip(free, held, (np.nan, np.inf) * 2, strict=True)
+    return Slopes(*(np.select([known == 1, known == 2], [a, b], nothing) for a, b, nothing in parts))
