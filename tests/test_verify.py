@@ -241,6 +241,15 @@ def test_many_entries_without_a_reference_are_judged_along_directions():
     assert verify.check_vjp(lambda w, x: right(x @ w), w, x).passed
 
 
+def test_a_program_is_remembered_with_its_random_key():
+    def masked(key):
+        plain = lambda x: x * jax.random.normal(key, x.shape)  # noqa: E731
+        return with_rule(plain, lambda x, g: (g * jax.random.normal(key, x.shape),))
+
+    for seed in (0, 1):  # the second program differs in the key alone
+        assert verify.check_vjp(masked(jax.random.key(seed)), normal(5)).passed
+
+
 # --- arguments -----------------------------------------------------------------------------------------------
 
 

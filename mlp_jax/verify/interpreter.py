@@ -141,7 +141,7 @@ def typed_precision(program: Program) -> float:
 def fingerprint(program: Program) -> tuple[Any, ...]:
     """What is equal for programs that compute the same."""
     constants = [*program.consts, *(c for e in equations(program) for c in _constants(e))]
-    return (str(program), *(np.asarray(c).tobytes() for c in constants if not _is_opaque(c)))
+    return (str(program), *(_numbers_of(c).tobytes() for c in constants if hasattr(c, "dtype")))
 
 
 def _constants(equation: Any) -> Iterator[Any]:
@@ -150,8 +150,9 @@ def _constants(equation: Any) -> Iterator[Any]:
             yield from getattr(inner, "consts", ())
 
 
-def _is_opaque(constant: Any) -> bool:
-    return not hasattr(constant, "dtype") or jnp.issubdtype(constant.dtype, jax.dtypes.extended)
+def _numbers_of(constant: Any) -> np.ndarray:
+    is_key = jnp.issubdtype(constant.dtype, jax.dtypes.extended)
+    return np.asarray(jax.random.key_data(constant) if is_key else constant)
 
 
 def _name(equation: Any) -> str:

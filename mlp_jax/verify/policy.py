@@ -5,7 +5,7 @@ The sentence that they serve:
 *Your gradient is right if it agrees with the derivative of the function, up to what rounding at your precision can
 change and what a kink leaves open.*
 
-docs/verify.md derives the verdicts from it, with the measurements behind these numbers.
+docs/verify.md derives the verdicts from it.
 """
 
 from typing import Any, NamedTuple
