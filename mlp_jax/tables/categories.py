@@ -38,7 +38,7 @@ class Category(Section):
     @property
     def looked_up(self) -> bool:
         """Whether there are so many that the network takes their code."""
-        return len(self.inputs) > MOST_ONE_HOT
+        return len(self.categories) + (self.missing > 0) + bool(self.rare) > MOST_ONE_HOT
 
     @classmethod
     def learn(cls, name: str, why: str, column: Any, min_count: int) -> Self:
