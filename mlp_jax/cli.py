@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         config = _config_of(options)
-        _set_up_jax(config.network.dtype if config else "float32")
+        if "program" not in options:  # which runs in a process of its own
+            _set_up_jax(config.network.dtype if config else "float32")
         status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
         sys.stdout.flush()
     except InputError as error:
@@ -89,8 +90,12 @@ COMMANDS = {
     "evaluate": ("run_dir labelled", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
     "verify": (
-        "target --args --grad --reference --transforms --seed --json --set",
-        "check a gradient: of a function of yours, or of a configuration's network",
+        "target --replay --args --grad --reference --transforms --seed --json --set",
+        "check a gradient: of a function of yours, or of a configuration's network; list the rules of a package",
+    ),
+    "audit": (
+        "--exact --seconds --folder program",
+        "run a program, and check every gradient rule that it uses: mlp-jax audit -- pytest tests/",
     ),
     "draw": ("config --set --gradient --output", "the graph of a network's cost, and of its gradient"),
 }
@@ -109,7 +114,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "run_dir": _file("RUN_DIR"),
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
     "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
-    "target": {"metavar": "MODULE:FUNCTION|CONFIG.yaml", "help": "module:function, or a YAML file"},
+    "target": {
+        "nargs": "?",
+        "metavar": "MODULE:FUNCTION|CONFIG.yaml|PACKAGE",
+        "help": "module:function, a YAML file, or a package whose gradient rules are listed",
+    },
+    "--replay": _file("FILE", "check a call again that `mlp-jax audit` has kept"),
     "--set": {
         "action": "extend",
         "nargs": "+",
@@ -136,6 +146,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--reference": {"metavar": "MODULE:FUNCTION", "help": "a function whose gradient is the truth"},
     "--transforms": _switch("also under jit, vmap, scan, other dtypes and sizes"),
     "--seed": {"type": int, "default": 0, "metavar": "SEED", "help": "of the random cotangents (default 0)"},
+    "program": {"nargs": argparse.REMAINDER, "metavar": "-- COMMAND ...", "help": "as you run it"},
+    "--exact": _switch("leave compiled programs as they are, equal bit for bit; values then come from eager calls"),
+    "--seconds": {
+        "type": float,
+        "default": 120.0,
+        "metavar": "SECONDS",
+        "help": "for the checks of each process (default 120); what is left over is listed",
+    },
+    "--folder": {
+        **_file("DIR", "for the report, and calls that did not pass (default audit)"),
+        "default": Path("audit"),
+    },
     "--json": _file("FILE", "write every number of the reports"),
 }
 
@@ -175,11 +197,13 @@ def _usage(word: str) -> str:
 
 def _config_of(options: argparse.Namespace) -> Any:
     """The configuration that a command is about, if it is about one."""
+    if "program" in options:
+        return None
     if "run_dir" in options and "config" not in options:
         from mlp_jax.training.store.directory import RunDirectory
 
         return RunDirectory(options.run_dir).load_config()
-    file = options.config if "config" in options else options.target
+    file = options.config if "config" in options else options.target or ""
     if Path(file).suffix not in (".yaml", ".yml") and "target" in options:
         return None
     from mlp_jax.training import config as configuration

@@ -1,14 +1,17 @@
-"""For pytest: the fixture `gradients`, and `--grad-report`, a table of all checks of a run.
+"""For pytest: the fixture `gradients`; `--grad-report`, a table of all checks of a run; and `--audit-gradients`.
 
     def test_my_kernel(gradients):
         gradients.check_vjp(my_custom_vjp_function, params, x)
 
 The fixture's functions are those of `mlp_jax.verify`, and raise GradientError where those return a report that did not
 pass. With `--grad-report`, checks without the fixture are reported, too; `--grad-report=FILE` writes them as JSON, and
-`--junitxml` has them as properties of their tests. Nothing is imported unless it is asked for.
+`--junitxml` has them as properties of their tests. With `--audit-gradients` every gradient rule that the tests call is
+checked at the end, at the arguments that they call it with; each rule is an item of the report, and a wrong one fails
+the run. Nothing is imported unless it is asked for.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,17 @@ def gradients() -> Gradients:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --grad-report."""
-    parser.getgroup("gradients").addoption(
+    """Add --grad-report and --audit-gradients."""
+    group = parser.getgroup("gradients")
+    group.addoption(
+        "--audit-gradients",
+        nargs="?",
+        type=float,
+        const=120.0,
+        metavar="SECONDS",
+        help="check every gradient rule that the tests call, in so many seconds a process (default 120)",
+    )
+    group.addoption(
         "--grad-report",
         nargs="?",
         const="",
@@ -52,7 +64,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the reports of a run that asks for them."""
+    """Collect the reports of a run that asks for them, and watch the rules of one that asks for that."""
+    if config.getoption("audit_gradients") is not None:
+        config.pluginmanager.register(_Auditor(config.getoption("audit_gradients")), "mlp_jax-audit")
     if config.getoption("grad_report") is not None:
         config.pluginmanager.register(_Collector(config.getoption("grad_report")), "mlp_jax-gradients")
 
@@ -69,6 +83,64 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             return (yield)
         finally:
             item.user_properties += [(_PROPERTY, report.to_json(indent=None)) for report in seen]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Under `mlp-jax audit` this process checks now: pytest-xdist ends its workers before Python does."""
+    process = sys.modules.get("mlp_jax.verify.auditing.process")
+    if process is not None:
+        process.finish()
+
+
+class _Auditor:
+    """The rules that all tests call, also those that run in the workers of pytest-xdist."""
+
+    def __init__(self, seconds: float) -> None:
+        from mlp_jax.verify.auditing.watch import Watch, start
+
+        self.seconds = seconds
+        self.watch = Watch()
+        self.parts: list[Any] = []  # of the workers
+        self.text = ""
+        start(self.watch)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.parts.append(getattr(node, "workeroutput", {}).get("gradient audit"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        from mlp_jax.verify.auditing.audit import complete
+        from mlp_jax.verify.auditing.findings import Audit, of_json, together
+
+        self.watch.close()
+        found = Audit()
+        complete(found, self.watch, self.seconds, session.config.rootpath / "audit")
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["gradient audit"] = found.to_json()
+            return
+        found = together("the tests", [found, *map(of_json, filter(None, self.parts))], [])
+        self.text = "\n".join([found.head(), *found.rest()])  # wrong rules are among the failures
+        for rule, verdict in found.of_rules().items():
+            session.config.hook.pytest_runtest_logreport(report=_item(rule, verdict, found))
+        if not found.passed and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.section("gradient rules")
+        terminalreporter.write_line(self.text)
+
+
+def _item(rule: str, verdict: str, found: Any) -> pytest.TestReport:
+    """A rule, as tests are reported."""
+    uses = [finding for finding in found.findings if finding.rule == rule]
+    text = "\n".join(finding.text or finding.reason for finding in uses if finding.verdict == verdict)
+    file, _, line = uses[0].place.rpartition(":")
+    outcome: Any = {"WRONG": "failed", "UNDECIDED": "skipped", "not checked": "skipped"}.get(verdict, "passed")
+    where = (file, int(line or 0) if line.isdigit() else 0, rule)
+    said: Any = {"failed": text, "skipped": (*where[:2], f"{verdict}: {text}")}.get(outcome)
+    return pytest.TestReport(f"gradient rules::{rule}", where, {}, outcome, said, "call")
 
 
 class _Collector:

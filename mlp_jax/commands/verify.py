@@ -1,6 +1,10 @@
-"""`mlp-jax verify TARGET`: check a function of a module, or the network, cost and data of a configuration."""
+"""`mlp-jax verify TARGET`: check a function of a module, the network of a configuration, or a call that was kept.
+
+Of a package it lists the gradient rules.
+"""
 
 import importlib
+import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +20,10 @@ from mlp_jax.training.build import batch_size, build_network, initial_params, pr
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
 from mlp_jax.verify.arguments import first_lines
+from mlp_jax.verify.auditing.audit import as_the_program, checked
+from mlp_jax.verify.auditing.calls import load
+from mlp_jax.verify.auditing.findings import local
+from mlp_jax.verify.auditing.rules import discover
 
 HOW = """for example, in mypackage/kernels.py:
     def example_args():
@@ -31,7 +39,13 @@ def run(config: Config | None, options: Namespace) -> int:
         if getattr(options, name):
             of = "a configuration" if config else "a function with --grad" if name == "transforms" else "a function"
             raise InputError(f"--{name} is not for the check of {of}")
-    reports = verify_config(config) if config else verify_function(options)
+    if bool(options.target) == bool(options.replay):
+        raise InputError("give a target, or --replay FILE")
+    if options.target and not config and ":" not in options.target:
+        return list_rules(options.target)
+    reports = (
+        verify_config(config) if config else replayed(options.replay) if options.replay else verify_function(options)
+    )
     print("\n\n".join(map(str, reports)))
     if options.json:
         write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
@@ -59,6 +73,57 @@ def verify_function(options: Namespace) -> list[Report]:
         raise InputError(f"{options.target}: {error}") from None
 
 
+def replayed(path: Path) -> list[Report]:
+    """Check a call of a rule that an audit has kept.
+
+    Raises:
+        InputError: the file holds none, or the rule is not where it was.
+    """
+    _search_this_folder()
+    try:
+        stored = load(path)
+        with as_the_program(stored.x64):
+            return [checked(stored.call())]
+    except (ValueError, LookupError, CannotCheck) as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def list_rules(package: str) -> int:
+    """Print the gradient rules of a package, and what the last audit in this folder found of each.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    _search_this_folder()
+    try:
+        found = discover(package)
+    except Exception as error:  # a module may raise anything
+        raise InputError(f"cannot import {package}: {type(error).__name__}: {first_lines(error)}") from None
+    report = Path("audit") / "report.json"
+    audited = json.loads(report.read_text(encoding="utf-8"))["findings"] if report.exists() else []
+    verdicts: dict[str, list[str]] = {}
+    for finding in audited:
+        verdicts.setdefault(finding["place"], []).append(finding["verdict"])
+    print(
+        f"{package}: {len(found.rules)} gradient rules, and {len(found.made_later)} places that make some when called"
+    )
+    for rule in found.rules:
+        seen = ", ".join(dict.fromkeys(verdicts.get(local(rule.place), [])))
+        print(f"  {seen or 'not reached':24} {rule.name}  ({local(rule.place)})")
+    for place in found.made_later:
+        print(f"  {'made when called':24} {local(place)}")
+    for module, why in found.failed.items():
+        print(f"  cannot import {module}: {why}")
+    if not report.exists():
+        print("  what a program uses is checked by: mlp-jax audit -- COMMAND")
+    return 0
+
+
+def _search_this_folder() -> None:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
 def imported(target: str) -> Any:
     """What `module:name` names; the folder in which the command runs is searched, too.
 
@@ -68,8 +133,7 @@ def imported(target: str) -> Any:
     module_name, colon, name = target.partition(":")
     if not (module_name and colon and name):
         raise InputError(f"{target!r} must have the form module:name, or end in .yaml; {HOW}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _search_this_folder()
     try:
         found = importlib.import_module(module_name)
     except Exception as error:  # a module may raise anything

@@ -1,5 +1,6 @@
 """Is this gradient right, and if not, what is wrong with it."""
 
+from mlp_jax.verify.auditing.audit import audit
 from mlp_jax.verify.checks import check_grad, check_vjp
 from mlp_jax.verify.mutation import Mutations, mutate
 from mlp_jax.verify.report import CannotCheck, GradientError, Leaf, Report, Verdict
@@ -12,6 +13,7 @@ __all__ = [
     "Mutations",
     "Report",
     "Verdict",
+    "audit",
     "check_grad",
     "check_transforms",
     "check_vjp",

@@ -80,10 +80,9 @@ class Experiment:
         if not (isinstance(self.function, TracedFunction) and isinstance(self.rule, TracedRule)):
             return self.table(self.leaves)
         cotangents = self.cotangents()
-        with ThreadPoolExecutor(1) as beside:
-            ahead = beside.submit(self._ahead, cotangents)
-            own, outside = self._own(self.leaves, cotangents), self._outside_jit(self.leaves, cotangents)
-            exact = ahead.result()
+        ahead = _in_a_thread(lambda: self._ahead(cotangents))
+        own, outside = self._own(self.leaves, cotangents), self._outside_jit(self.leaves, cotangents)
+        exact = ahead()
         if exact.cotangents is not cotangents:  # some outputs are not finite
             own, outside = self._own(self.leaves, exact.cotangents), self._outside_jit(self.leaves, exact.cotangents)
         table = self._table(self.leaves, exact, own)
@@ -334,6 +333,17 @@ class Experiment:
         other = self.table(moved, table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
+
+
+def _in_a_thread(work: Callable[[], T]) -> Callable[[], T]:
+    """Begin with some work; what is returned waits for its result. When Python ends no thread can begin: it waits."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        future = pool.submit(work)
+    except RuntimeError:
+        return work
+    pool.shutdown(wait=False)
+    return future.result
 
 
 def entry_sizes(x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""`mlp-jax audit -- COMMAND`: run a program unchanged, and check every gradient rule that it uses."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically
+from mlp_jax.verify.auditing.findings import NOT_CHECKED, Audit, Finding, local, of_json, together
+from mlp_jax.verify.auditing.process import Order, environment
+
+
+def run(config: None, options: Namespace) -> int:
+    """Print what was found; the command's own exit status if it failed, else 1 if a rule is wrong."""
+    command = options.program[1:] if options.program[:1] == ["--"] else options.program
+    if not command:
+        raise InputError("audit needs a command, as in: mlp-jax audit -- pytest tests/")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"there is no command {command[0]!r} to audit")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        order = Order(folder, options.exact, options.seconds, options.folder.absolute())
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: what it used is checked all the same
+        status = subprocess.run(command, env=environment(order, os.environ), check=False).returncode
+        found = _collected(shlex.join(command), folder)
+    print(found)
+    if status:
+        sentence = f"the command ended with exit status {status}"
+        print(f"  {sentence}; if it does not without the audit, try --exact" if not options.exact else f"  {sentence}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.folder / "report.json", found.to_json().encode())
+    return status if status > 0 else 128 - status if status < 0 else int(not found.passed)
+
+
+def _collected(of: str, folder: Path) -> Audit:
+    """What all processes of the command found, and what they saw that did not live to check it."""
+    ended = {path.stem: of_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    lost = []
+    for path in sorted(folder.glob("*.seen")):
+        if path.stem not in ended:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                seen = json.loads(line)
+                lost.append(
+                    Finding(
+                        seen["name"], local(seen["place"]), local(seen["caller"]), seen["arguments"],
+                        verdict=NOT_CHECKED, reason="its process was killed",
+                    )
+                )  # fmt: skip
+    found = together(of, ended.values(), lost)
+    if not any(folder.glob("*.started")):
+        found.said.append(
+            "no process of the command imported JAX where the audit could see it (python -S or -I, or another "
+            "environment than that of mlp-jax)"
+        )
+    return found

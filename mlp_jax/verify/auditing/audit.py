@@ -1,0 +1,220 @@
+"""The checks of an audit: each rule at each kind of arguments once, within a budget of seconds."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mlp_jax.verify.arguments import first_lines
+from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, store
+from mlp_jax.verify.auditing.findings import KINK, NOT_CHECKED, OK, UNDECIDED, WRONG, Audit, Finding, local
+from mlp_jax.verify.auditing.rules import addresses, alive, described
+from mlp_jax.verify.auditing.watch import Signature, Watch, watching
+from mlp_jax.verify.checks import check_vjp
+from mlp_jax.verify.report import CannotCheck, Report, Verdict
+
+SECONDS = 120.0  # for all checks
+_SECONDS_EACH = 30.0
+
+
+@contextlib.contextmanager
+def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
+    """Check every gradient rule that is called within the block, at the arguments that it is called with.
+
+    Rules are functions of `jax.custom_vjp`, `jax.custom_jvp` and `jax.custom_gradient`. JAX's caches of compiled
+    functions are cleared before and after, since what was traced before would not call them again.
+
+    Args:
+        seconds: for the checks, which are made when the block ends; what is left over is listed as not checked.
+        exact: leave compiled programs as they are, equal bit for bit; the values then come from eager calls alone.
+
+    Yields:
+        What is found, complete after the block: `found.passed`, `found.reports`, `str(found)`, `found.check()`.
+
+    >>> import jax.numpy as jnp
+    >>> @jax.custom_jvp
+    ... def cube(x):
+    ...     return x**3
+    >>> cube.defjvps(lambda t, out, x: 2 * x**2 * t)
+    >>> with audit() as found:
+    ...     _ = jax.jit(jax.grad(cube))(2.0)
+    >>> found.passed, [(f.verdict, f.arguments) for f in found.findings]
+    (False, [('WRONG', 'f32[]')])
+    """
+    found, watch = Audit(), Watch(exact)
+    jax.clear_caches()
+    try:
+        with watching(watch):
+            yield found
+    finally:
+        jax.clear_caches()
+        complete(found, watch, seconds, None)
+
+
+def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) -> None:
+    """Check what was seen; wrong calls are written to a folder, if there is one, to be checked again.
+
+    Args:
+        found: gets the findings.
+        watch: what was seen.
+        seconds: the budget.
+        folder: for calls that did not pass.
+    """
+    where = addresses()
+    end = time.monotonic() + seconds
+    for signature in _in_order(watch.signatures.values()):
+        name = _name(signature, where)
+        finding = Finding(
+            name, local(signature.about.place), local(signature.caller), signature.arguments, signature.times
+        )
+        report, finding = _checked(signature, finding, end, seconds)
+        if report is not None and not report.passed:
+            finding = _stored(signature, finding, where, folder)
+            report = dataclasses.replace(report, reproduce=finding.reproduce)
+            finding = dataclasses.replace(finding, text=str(report))
+        if report is not None:
+            found.reports.append(report)
+        found.findings.append(finding)
+    found.problems += watch.problems
+    found.not_reached += _not_reached(watch)
+    if any(passed for s in watch.signatures.values() for v in s.values for passed in v.path if passed.by == "compiled"):
+        found.said.append(
+            "compiled programs gave out values: their results may differ in the last digit from those without the audit"
+        )
+
+
+def _in_order(signatures: Sequence[Signature] | Any) -> list[Signature]:
+    """First one kind of arguments of each rule, small ones before large ones."""
+    count: dict[Any, int] = {}
+    order: list[tuple[int, int, int, Signature]] = []
+    for signature in sorted(signatures, key=_size):
+        turn = count[signature.about] = count.get(signature.about, -1) + 1
+        order.append((turn, _size(signature), len(order), signature))
+    return [signature for *_, signature in sorted(order, key=lambda entry: entry[:3])]
+
+
+def _size(signature: Signature) -> int:
+    return sum(getattr(leaf, "nbytes", 8) for values in signature.values[:1] for leaf in values.leaves)
+
+
+def _name(signature: Signature, where: dict[int, str]) -> str:
+    """Where it is found, or what it is called where it was made in a function."""
+    address = where.get(id(signature.rule))
+    return address.replace(":", ".") if address else signature.about.name
+
+
+def _checked(signature: Signature, finding: Finding, end: float, budget: float) -> tuple[Report | None, Finding]:
+    """The report on a use of a rule, and what it amounts to."""
+
+    def left_out(reason: str) -> tuple[None, Finding]:
+        return None, dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason)
+
+    if not signature.values:
+        return left_out(signature.note or "never run: only its shapes were asked for")
+    left = end - time.monotonic()
+    if left <= 0:
+        return left_out(f"the {budget:g} seconds for checks were used up")
+    started = time.monotonic()
+    try:
+        with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
+            call = call_of(signature)
+            assert call is not None
+            report = checked(call)
+    except TimeUp:
+        return left_out(f"it took more than {min(left, _SECONDS_EACH):.0f} seconds")
+    except CannotCheck as error:
+        return left_out(first_lines(error, 120))
+    except Exception as error:  # a rule may not go alone: within a collective, over an object's traced value
+        return left_out(f"alone it raises {type(error).__name__}: {first_lines(error, 120)}")
+    took = time.monotonic() - started
+    return report, dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), seconds=took)
+
+
+def checked(call: Call) -> Report:
+    """The report on a call."""
+    return check_vjp(call.rule, *call.args, argnums=call.argnums)
+
+
+def verdict_of(report: Report) -> str:
+    """In a word."""
+    verdicts = {leaf.verdict for leaf in report.leaves}
+    if report.passed:
+        return KINK if Verdict.KINK in verdicts else OK
+    failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
+    return UNDECIDED if failed <= {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE} else WRONG
+
+
+def _stored(signature: Signature, finding: Finding, where: dict[int, str], folder: Path | None) -> Finding:
+    """With the command that checks the call again, if it can be written."""
+    address = where.get(id(signature.rule))
+    if folder is None:
+        return finding
+    if address is None or signature.closed_over:
+        return dataclasses.replace(finding, reproduce="the audit again: the rule is made within a function")
+    with as_the_program(signature.x64):
+        call = call_of(signature)
+        assert call is not None
+        short = address.partition(":")[2]
+        path = folder / f"{short}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
+        try:
+            store(call, address, where, path)
+        except NotStorable as error:
+            return dataclasses.replace(finding, reproduce=f"the audit again: no file can hold {error}")
+    return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(path))}")
+
+
+def _not_reached(watch: Watch) -> list[str]:
+    """The rules of the project in this folder that nothing called."""
+    reached = {signature.about for signature in watch.signatures.values()}
+    found = []
+    for rule in {described(rule) for rule in alive()} - reached:
+        place = local(rule.place)
+        if place != rule.place and "site-packages" not in place:
+            found.append(f"{rule.name} ({place})")
+    return sorted(found)
+
+
+# --- around a check ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_the_program(x64: bool) -> Iterator[None]:
+    """With the program's precision, and without what it may have set to find its own faults."""
+    with (
+        jax.enable_x64(x64),
+        jax.disable_jit(False),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        jax.transfer_guard("allow"),
+    ):
+        yield
+
+
+class TimeUp(BaseException):
+    """A check takes too long; no code of the user's catches it by mistake."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeUp when the time is over, where the system and the thread permit it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

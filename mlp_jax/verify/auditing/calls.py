@@ -1,0 +1,190 @@
+"""A call of a rule as it can be made again: from the values that were seen, and as a file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.verify.auditing.closures import with_values
+from mlp_jax.verify.auditing.rules import at
+from mlp_jax.verify.auditing.watch import Key, Signature, Values
+
+
+@dataclass(frozen=True)
+class Call:
+    """A rule and arguments for it.
+
+    Attributes:
+        rule: the rule, or a function that calls it.
+        args: in their order.
+        argnums: of those that are differentiated.
+        x64: whether JAX had 64 bits.
+    """
+
+    rule: Any
+    args: tuple[Any, ...]
+    argnums: tuple[int, ...]
+    x64: bool
+
+    def is_finite(self) -> bool:
+        """Whether all of its numbers are."""
+        return all(np.isfinite(x).all() for x in jax.tree.leaves(self.args) if _is_number(x))
+
+
+def call_of(signature: Signature) -> Call | None:
+    """The call of a signature whose values are finite, else the first one; None if no values were seen."""
+    calls = [_rebuilt(signature, values) for values in signature.values]
+    return next((call for call in calls if call.is_finite()), calls[0] if calls else None)
+
+
+def _rebuilt(signature: Signature, values: Values) -> Call:
+    leaves = [_as_jax(leaf) for leaf in _one_example(values)]
+    own = signature.tree.num_leaves
+    given = iter(jax.tree.unflatten(signature.tree, leaves[:own]))
+    args = tuple(signature.static[k] if k in signature.static else next(given) for k in range(signature.arity))
+    argnums = tuple(k for k in range(signature.arity) if k not in signature.static)
+    rule = signature.rule
+    if signature.closed_over:
+        rule = with_values(rule, signature.closed_over, leaves[own:])
+    return Call(rule, args, argnums, signature.x64)
+
+
+def _one_example(values: Values) -> list[Any]:
+    """The leaves as the rule itself got them: under vmap, the first of the batch."""
+    leaves = list(values.leaves)
+    for passed in reversed(values.path):
+        if passed.by == "vmap":
+            for k, axis in zip(values.traced, passed.about, strict=True):
+                if axis is not None:
+                    leaves[k] = _first(leaves[k], axis)
+    return leaves
+
+
+def _first(x: Any, axis: int) -> Any:
+    return Key(x.impl, np.take(x.data, 0, axis)) if isinstance(x, Key) else np.take(x, 0, axis)
+
+
+def _as_jax(leaf: Any) -> Any:
+    if isinstance(leaf, Key):
+        return leaf.key()
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+
+
+def _is_number(x: Any) -> bool:
+    return bool(jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.inexact)) if not callable(x) else False
+
+
+# --- as a file --------------------------------------------------------------------------------------------------------
+
+
+class NotStorable(TypeError):
+    """An argument that no file can hold; the text names its type."""
+
+
+def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> None:
+    """Write a call as arrays (.npz) with a description in JSON among them; nothing in it runs when it is read.
+
+    Raises:
+        NotStorable: the file cannot hold an argument.
+    """
+    arrays: dict[str, Any] = {}
+    args = _described(call.args, arrays, addresses)
+    record = {"rule": address, "args": args, "argnums": call.argnums, "x64": call.x64}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez(file, description=np.array(json.dumps(record)), **arrays)
+
+
+def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:
+    """A value as JSON; arrays go to `arrays`, in the bytes of their dtype."""
+
+    def inner(y: Any) -> Any:
+        return _described(y, arrays, addresses)
+
+    if x is None or isinstance(x, bool | int | float | str):
+        return {"plain": x} if not isinstance(x, float) else {"float": x.hex()}
+    if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return {"key": inner(jax.random.key_data(x)), "impl": str(jax.random.key_impl(x))}
+    if isinstance(x, np.ndarray | np.generic | jax.Array):
+        value = np.asarray(x)
+        name = f"a{len(arrays)}"
+        arrays[name] = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        weak = bool(getattr(x, "weak_type", False))
+        return {"array": name, "dtype": str(value.dtype), "shape": value.shape, "weak": weak}
+    if type(x) in (tuple, list):
+        return {type(x).__name__: [inner(y) for y in x]}
+    if type(x) is dict:
+        return {"dict": [[inner(k), inner(v)] for k, v in x.items()]}
+    if isinstance(x, tuple) and hasattr(x, "_fields") and id(type(x)) in addresses:
+        return {"at": addresses[id(type(x))], "fields": [inner(y) for y in x]}
+    if callable(x) and id(x) in addresses:
+        return {"at": addresses[id(x)]}
+    raise NotStorable(f"an argument of type {type(x).__module__}.{type(x).__qualname__}")
+
+
+class Stored(NamedTuple):
+    """A call in a file: its parts are restored where JAX has the program's precision."""
+
+    record: dict[str, Any]
+    arrays: dict[str, Any]
+
+    @property
+    def x64(self) -> bool:
+        """Whether JAX had 64 bits."""
+        return bool(self.record["x64"])
+
+    def call(self) -> Call:
+        """The call.
+
+        Raises:
+            LookupError: the rule, or what an argument is made of, is not where it was.
+        """
+        rule, args = at(self.record["rule"], as_rule=True), _restored(self.record["args"], self.arrays)
+        return Call(rule, args, tuple(self.record["argnums"]), self.x64)
+
+
+def load(path: Path) -> Stored:
+    """A call that was written. What is read imports the rule's module, and runs nothing else.
+
+    Raises:
+        ValueError: the file is none of these.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        record = json.loads(str(arrays.pop("description")))
+        if record.keys() != {"rule", "args", "argnums", "x64"}:
+            raise KeyError("its parts")
+    except (OSError, KeyError, ValueError, EOFError, AttributeError, BadZipFile) as error:
+        why = "it is no .npz of plain arrays" if "pickle" in str(error) else str(error)
+        raise ValueError(f"it holds no call of a rule: {why}") from None
+    return Stored(record, arrays)
+
+
+def _restored(x: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    match x:
+        case {"plain": value}:
+            return value
+        case {"float": text}:
+            return float.fromhex(text)
+        case {"key": data, "impl": impl}:
+            return jax.random.wrap_key_data(_restored(data, arrays), impl=impl)
+        case {"array": name, "dtype": dtype, "shape": shape, "weak": weak}:
+            value = np.frombuffer(arrays[name].tobytes(), jnp.dtype(dtype)).reshape(shape)
+            return jnp.asarray(value.item()) if weak and not shape else jnp.asarray(value)
+        case {"tuple": parts} | {"list": parts}:
+            kind: Callable[..., Any] = tuple if "tuple" in x else list
+            return kind(_restored(part, arrays) for part in parts)
+        case {"dict": pairs}:
+            return {_restored(key, arrays): _restored(value, arrays) for key, value in pairs}
+        case {"at": address, "fields": fields}:
+            return at(address, as_rule=False)(*(_restored(field, arrays) for field in fields))
+        case {"at": address}:
+            return at(address, as_rule=False)
+    raise ValueError(f"unknown part of a call: {x}")

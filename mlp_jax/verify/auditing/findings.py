@@ -1,0 +1,192 @@
+"""What an audit says: a finding for each use of a rule, and all of them as one report."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from mlp_jax.verify.report import GradientError, Report
+
+_SHOWN = 12
+# From the best to the worst, as one rule is summed up.
+OK, KINK, NOT_CHECKED, UNDECIDED, WRONG = "ok", "at a kink (accepted)", "not checked", "UNDECIDED", "WRONG"
+_ORDER = (NOT_CHECKED, OK, KINK, UNDECIDED, WRONG)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a rule at arguments of certain shapes.
+
+    Attributes:
+        rule: its qualified name.
+        place: where it is written, as file:line.
+        caller: file:line of its first call.
+        arguments: their shapes and dtypes.
+        times: how often it was called.
+        verdict: ok, at a kink (accepted), WRONG, UNDECIDED, or not checked.
+        reason: why it was not checked, or what else should be known.
+        text: of the report, where there is one.
+        reproduce: the command that checks it again.
+        seconds: that the check took.
+    """
+
+    rule: str
+    place: str
+    caller: str
+    arguments: str
+    times: int = 1
+    verdict: str = NOT_CHECKED
+    reason: str = ""
+    text: str = ""
+    reproduce: str = ""
+    seconds: float = 0.0
+
+    @property
+    def package(self) -> str:
+        """In which it is defined."""
+        return self.rule.partition(".")[0]
+
+
+@dataclass
+class Audit:
+    """All that an audit found. `str(audit)` is for people, `audit.to_json()` has everything.
+
+    Attributes:
+        of: what was audited.
+        findings: a finding for each use.
+        reports: those of the checks, in this process.
+        not_reached: rules of the audited project that nothing called, as name (place).
+        problems: what went wrong in watching.
+        said: what else should be known.
+    """
+
+    of: str = "program"
+    findings: list[Finding] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    not_reached: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rule is wrong. What was not checked, or could not be decided, is not."""
+        return not any(f.verdict == WRONG for f in self.findings)
+
+    def __bool__(self) -> bool:
+        """Whether it passed."""
+        return self.passed
+
+    def check(self) -> "Audit":
+        """The audit itself, if it passed.
+
+        Raises:
+            GradientError: a rule is wrong; the message is the whole report.
+        """
+        __tracebackhide__ = True  # pytest then shows the line of the test
+        if not self.passed:
+            raise GradientError(f"\n{self}")
+        return self
+
+    def of_rules(self) -> dict[str, str]:
+        """The worst that was found of each rule, by name."""
+        worst: dict[str, str] = {}
+        for f in self.findings:
+            worst[f.rule] = max(worst.get(f.rule, NOT_CHECKED), f.verdict, key=_ORDER.index)
+        return worst
+
+    def to_json(self) -> str:
+        """All but the reports, as JSON."""
+        parts = {name: value for name, value in vars(self).items() if name not in ("findings", "reports")}
+        return json.dumps({**parts, "passed": self.passed, "findings": [asdict(f) for f in self.findings]}, indent=1)
+
+    def __str__(self) -> str:
+        """The head, each wrong rule with its report, then what was not checked and what was not reached."""
+        lines = [self.head()]
+        for f in self.findings:
+            if f.verdict in (WRONG, UNDECIDED):
+                lines.append(f"  {f.verdict}  {f.rule}  ({f.place})  called from {f.caller} with {f.arguments}")
+                lines += [f"    {line}" for line in f.text.splitlines()[1:]]
+        return "\n".join([*lines, *self.rest()])
+
+    def head(self) -> str:
+        """How many rules were reached, and what was found."""
+        rules = self.of_rules()
+        counts = Counter(rules.values())
+        packages = len({f.package for f in self.findings})
+        verdicts = ", ".join(f"{counts[v]} {v}" for v in (OK, KINK, UNDECIDED, WRONG, NOT_CHECKED) if counts[v])
+        return (
+            f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
+            f"arguments of {_many(len(self.findings), 'kind')}: {verdicts or 'none'}"
+        )
+
+    def rest(self) -> list[str]:
+        """What was not checked, what was not reached, and what else should be known."""
+        lines = [f"  {line}" for line in self._not_checked()]
+        if self.not_reached:
+            shown, more = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
+            lines.append(f"  not reached: {'; '.join(shown)}{f'; and {more} more' if more > 0 else ''}")
+        lines += [f"  {line}" for line in self.said]
+        return [*lines, *(f"  in watching, an error: {problem}" for problem in self.problems[:3])]
+
+    def _not_checked(self) -> Iterable[str]:
+        """The uses that were not checked, by reason."""
+        by_reason: dict[str, list[str]] = {}
+        for f in self.findings:
+            if f.verdict == NOT_CHECKED:
+                by_reason.setdefault(f.reason, []).append(f.rule)
+        for reason, rules in by_reason.items():
+            names = list(dict.fromkeys(rules))
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield f"not checked, {reason}: {', '.join(names[:_SHOWN])}{more} ({_many(len(rules), 'use')})"
+
+
+def of_json(text: str) -> Audit:
+    """What `Audit.to_json` wrote."""
+    parts = json.loads(text)
+    del parts["passed"]
+    return Audit(**{**parts, "findings": [Finding(**f) for f in parts["findings"]]})
+
+
+def together(of: str, audits: Iterable[Audit], seen: Iterable[Finding]) -> Audit:
+    """The audits of all processes of a program, and what processes saw that did not live to check it."""
+    found = Audit(of)
+    by_use: dict[tuple[str, ...], Finding] = {}
+    for audit in audits:
+        found.problems += audit.problems
+        found.said += [line for line in audit.said if line not in found.said]
+        found.not_reached += audit.not_reached
+        for f in audit.findings:
+            _add(by_use, f)
+    for f in seen:
+        by_use.setdefault(_use(f), f)
+    found.findings = sorted(by_use.values(), key=lambda f: (-_ORDER.index(f.verdict), f.rule, f.arguments))
+    reached = {f.place for f in found.findings}
+    found.not_reached = sorted({line for line in found.not_reached if line.split("(")[-1].rstrip(")") not in reached})
+    return found
+
+
+def _use(f: Finding) -> tuple[str, ...]:
+    return f.place, f.rule, f.arguments
+
+
+def _add(by_use: dict[tuple[str, ...], Finding], f: Finding) -> None:
+    """Of two findings of one use, the worse one, with all of its calls counted."""
+    other = by_use.get(_use(f))
+    if other is None:
+        by_use[_use(f)] = f
+    else:
+        worse = max(other, f, key=lambda f: _ORDER.index(f.verdict))
+        by_use[_use(f)] = replace(worse, times=other.times + f.times)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def local(path: str) -> str:
+    """A place relative to the folder in which the program runs, where it is in there."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

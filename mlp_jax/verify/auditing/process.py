@@ -1,0 +1,85 @@
+"""The audit of whole programs: a variable in the environment, and each process that imports JAX watches and checks.
+
+The parent runs the command unchanged, with a folder in PYTHONPATH whose `sitecustomize` calls `start` once JAX has been
+imported: nothing is traced before. Workers and subprocesses inherit both. Each process writes at its end
+what it found.
+"""
+
+import atexit
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VARIABLE = "MLP_JAX_AUDIT"
+_STARTUP = Path(__file__).parent / "startup"
+
+
+class Order(NamedTuple):
+    """What the processes are told.
+
+    Attributes:
+        folder: where they write.
+        exact: whether compiled programs are left as they are.
+        seconds: for the checks of each process.
+        calls: where calls that did not pass are kept.
+    """
+
+    folder: Path
+    exact: bool
+    seconds: float
+    calls: Path
+
+
+def environment(order: Order, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a command is audited."""
+    said = json.dumps([str(order.folder), order.exact, order.seconds, str(order.calls)])
+    paths = [str(_STARTUP), *filter(None, [inherited.get("PYTHONPATH")])]
+    return {**inherited, VARIABLE: said, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+_finish: Any = None
+
+
+def start() -> None:
+    """Watch this process from now on, and check when it ends; called when JAX has been imported."""
+    global _finish
+    from mlp_jax.verify.auditing.watch import Watch
+    from mlp_jax.verify.auditing.watch import start as start_watching
+
+    folder, exact, seconds, calls = json.loads(os.environ[VARIABLE])
+    me = os.getpid()
+    watch = Watch(exact, Path(folder) / f"{me}.seen")
+    (Path(folder) / f"{me}.started").touch()
+    start_watching(watch)
+
+    def finish() -> None:
+        """Check, and write what was found: once, and not in a process that was forked."""
+        if os.getpid() != me or not watch.is_on:
+            return
+        from mlp_jax.verify.auditing.audit import complete
+        from mlp_jax.verify.auditing.findings import Audit
+
+        watch.close()
+        found = Audit()
+        complete(found, watch, seconds, Path(calls))
+        part = Path(folder) / f"{me}.part"
+        part.write_text(found.to_json(), encoding="utf-8")
+        part.rename(part.with_suffix(".json"))
+
+    def and_exit(status: int) -> None:
+        with suppress(Exception):
+            finish()
+        exit_at_once(status)
+
+    exit_at_once, os._exit = os._exit, and_exit  # type: ignore[assignment]
+    atexit.register(finish)
+    _finish = finish
+
+
+def finish() -> None:
+    """End the audit of this process early, if it is audited: what comes later is not seen."""
+    if _finish is not None:
+        _finish()

@@ -1,0 +1,242 @@
+"""Gradient rules as objects: what one is called, where it is written, at which address it is found again."""
+
+import ast
+import functools
+import gc
+import importlib
+import pkgutil
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+KINDS: tuple[type, ...] = (jax.custom_vjp, jax.custom_jvp)
+_PARTS = ("fun", "fwd", "bwd", "jvp")  # the functions of a rule, none of which JAX documents
+_WRAPPED = 20  # decorators around a function that are looked through
+_MAKERS = ("custom_vjp", "custom_jvp", "custom_gradient")
+
+
+class Rule(NamedTuple):
+    """What a rule is called: `ott.math.utils.norm`, and where it is written, as file:line."""
+
+    name: str
+    place: str
+
+
+def functions_of(rule: Any) -> list[Any]:
+    """The functions of a rule: what it computes, and its derivative."""
+    return [part for name in _PARTS if (part := getattr(rule, name, None)) is not None]
+
+
+def beneath(f: Any) -> Any:
+    """The Python function under decorators, partials and rules."""
+    for _ in range(_WRAPPED):
+        if isinstance(f, functools.partial):
+            f = f.func
+        elif isinstance(f, types.MethodType):
+            f = f.__func__
+        elif isinstance(f, KINDS):
+            f = f.fun  # type: ignore[attr-defined]
+        elif not isinstance(f, types.FunctionType) and hasattr(f, "__wrapped__"):
+            f = f.__wrapped__
+        else:
+            break
+    if _text(f, "__qualname__").startswith("custom_gradient.<locals>"):  # JAX's own decorator
+        inner = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=False)).get("fun")
+        return beneath(inner.cell_contents) if inner else f
+    return f
+
+
+def described(rule: Any) -> Rule:
+    """The name and place of a rule.
+
+    The function beneath may be somebody else's, as in `custom_vjp(jnp.sin)`: the rule is where its derivative is.
+    """
+    f, derivative = beneath(rule), beneath(getattr(rule, "bwd", None) or getattr(rule, "jvp", None))
+    owner, module = _text(derivative, "__module__"), _text(f, "__module__")
+    if owner and owner != module and not owner.startswith("jax."):
+        return Rule(f"{_qualified(derivative)} of {getattr(f, '__name__', '?')}", _place(derivative))
+    return Rule(_qualified(f), _place(f))
+
+
+def identity(rule: Any) -> tuple[Any, ...]:
+    """Equal for rules that are made of the same source and closed-over numbers: a loop that makes 1,000 made one."""
+    found: list[Any] = [type(rule)]
+    for part in functions_of(rule):
+        f = beneath(part)
+        found += [getattr(f, "__code__", None) or id(f), _numbers_in(f)]
+    return tuple(found)
+
+
+def _numbers_in(f: Any) -> tuple[Any, ...]:
+    found = []
+    for cell in getattr(f, "__closure__", None) or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+        if isinstance(value, bool | int | float | str | None):
+            found.append(value)
+    return tuple(found)
+
+
+def _qualified(f: Any) -> str:
+    return f"{_text(f, '__module__') or '?'}.{_text(f, '__qualname__') or type(f).__name__}"
+
+
+def _text(f: Any, attribute: str) -> str:
+    """What an attribute of anybody's object says; nothing if that is no text, or if it raises."""
+    try:
+        value = getattr(f, attribute, "")
+    except Exception:
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def _place(f: Any) -> str:
+    code = getattr(f, "__code__", None) or getattr(vars(type(f)).get("__call__"), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else "?"
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+def addresses() -> dict[int, str]:
+    """`module:attribute` of the callables in loaded modules and their classes, by id, the most public one of each."""
+    found: dict[int, str] = {}
+    ranks: dict[int, Any] = {}
+    for name, module in sorted(sys.modules.items()):
+        if not isinstance(module, types.ModuleType):
+            continue
+        for path, value in _attributes(module):
+            for inner in _layers(value):
+                rank = _rank(name, _text(beneath(inner), "__module__"))
+                if id(inner) not in ranks or rank < ranks[id(inner)]:
+                    found[id(inner)], ranks[id(inner)] = f"{name}:{path}", rank
+    return found
+
+
+def _rank(module: str, home: str) -> tuple[bool, bool, bool, int]:
+    """How well a module serves as the address of what was written in the module `home`; less is better."""
+    is_private = any(part.startswith("_") for part in module.split("."))
+    return module.split(".")[0] != home.split(".")[0], is_private, module != home, module.count(".")
+
+
+def _attributes(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+    """The callables in a module, and those in its classes and in objects that hold a rule as an attribute."""
+    for name, value in list(vars(module).items()):
+        if not callable(value) and not isinstance(value, staticmethod | classmethod):
+            continue
+        yield name, value
+        if not isinstance(value, (types.FunctionType, types.ModuleType, *KINDS)):
+            for inner, part in list(getattr(value, "__dict__", {}).items()):
+                if callable(part) or isinstance(part, staticmethod | classmethod):
+                    yield f"{name}.{inner}", part
+
+
+def _layers(x: Any) -> Iterator[Any]:
+    """An object and what it wraps, until a rule."""
+    for _ in range(_WRAPPED):
+        yield x
+        if isinstance(x, KINDS):
+            return
+        try:
+            x = (
+                x.func
+                if isinstance(x, functools.partial)
+                else vars(x).get("__wrapped__") or getattr(x, "__func__", None)
+            )
+        except Exception:  # attributes of others may raise anything
+            return
+        if x is None:
+            return
+
+
+def at(address: str, as_rule: bool) -> Any:
+    """What is at an address; the rule in it.
+
+    Raises:
+        LookupError: there is nothing, or no rule.
+    """
+    module, _, path = address.partition(":")
+    try:
+        found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"{address} cannot be imported: {error}") from None
+    if not as_rule:
+        return found
+    rule = next((inner for inner in _layers(found) if isinstance(inner, KINDS)), None)
+    if rule is None:
+        raise LookupError(f"{address} holds no gradient rule")
+    return rule
+
+
+# --- discovery --------------------------------------------------------------------------------------------------------
+
+
+class Discovered(NamedTuple):
+    """The rules of a package.
+
+    Attributes:
+        rules: those that exist once its modules are imported.
+        made_later: places in its source where functions make rules when they are called, as file:line.
+        failed: modules that cannot be imported, and why.
+    """
+
+    rules: list[Rule]
+    made_later: list[str]
+    failed: dict[str, str]
+
+
+def discover(package: str) -> Discovered:
+    """Import the modules of a package, but for its tests, and find its rules.
+
+    Raises:
+        ImportError: the package itself cannot be imported.
+    """
+    top = importlib.import_module(package)
+    failed = {}
+    for module in pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}.", onerror=lambda name: None):
+        last = module.name.rpartition(".")[2]
+        if {"tests", "conftest"} & set(module.name.split(".")) or last.startswith("test_") or last.endswith("_test"):
+            continue
+        try:
+            importlib.import_module(module.name)
+        except BaseException as error:  # a module may raise anything, or exit
+            failed[module.name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    folder = _folder(top)
+    rules = {described(rule) for rule in alive()}
+    return Discovered(sorted(rule for rule in rules if rule.place.startswith(folder)), _made_later(folder), failed)
+
+
+def alive() -> list[Any]:
+    """All rules that exist."""
+    return [x for x in gc.get_objects() if type(x) in KINDS]
+
+
+def _folder(module: types.ModuleType) -> str:
+    file = Path(module.__file__ or next(iter(module.__path__)))
+    return str(file.parent if file.name == "__init__.py" else file)
+
+
+def _made_later(folder: str) -> list[str]:
+    """Where rules are made within functions."""
+    found = []
+    paths = sorted(Path(folder).rglob("*.py")) if Path(folder).is_dir() else [Path(folder)]
+    for path in paths:
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError, OSError):
+            continue
+        outer = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        inner = {node for f in outer for statement in f.body for node in ast.walk(statement)}
+        lines = {node.lineno for node in inner if isinstance(node, ast.Name | ast.Attribute) and _word(node) in _MAKERS}
+        found += [f"{path}:{line}" for line in sorted(lines)]
+    return found
+
+
+def _word(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr

@@ -1,0 +1,51 @@
+"""Python runs this when it starts, with this folder in PYTHONPATH: the audit begins when JAX has been imported."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from typing import Any
+
+
+class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports `jax` as ever, and then starts the audit."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != "jax":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        self.loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: Any) -> Any:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        try:
+            from mlp_jax.verify.auditing import process
+        except ImportError as error:
+            print(f"mlp-jax audit: this Python cannot be audited: {error}", file=sys.stderr)
+            return
+        process.start()
+
+
+def _run_the_hidden_one() -> None:
+    """Another sitecustomize, which this one hides."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    paths = [path for path in sys.path if os.path.abspath(path or ".") != here]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", paths)
+    if spec and spec.loader:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+if "MLP_JAX_AUDIT" in os.environ:
+    sys.meta_path.insert(0, _AfterImport())
+_run_the_hidden_one()

@@ -1,0 +1,286 @@
+"""Watching the gradient rules of a program that knows nothing of it: each call's arguments, by shapes and by values.
+
+`__call__` is replaced in the classes `jax.custom_vjp` and `jax.custom_jvp`: Python looks it up there, so that rules
+made before are seen, too. A function that was traced before is not traced again: its calls are not seen.
+"""
+
+import functools
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.verify.auditing.closures import traced_values
+from mlp_jax.verify.auditing.rules import KINDS, Rule, described, identity
+from mlp_jax.verify.auditing.tap import Passed, tap
+
+# A tap costs 25 to 90 ms of compilation, and its callback a part of a millisecond each time: more taps of one signature
+# would find the same arguments again.
+_TAPS = 3
+_VALUES = 3  # of a signature: the first may not be finite
+MOST_BYTES = 1 << 26  # of one call's arguments that are kept
+_MOST_BYTES_IN_ALL = 1 << 30
+_CHECKER = str(Path(__file__).parent.parent)  # its own calls of rules are no use of them
+# By its name among JAX's Python frames: programs into which no callback can go.
+_WITHOUT_CALLBACKS = {"pallas_call": "in a Pallas kernel", "do_export": "under export"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of `jax.random` as numbers; no pytree, so that it stays one leaf."""
+
+    impl: str
+    data: Any
+
+    def key(self) -> jax.Array:
+        """The key."""
+        return jax.random.wrap_key_data(jnp.asarray(self.data), impl=self.impl)
+
+
+class Values(NamedTuple):
+    """The arguments of a call.
+
+    Attributes:
+        path: the transformations that passed them on, the innermost first.
+        leaves: of the arguments, then of what the rule closes over; numpy arrays, keys, or anything.
+        traced: which of the leaves JAX was tracing: they may be batches.
+    """
+
+    path: tuple[Passed, ...]
+    leaves: list[Any]
+    traced: list[int]
+
+
+@dataclass
+class Signature:
+    """One use of a rule: arguments of these shapes and dtypes.
+
+    Attributes:
+        rule: the object itself.
+        about: its name and place.
+        caller: file:line of the first call.
+        tree: of the arguments that are differentiated.
+        kinds: their shapes and dtypes.
+        static: the others, by position.
+        arity: the number of all.
+        closed_over: tracers that the rule closes over.
+        x64: whether JAX had 64 bits.
+        times: how often it was called.
+        values: of some of the calls.
+        note: why there are none.
+    """
+
+    rule: Any
+    about: Rule
+    caller: str
+    tree: Any
+    kinds: tuple[str, ...]
+    static: dict[int, Any]
+    arity: int
+    closed_over: list[Any]
+    x64: bool
+    times: int = 0
+    taps: int = 0
+    values: list[Values] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def arguments(self) -> str:
+        """Shapes and dtypes, in short."""
+        shown = ", ".join(self.kinds[:6]) + (f" and {len(self.kinds) - 6} more" if len(self.kinds) > 6 else "")
+        return shown or "no arguments"
+
+
+class Watch:
+    """What was seen so far.
+
+    Attributes:
+        exact: whether compiled programs are left as they are: values then come from eager calls alone.
+        journal: a file to which each new signature is written at once, for a process may be killed.
+        signatures: by rule, shapes and static arguments.
+        problems: what went wrong in watching, which the program must not notice.
+    """
+
+    def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
+        self.exact, self.journal = exact, journal
+        self.signatures: dict[Any, Signature] = {}
+        self.problems: list[str] = []
+        self.is_on = True  # compiled programs keep their taps after the end
+        self.bytes = 0
+        self.lock = threading.Lock()
+
+    def note(self, rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call of a rule."""
+        if kwargs:
+            bound = inspect.signature(rule.fun).bind(*args, **kwargs)
+            bound.apply_defaults()
+            args = bound.args
+        static = {k: args[k] for k in rule.nondiff_argnums if k < len(args) and not _has_tracer(args[k])}
+        leaves, tree = jax.tree.flatten(tuple(x for k, x in enumerate(args) if k not in static))
+        x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+        key = (identity(rule), tree, tuple(map(_kind, leaves)), _hashable(static), x64)
+        signature = self.signatures.get(key)
+        if signature is None:
+            caller, why_not = _caller()
+            if caller is None:
+                return
+            signature = Signature(
+                rule, described(rule), caller, tree, tuple(map(_kind, leaves)), static, len(args), traced_values(rule),
+                x64, note=why_not,
+            )  # fmt: skip
+            self.signatures[key] = signature
+            if self.journal:
+                seen = {**signature.about._asdict(), "caller": caller, "arguments": signature.arguments}
+                with self.journal.open("a", encoding="utf-8") as file:
+                    file.write(f"{json.dumps(seen)}\n")
+        signature.times += 1
+        if len(signature.values) < _VALUES and signature.taps < _TAPS and not signature.note:
+            self._tap(signature, [*leaves, *traced_values(rule)])
+
+    def _tap(self, signature: Signature, leaves: list[Any]) -> None:
+        traced = [k for k, x in enumerate(leaves) if isinstance(x, jax.core.Tracer)]
+        if traced and self.exact:
+            return
+        size = sum(getattr(x, "size", 1) * getattr(getattr(x, "dtype", None), "itemsize", 8) for x in leaves)
+        if size > MOST_BYTES:
+            signature.note = f"arguments of {size / 1e9:.1f} GB: shapes alone"
+            return
+        signature.taps += 1
+        keys = {k: str(jax.random.key_impl(leaves[k])) for k in traced if _is_key(leaves[k])}
+        site = _Site(self, signature, [None if k in traced else _kept(x) for k, x in enumerate(leaves)], traced, keys)
+        if traced:
+            tap(site, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
+        else:
+            site.take(())
+
+    def close(self) -> None:
+        """Wait for the values that are still to come."""
+        with suppress(Exception):
+            jax.effects_barrier()
+        self.is_on = False
+
+
+@dataclass(eq=False)  # JAX hashes it, as a parameter of an equation
+class _Site:
+    """A call whose concrete leaves are known: the traced ones are still to come."""
+
+    watch: Watch
+    signature: Signature
+    leaves: list[Any]
+    traced: list[int]
+    keys: dict[int, str]
+
+    def take(self, path: tuple[Passed, ...], *values: Any) -> None:
+        watch, signature = self.watch, self.signature
+        if not watch.is_on or len(signature.values) >= _VALUES:
+            return
+        try:
+            full = list(self.leaves)
+            for k, value in zip(self.traced, values, strict=True):
+                full[k] = Key(self.keys[k], np.array(value)) if k in self.keys else np.array(value)
+            size = sum(getattr(x, "nbytes", 8) for x in full)
+            with watch.lock:
+                if watch.bytes + size <= _MOST_BYTES_IN_ALL:
+                    watch.bytes += size
+                    signature.values.append(Values(path, full, self.traced))
+        except Exception as error:  # the program must not notice
+            watch.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[Watch]:
+    """Note the calls of all rules, in all threads, until the block ends."""
+    before = start(watch)
+    try:
+        yield watch
+    finally:
+        for kind, call in before.items():
+            kind.__call__ = call  # type: ignore[method-assign]
+        watch.close()
+
+
+_busy = threading.local()
+
+
+def start(watch: Watch) -> dict[type, Any]:
+    """Replace `__call__` of the kinds of rules; returns what was there."""
+    before = {kind: vars(kind)["__call__"] for kind in KINDS}
+    for kind, call in before.items():
+        kind.__call__ = _watched(call, watch)  # type: ignore[method-assign]
+    return before
+
+
+def _watched(call: Any, watch: Watch) -> Any:
+    @functools.wraps(call)
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if watch.is_on and not getattr(_busy, "is_on", False):
+            _busy.is_on = True
+            try:
+                watch.note(self, args, kwargs)
+            except Exception as error:  # the program must not notice
+                watch.problems.append(f"{described(self).name}: {type(error).__name__}: {error}")
+            finally:
+                _busy.is_on = False
+        return call(self, *args, **kwargs)
+
+    return __call__
+
+
+def _caller() -> tuple[str | None, str]:
+    """The line outside of JAX that called, None if it is the checker's own; and why no values can be had there."""
+    frame: Any = sys._getframe(3)
+    jax_folder, caller, why_not = str(Path(jax.__file__).parent), "", ""
+    while frame:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if file.startswith(_CHECKER) and "auditing" not in Path(file).parts:
+            return None, ""
+        if file.startswith(jax_folder):
+            why_not = why_not or (f"{_WITHOUT_CALLBACKS[name]}: shapes alone" if name in _WITHOUT_CALLBACKS else "")
+        elif not caller:
+            caller = f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return caller or "?", why_not
+
+
+def _has_tracer(x: Any) -> bool:
+    """`custom_jvp` permits it where nothing is differentiated: it is an argument like others then."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+
+
+def _is_key(x: Any) -> bool:
+    return bool(jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key))
+
+
+def _kind(x: Any) -> str:
+    """As float32[3,4]; ~ before what Python's own numbers are."""
+    if isinstance(x, bool | int | float | complex | np.ndarray | np.generic | jax.Array):
+        return f"{'~' * bool(getattr(jax.typeof(x), 'weak_type', False))}{jax.typeof(x).str_short()}"
+    return type(x).__name__
+
+
+def _hashable(static: dict[int, Any]) -> Any:
+    try:
+        hash(key := tuple(static.items()))
+    except TypeError:
+        return repr(static)[:500]
+    return key
+
+
+def _kept(x: Any) -> Any:
+    """A copy: the program may change or donate its own."""
+    if _is_key(x):
+        return Key(str(jax.random.key_impl(x)), np.array(jax.random.key_data(x)))
+    if isinstance(x, jax.Array | np.ndarray | np.generic):
+        return np.array(x)
+    # JAX's typed literals are numbers of Python with a sharding.
+    kinds: tuple[Any, ...] = (bool, int, float, complex)
+    return next((kind(x) for kind in kinds if isinstance(x, kind)), x)
