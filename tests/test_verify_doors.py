@@ -79,7 +79,7 @@ def test_a_function_of_a_module(package):
     [
         (["nowhere:f"], "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'; for example, in"),
         (["kernels:fused"], "kernels has no 'fused'; it has good, bad, gradient, example_args, broken_args"),
-        (["kernels"], "'kernels' must have the form module:name, or end in .yaml; for example, in"),
+        (["kernels:"], "'kernels:' must have the form module:name, or end in .yaml; for example, in"),
         (["math:sin"], "sin needs arguments to be checked at: name them with --args; for example, in"),
         (["kernels:good", "--args", "kernels:broken_args"], "kernels:broken_args raised ValueError: no file"),
         (["math:pi"], "math:pi must be a function, got float"),

@@ -14,7 +14,7 @@ import jax
 
 from mlp_jax.verify.arguments import first_lines
 from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, store
-from mlp_jax.verify.auditing.findings import KINK, NOT_CHECKED, OK, UNDECIDED, WRONG, Audit, Finding, local
+from mlp_jax.verify.auditing.findings import KINK, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Audit, Finding, local
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
 from mlp_jax.verify.checks import check_vjp
@@ -148,6 +148,8 @@ def verdict_of(report: Report) -> str:
     if report.passed:
         return KINK if Verdict.KINK in verdicts else OK
     failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
+    if failed == {Verdict.RAISED}:
+        return RAISES
     return UNDECIDED if failed <= {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE} else WRONG
 
 
@@ -156,8 +158,9 @@ def _stored(signature: Signature, finding: Finding, where: dict[int, str], folde
     address = where.get(id(signature.rule))
     if folder is None:
         return finding
-    if address is None or signature.closed_over:
-        return dataclasses.replace(finding, reproduce="the audit again: the rule is made within a function")
+    if address is None or signature.closed_over or address.startswith("__main__:"):
+        what = "in the main file" if address and not signature.closed_over else "made within a function"
+        return dataclasses.replace(finding, reproduce=f"the audit again: the rule is {what}")
     with as_the_program(signature.x64):
         call = call_of(signature)
         assert call is not None

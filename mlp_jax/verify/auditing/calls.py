@@ -1,6 +1,7 @@
 """A call of a rule as it can be made again: from the values that were seen, and as a file."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,18 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
     """
     arrays: dict[str, Any] = {}
     args = _described(call.args, arrays, addresses)
-    record = {"rule": address, "args": args, "argnums": call.argnums, "x64": call.x64}
+    record = {"rule": address, "from": _folder_of(address), "args": args, "argnums": call.argnums, "x64": call.x64}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
+
+
+def _folder_of(address: str) -> str:
+    """From which its module was imported."""
+    module = sys.modules[address.partition(":")[0]]
+    file = Path(module.__file__ or "")
+    depth = module.__name__.count(".") + (file.name == "__init__.py")
+    return str(file.absolute().parents[depth])
 
 
 def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:
@@ -145,6 +154,7 @@ class Stored(NamedTuple):
         Raises:
             LookupError: the rule, or what an argument is made of, is not where it was.
         """
+        sys.path.append(self.record["from"])  # as of a test's module
         rule, args = at(self.record["rule"], as_rule=True), _restored(self.record["args"], self.arrays)
         return Call(rule, args, tuple(self.record["argnums"]), self.x64)
 
@@ -159,7 +169,7 @@ def load(path: Path) -> Stored:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("description")))
-        if record.keys() != {"rule", "args", "argnums", "x64"}:
+        if record.keys() != {"rule", "from", "args", "argnums", "x64"}:
             raise KeyError("its parts")
     except (OSError, KeyError, ValueError, EOFError, AttributeError, BadZipFile) as error:
         why = "it is no .npz of plain arrays" if "pickle" in str(error) else str(error)

@@ -10,8 +10,9 @@ from mlp_jax.verify.report import GradientError, Report
 
 _SHOWN = 12
 # From the best to the worst, as one rule is summed up.
-OK, KINK, NOT_CHECKED, UNDECIDED, WRONG = "ok", "at a kink (accepted)", "not checked", "UNDECIDED", "WRONG"
-_ORDER = (NOT_CHECKED, OK, KINK, UNDECIDED, WRONG)
+OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRONG"
+RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
+_ORDER = (NOT_CHECKED, OK, KINK, RAISES, UNDECIDED, WRONG)
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Finding:
         caller: file:line of its first call.
         arguments: their shapes and dtypes.
         times: how often it was called.
-        verdict: ok, at a kink (accepted), WRONG, UNDECIDED, or not checked.
+        verdict: ok, at a kink (accepted), RAISES, UNDECIDED, WRONG, or not checked.
         reason: why it was not checked, or what else should be known.
         text: of the report, where there is one.
         reproduce: the command that checks it again.
@@ -104,7 +105,7 @@ class Audit:
         """The head, each wrong rule with its report, then what was not checked and what was not reached."""
         lines = [self.head()]
         for f in self.findings:
-            if f.verdict in (WRONG, UNDECIDED):
+            if f.verdict in (WRONG, UNDECIDED, RAISES):
                 lines.append(f"  {f.verdict}  {f.rule}  ({f.place})  called from {f.caller} with {f.arguments}")
                 lines += [f"    {line}" for line in f.text.splitlines()[1:]]
         return "\n".join([*lines, *self.rest()])
@@ -114,7 +115,7 @@ class Audit:
         rules = self.of_rules()
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
-        verdicts = ", ".join(f"{counts[v]} {v}" for v in (OK, KINK, UNDECIDED, WRONG, NOT_CHECKED) if counts[v])
+        verdicts = ", ".join(f"{counts[v]} {v}" for v in (OK, KINK, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v])
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
             f"arguments of {_many(len(self.findings), 'kind')}: {verdicts or 'none'}"

@@ -1,0 +1,376 @@
+"""The audit within a process: what a tap passes through, what is seen of each call, and what is made of it."""
+
+import functools
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from mlp_jax.verify import GradientError, audit
+from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, load, store
+from mlp_jax.verify.auditing.findings import NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
+from mlp_jax.verify.auditing.rules import addresses, at, described, discover, identity
+from mlp_jax.verify.auditing.tap import tap
+from mlp_jax.verify.auditing.watch import Watch, watching
+
+
+class Taker:
+    def __init__(self):
+        self.taken = []
+
+    def take(self, path, *values):
+        self.taken.append((tuple(passed.by for passed in path), [np.asarray(v) for v in values]))
+
+
+X = jnp.linspace(-1.0, 2.0, 12).reshape(3, 4)
+MESH = Mesh(np.array(jax.devices()[:1]), "i")
+OVER_ROWS = functools.partial(jax.shard_map, mesh=MESH, in_specs=PartitionSpec("i"), out_specs=PartitionSpec())
+
+# f maps an array to a number.
+CONTEXTS = {
+    "eager": lambda f: f(X),
+    "jit": lambda f: jax.jit(f)(X),
+    "jit in jit": lambda f: jax.jit(lambda x: jax.jit(f)(2 * x))(X),
+    "vmap": lambda f: jax.vmap(f)(X),
+    "vmap over columns": lambda f: jax.vmap(f, in_axes=1)(X),
+    "vmap in vmap": lambda f: jax.vmap(jax.vmap(lambda x: f(x[None, None])))(X),
+    "jit of vmap": lambda f: jax.jit(jax.vmap(f))(X),
+    "grad": lambda f: jax.grad(f)(X),
+    "jit of grad": lambda f: jax.jit(jax.grad(f))(X),
+    "grad of jit": lambda f: jax.grad(jax.jit(f))(X),
+    "vmap of grad": lambda f: jax.vmap(jax.grad(f))(X),
+    "grad of vmap": lambda f: jax.grad(lambda x: jax.vmap(f)(x).sum())(X),
+    "jvp": lambda f: jax.jvp(f, (X,), (X,)),
+    "linearize": lambda f: jax.linearize(f, X)[1](X),
+    "jacfwd": lambda f: jax.jacfwd(f)(X),
+    "jacrev": lambda f: jax.jacrev(f)(X),
+    "hessian": lambda f: jax.hessian(f)(X),
+    "jit of hessian": lambda f: jax.jit(jax.hessian(f))(X),
+    "checkpoint": lambda f: jax.grad(jax.checkpoint(f))(X),
+    "jit of checkpoint": lambda f: jax.jit(jax.grad(jax.checkpoint(f)))(X),
+    "scan": lambda f: jax.lax.scan(lambda c, x: (c + f(x), f(x)), 0.0, X),
+    "grad of scan": lambda f: jax.grad(lambda x: jax.lax.scan(lambda c, r: (c + f(r), None), 0.0, x)[0])(X),
+    "fori": lambda f: jax.lax.fori_loop(0, 3, lambda k, c: c + f(X), 0.0),
+    "while": lambda f: jax.lax.while_loop(lambda c: c < 3, lambda c: c + 1 + 0 * f(X), 0.0),
+    "cond": lambda f: jax.lax.cond(X.sum() > 0, f, lambda x: 0.0, X),
+    "vmap of cond": lambda f: jax.vmap(lambda x: jax.lax.cond(x.sum() > 0, f, lambda x: 0.0, x))(X),
+    "switch": lambda f: jax.lax.switch(1, [lambda x: 0.0, f], X),
+    "map": lambda f: jax.lax.map(f, X),
+    "associative scan": lambda f: jax.lax.associative_scan(lambda a, b: a + b + 0 * f(a), X),
+    "shard_map": lambda f: OVER_ROWS(lambda x: jax.lax.psum(f(x), "i"))(X),
+    "jit of shard_map": lambda f: jax.jit(OVER_ROWS(lambda x: jax.lax.psum(f(x), "i")))(X),
+    "a rule of its own": lambda f: jax.grad(_with_a_rule(f))(X),
+    "custom_root": lambda f: jax.lax.custom_root(
+        lambda x: x - 2 + 0 * f(X), 1.0, lambda g, x0: x0 - g(x0), lambda g, y: y / g(1.0)
+    ),
+    "closure_convert": lambda f: jax.closure_convert(f, X)[0](X),
+    "jit disabled": lambda f: _without_jit(f),
+    "ahead of time": lambda f: jax.jit(f).lower(X).compile()(X),
+    "donated": lambda f: jax.jit(lambda x: (f(x), 2 * x), donate_argnums=0)(X + 0),
+    "linear_transpose": lambda f: jax.linear_transpose(lambda x: x + 0 * f(X), X)(X),
+}
+
+
+def _with_a_rule(f):
+    @jax.custom_vjp
+    def rule(x):
+        return f(x)
+
+    rule.defvjp(lambda x: (f(x), x), lambda x, g: (g * jax.grad(f)(x),))
+    return rule
+
+
+def _without_jit(f):
+    with jax.disable_jit():
+        return jax.jit(f)(X)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_tap_passes_through_and_sees_the_values(context):
+    taker = Taker()
+
+    def plain(x):
+        return jnp.sum(jnp.sin(x))
+
+    def tapped(x):
+        tap(taker, [x])
+        return plain(x)
+
+    right, found = CONTEXTS[context](plain), CONTEXTS[context](tapped)
+    jax.effects_barrier()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-7, atol=1e-7), found, right)
+    assert taker.taken
+    assert all(np.isfinite(value).all() for _, values in taker.taken for value in values)
+
+
+def test_under_vmap_it_sees_the_batch_and_its_axis():
+    taker = Taker()
+    jax.vmap(lambda x: tap(taker, [x, 1.0]) or x, in_axes=1)(X)
+    ((path, values),) = taker.taken
+    assert path == ("vmap",)
+    assert values[0].shape == (3, 4)
+
+
+# --- what is seen -----------------------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def right(x):
+    return jnp.sum(jnp.sin(x))
+
+
+right.defvjp(lambda x: (right(x), x), lambda x, g: (g * jnp.cos(x),))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 2))
+def power(f, x, p):
+    return f(x) ** p
+
+
+power.defvjp(
+    lambda f, x, p: (f(x) ** p, x),
+    lambda f, p, x, g: (g * p * f(x) ** (p - 1),),  # without f'
+)
+
+
+def seen(program):
+    jax.clear_caches()
+    with watching(Watch()) as watch:
+        program()
+    assert not watch.problems
+    return list(watch.signatures.values())
+
+
+def test_each_kind_of_arguments_is_one_signature():
+    signatures = seen(lambda: [right(X), right(2 * X), jax.jit(right)(X[0]), jax.jit(jax.vmap(right))(X)])
+    assert [(s.arguments, s.times) for s in signatures] == [("float32[3,4]", 2), ("float32[4]", 2)]
+    assert signatures[0].about.name == f"{__name__}.right"
+    assert signatures[0].caller.startswith(__file__)
+
+
+def test_of_a_batch_the_rule_gets_one_example():
+    (signature,) = seen(lambda: jax.jit(jax.vmap(jax.grad(right), in_axes=1))(X))
+    (x,) = call_of(signature).args
+    np.testing.assert_array_equal(x, X[:, 0])
+
+
+def test_of_several_values_those_that_are_finite():
+    (signature,) = seen(lambda: [right(X / 0), right(X)])
+    np.testing.assert_array_equal(call_of(signature).args[0], X)
+
+
+def test_static_arguments_keywords_keys_and_numbers_of_python():
+    @jax.custom_jvp
+    def noisy(key, x):
+        return x + jax.random.normal(key, jnp.shape(x))
+
+    noisy.defjvp(lambda primals, tangents: (noisy(*primals), tangents[1]))
+    first, second = seen(lambda: [jax.jit(noisy)(jax.random.key(3), X), power(jnp.sin, x=0.5, p=3.0)])
+    key, x = call_of(first).args
+    assert jax.random.key_data(key).tolist() == jax.random.key_data(jax.random.key(3)).tolist()
+    np.testing.assert_array_equal(x, X)
+    assert call_of(second).args == (jnp.sin, 0.5, 3.0)
+    assert call_of(second).argnums == (1,)
+    assert second.arguments == "~float32[]"
+
+
+def test_threads_and_donated_arrays():
+    def program():
+        threads = [
+            threading.Thread(target=lambda: jax.jit(lambda x: (right(x), 2 * x), donate_argnums=0)(X + 1))
+            for _ in range(4)
+        ]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+
+    (signature,) = seen(program)
+    np.testing.assert_array_equal(call_of(signature).args[0], X + 1)
+
+
+def test_rules_of_one_source_are_one_and_closed_over_numbers_tell_them_apart():
+    def made(c):
+        @jax.custom_jvp
+        def times(x):
+            return c * x
+
+        times.defjvps(lambda t, out, x: c * t)
+        return times
+
+    assert identity(made(2.0)) == identity(made(2.0)) != identity(made(3.0))
+    assert len(seen(lambda: [made(2.0)(1.0) for _ in range(50)])) == 1
+
+
+def test_shapes_alone_where_nothing_runs_and_where_it_is_too_much():
+    (abstract,) = seen(lambda: jax.eval_shape(right, X))
+    assert call_of(abstract) is None
+    (large,) = seen(lambda: right(jnp.zeros(1 << 25)))
+    assert large.note == "arguments of 0.1 GB: shapes alone"
+
+
+def test_exactly_leaves_compiled_programs_as_they_are():
+    watch = Watch(exact=True)
+    with watching(watch):
+        before = str(jax.make_jaxpr(lambda x: right(x))(X))
+        right(X)
+    assert str(jax.make_jaxpr(lambda x: right(x))(X)) == before
+    (signature,) = watch.signatures.values()
+    assert len(signature.values) == 1
+
+
+def test_the_programs_own_call_is_put_back():
+    before = jax.custom_vjp.__call__
+    with watching(Watch()):
+        assert jax.custom_vjp.__call__ is not before
+    assert jax.custom_vjp.__call__ is before
+
+
+# --- what is made of it -----------------------------------------------------------------------------------------------
+
+
+def over(w, factor):
+    @jax.custom_vjp
+    def inner(y):
+        return jnp.sum(y * w)
+
+    inner.defvjp(lambda y: (inner(y), None), lambda _, g: (factor * g * w,))
+    return inner
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1.0, True), (2.0, False)])
+@pytest.mark.parametrize("around", [jax.jit, jax.vmap, lambda f: jax.jit(jax.vmap(f))])
+def test_rules_over_traced_values_are_checked(around, factor, passed):
+    def program(w):
+        return jnp.sum(over(w, factor)(jnp.ones_like(w)))
+
+    with audit() as found:
+        around(program)(X)
+    assert [f.verdict != WRONG for f in found.findings] == [passed], str(found)
+
+
+def test_a_wrong_rule_raises_with_its_report():
+    with audit() as found:
+        jax.grad(lambda x: power(jnp.sin, x, 2.0))(0.5)
+    assert not found
+    with pytest.raises(GradientError, match=r"WRONG  .*test_audit.power .*called from"):
+        found.check()
+    assert [report.passed for report in found.reports] == [False]
+
+
+def test_what_cannot_be_checked_is_named():
+    @jax.custom_vjp
+    def summed(x):
+        return jax.lax.psum(x, "i")
+
+    summed.defvjp(lambda x: (summed(x), None), lambda _, g: (g,))
+
+    @jax.custom_vjp
+    def refused(x):
+        return 2 * x
+
+    def backward(_, g):
+        raise NotImplementedError("not differentiable")
+
+    refused.defvjp(lambda x: (2 * x, None), backward)
+    with audit() as found:
+        jax.vmap(summed, axis_name="i")(X)
+        refused(X)
+        jax.eval_shape(right, X)
+    assert found.passed
+    verdicts = {f.rule.rpartition(".")[2]: (f.verdict, f.reason) for f in found.findings}
+    assert verdicts["summed"] == (NOT_CHECKED, "summed raised NameError at these arguments: unbound axis name: i")
+    assert verdicts["refused"][0] == RAISES
+    assert verdicts["right"] == (NOT_CHECKED, "never run: only its shapes were asked for")
+
+
+def test_no_time_is_left():
+    with audit(seconds=0) as found:
+        right(X)
+    assert [f.reason for f in found.findings] == ["the 0 seconds for checks were used up"]
+
+
+def test_what_the_program_sets_for_itself_does_not_hinder_the_checks():
+    with jax.disable_jit(), jax.debug_nans(True), audit() as found:
+        right(X)
+    assert [f.verdict for f in found.findings] == ["ok"]
+
+
+def test_the_checkers_own_calls_are_none_of_the_programs():
+    from mlp_jax.verify import check_vjp
+
+    with audit() as found:
+        check_vjp(right, X)
+    assert not found.findings
+
+
+# --- addresses, files, packages ---------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_found_where_it_is_public():
+    where = addresses()
+    assert where[id(jax.nn.relu)] == "jax.nn:relu"
+    assert at("jax.nn:relu", as_rule=True) is jax.nn.relu
+    assert described(right).place.startswith(__file__)
+    with pytest.raises(LookupError, match="holds no gradient rule"):
+        at("jax.numpy:sin", as_rule=True)
+
+
+def test_a_rule_around_anothers_function_is_called_by_its_derivative():
+    rule = jax.custom_vjp(jnp.sin)
+    rule.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    assert described(rule).name.endswith(" of sin")
+    assert described(rule).place.startswith(__file__)
+
+
+def test_a_call_is_stored_and_restored(tmp_path):
+    args = (jnp.sin, {"a": [jnp.ones(3, jnp.bfloat16), None], "b": (True, 2, 0.1)}, X, jax.random.key(1))
+    store(Call(jax.nn.relu, args, (1, 2), False), "jax.nn:relu", addresses(), tmp_path / "call.npz")
+    found = load(tmp_path / "call.npz").call()
+    assert (found.rule, found.args[0], found.argnums) == (jax.nn.relu, jnp.sin, (1, 2))
+    assert jax.tree.structure(found.args[1]) == jax.tree.structure(args[1])
+    assert found.args[1]["a"][0].dtype == jnp.bfloat16
+    assert found.args[1]["b"] == (True, 2, 0.1)
+    np.testing.assert_array_equal(found.args[2], X)
+    assert jax.random.key_data(found.args[3]).tolist() == jax.random.key_data(args[3]).tolist()
+
+
+def test_what_no_file_can_hold_and_files_that_hold_none(tmp_path):
+    (signature,) = seen(lambda: power(lambda x: x, X, 3.0))
+    with pytest.raises(NotStorable, match="an argument of type builtins.function"):
+        store(call_of(signature), "jax.nn:relu", addresses(), tmp_path / "call.npz")
+    (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "other.npz", x=X)
+    for name in ("text", "other", "none"):
+        with pytest.raises(ValueError, match="it holds no call of a rule"):
+            load(tmp_path / f"{name}.npz")
+
+
+def test_the_rules_of_a_package(tmp_path, monkeypatch):
+    package = tmp_path / "somerules"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "ops.py").write_text(
+        "import jax\n\n@jax.custom_jvp\ndef f(x):\n    return x\n\n"
+        "def make():\n    @jax.custom_vjp\n    def g(x):\n        return x\n    return g\n"
+    )
+    (package / "broken.py").write_text("raise SystemExit('no')")
+    (package / "test_ops.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = discover("somerules")
+    assert [rule.name for rule in found.rules] == ["somerules.ops.f"]
+    assert found.made_later == [f"{package}/ops.py:8"]
+    assert found.failed == {"somerules.broken": "SystemExit: no"}
+
+
+def test_audits_of_several_processes_are_one():
+    ok, wrong = (Finding("p.f", "p.py:1", "t.py:2", "float32[]", verdict=v) for v in ("ok", "WRONG"))
+    lost = Finding("p.g", "p.py:9", "t.py:4", "float32[]", reason="its process was killed")
+    first = Audit(findings=[ok], not_reached=["p.h (p.py:5)", "p.f (p.py:1)"])
+    found = together("x", [first, of_json(Audit(findings=[wrong]).to_json())], [lost])
+    assert [(f.rule, f.verdict, f.times) for f in found.findings] == [("p.f", "WRONG", 2), ("p.g", "not checked", 1)]
+    assert found.not_reached == ["p.h (p.py:5)"]
+    assert str(found).splitlines()[0] == (
+        "audit of x: 2 gradient rules of 1 package reached, at arguments of 2 kinds: 1 WRONG, 1 not checked"
+    )

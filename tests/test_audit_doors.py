@@ -1,0 +1,123 @@
+"""The audit of whole programs: from the command line, and from pytest."""
+
+import json
+import sys
+from xml.etree import ElementTree
+
+import pytest
+from test_verify_doors import KERNELS, run
+
+PROGRAM = """
+import os
+import sys
+import jax
+import jax.numpy as jnp
+import kernels
+
+print(jax.jit(jax.vmap(jax.grad(lambda x: kernels.good(x) + kernels.bad(x))))(jnp.arange(3.0)))
+print("to the end", flush=True)
+match sys.argv[1:]:
+    case ["exit"]:
+        os._exit(3)
+    case ["kill"]:
+        os.kill(os.getpid(), 9)
+    case ["fork"]:
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+"""
+TESTS = """
+import jax
+import jax.numpy as jnp
+import kernels
+import pytest
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_kernel(n):
+    assert jax.grad(kernels.good)(jnp.ones(n)).shape == (n,)
+
+
+def test_another():
+    jax.jit(kernels.bad)(jnp.ones(2))
+"""
+HEAD = "2 gradient rules of 1 package reached, at arguments of"
+
+
+@pytest.fixture
+def package(tmp_path):
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "test_kernels.py").write_text(TESTS)
+    return tmp_path
+
+
+def audit(*arguments, cwd, status=0):
+    return run("-m", "mlp_jax", "audit", *arguments, cwd=cwd, status=status).stdout
+
+
+def test_a_program_is_run_unchanged_and_its_rules_are_checked_at_their_arguments(package):
+    text = audit("--", sys.executable, "program.py", cwd=package, status=1)
+    assert text.startswith("[-0. ") or text.startswith("[0. ")
+    assert "to the end" in text
+    assert f"{HEAD} 2 kinds: 1 ok, 1 WRONG" in text
+    assert "WRONG  kernels.bad  (kernels.py:14)  called from program.py:8 with float32[]" in text
+    assert "x: yours = -1 × reference in every entry: a sign." in text
+    (kept,) = (package / "audit").glob("*.npz")
+    assert f"Reproduce: mlp-jax verify --replay audit/{kept.name}" in text
+    assert json.loads((package / "audit" / "report.json").read_text())["passed"] is False
+
+    again = run("-m", "mlp_jax", "verify", "--replay", kept, cwd=package, status=1).stdout
+    assert "check_vjp(bad): WRONG" in again
+    listed = run("-m", "mlp_jax", "verify", "kernels", cwd=package).stdout.splitlines()
+    assert [line.split()[:2] for line in listed[1:]] == [["WRONG", "kernels.bad"], ["ok", "kernels.good"]]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("exit", 3, ["1 ok, 1 WRONG", "the command ended with exit status 3"]),
+        ("kill", 137, ["2 not checked", "not checked, its process was killed: kernels.bad, kernels.good"]),
+        ("fork", 1, ["1 ok, 1 WRONG"]),
+    ],
+)
+def test_however_the_program_ends(package, how, status, said):
+    text = audit("--", sys.executable, "program.py", how, cwd=package, status=status)
+    assert all(words in text for words in (HEAD, *said)), text
+
+
+def test_pytest_has_an_item_for_each_rule_also_from_workers(package):
+    arguments = ["test_kernels.py", "-p", "no:cacheprovider", "-q", "--audit-gradients", "-n2", "--junitxml=found.xml"]
+    text = run("-m", "pytest", *arguments, cwd=package, status=1).stdout
+    assert f"audit of the tests: {HEAD} 5 kinds: 1 ok, 1 WRONG" in text
+    assert "FAILED gradient rules::kernels.bad" in text
+    cases = ElementTree.parse(package / "found.xml").getroot().iter("testcase")
+    rules = {case.get("name"): case.find("failure") for case in cases if case.get("classname") == "gradient rules"}
+    assert rules.keys() == {"kernels.good", "kernels.bad"}
+    assert rules["kernels.good"] is None
+    assert "a sign" in rules["kernels.bad"].text
+
+
+def test_pytest_as_a_command(package):
+    text = audit("--", sys.executable, "-m", "pytest", "-q", "-n2", "test_kernels.py", cwd=package, status=1)
+    assert "5 passed" in text
+    assert f"{HEAD} 5 kinds: 1 ok, 1 WRONG" in text
+
+
+def test_a_sitecustomize_that_the_audit_hides_is_run(package):
+    (package / "sitecustomize.py").write_text("print('mine')")
+    environment = {"PYTHONPATH": str(package)}
+    done = run("-m", "mlp_jax", "audit", "--", sys.executable, "-c", "pass", cwd=package, **environment)
+    assert done.stdout.count("mine") == 2  # of mlp-jax itself, and of the program
+    assert "no process of the command imported JAX where the audit could see it" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "audit needs a command, as in: mlp-jax audit -- pytest tests/"),
+        (["--", "nowhere"], "there is no command 'nowhere' to audit"),
+    ],
+)
+def test_no_command(package, arguments, message):
+    assert message in run("-m", "mlp_jax", "audit", *arguments, cwd=package, status=2).stderr
