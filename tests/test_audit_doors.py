@@ -77,7 +77,7 @@ def test_a_program_is_run_unchanged_and_its_rules_are_checked_at_their_arguments
     ("how", "status", "said"),
     [
         ("exit", 3, ["1 ok, 1 WRONG", "the command ended with exit status 3"]),
-        ("kill", 137, ["2 not checked", "not checked, its process was killed: kernels.bad, kernels.good"]),
+        ("kill", 137, ["2 not checked", "not checked, its process ended before the checks: kernels.bad, kernels.good"]),
         ("fork", 1, ["1 ok, 1 WRONG"]),
     ],
 )
@@ -102,6 +102,15 @@ def test_pytest_as_a_command(package):
     text = audit("--", sys.executable, "-m", "pytest", "-q", "-n2", "test_kernels.py", cwd=package, status=1)
     assert "5 passed" in text
     assert f"{HEAD} 5 kinds: 1 ok, 1 WRONG" in text
+
+
+def test_what_a_project_declares_is_accepted(package):
+    (package / "pyproject.toml").write_text(
+        '[tool.mlp_jax.audit.intended]\n"kernels.b*" = "a reversal of the gradient"'
+    )
+    text = audit("--", sys.executable, "program.py", cwd=package)
+    assert "1 ok, 1 as intended (accepted)" in text
+    assert "as intended (accepted)  kernels.bad: a reversal of the gradient" in text
 
 
 def test_a_sitecustomize_that_the_audit_hides_is_run(package):

@@ -49,7 +49,7 @@ def _collected(of: str, folder: Path) -> Audit:
                 lost.append(
                     Finding(
                         seen["name"], local(seen["place"]), local(seen["caller"]), seen["arguments"],
-                        verdict=NOT_CHECKED, reason="its process was killed",
+                        verdict=NOT_CHECKED, reason="its process ended before the checks",
                     )
                 )  # fmt: skip
     found = together(of, ended.values(), lost)

@@ -5,8 +5,10 @@ import dataclasses
 import signal
 import threading
 import time
+import tomllib
 import zlib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,18 @@ import jax
 
 from mlp_jax.verify.arguments import first_lines
 from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, store
-from mlp_jax.verify.auditing.findings import KINK, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Audit, Finding, local
+from mlp_jax.verify.auditing.findings import (
+    INTENDED,
+    KINK,
+    NOT_CHECKED,
+    OK,
+    RAISES,
+    UNDECIDED,
+    WRONG,
+    Audit,
+    Finding,
+    local,
+)
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
 from mlp_jax.verify.checks import check_vjp
@@ -67,7 +80,7 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         seconds: the budget.
         folder: for calls that did not pass.
     """
-    where = addresses()
+    where, meant = addresses(), intentions(Path.cwd())
     end = time.monotonic() + seconds
     for signature in _in_order(watch.signatures.values()):
         name = _name(signature, where)
@@ -78,7 +91,9 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         if report is not None and not report.passed:
             finding = _stored(signature, finding, where, folder)
             report = dataclasses.replace(report, reproduce=finding.reproduce)
-            finding = dataclasses.replace(finding, text=str(report))
+            reason = next((why for rule, why in meant.items() if fnmatchcase(finding.rule, rule)), "")
+            verdict = INTENDED if reason else finding.verdict
+            finding = dataclasses.replace(finding, verdict=verdict, reason=reason, text=str(report))
         if report is not None:
             found.reports.append(report)
         found.findings.append(finding)
@@ -88,6 +103,22 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         found.said.append(
             "compiled programs gave out values: their results may differ in the last digit from those without the audit"
         )
+
+
+def intentions(folder: Path) -> dict[str, str]:
+    """The rules that a project means to be as they are, and why: of `[tool.mlp_jax.audit.intended]` in pyproject.toml.
+
+    Raises:
+        CannotCheck: the file cannot be read.
+    """
+    file = next((f for f in (parent / "pyproject.toml" for parent in (folder, *folder.parents)) if f.is_file()), None)
+    if file is None:
+        return {}
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("mlp_jax", {}).get("audit", {})
+        return {str(rule): str(reason) for rule, reason in said.get("intended", {}).items()}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise CannotCheck(f"cannot read [tool.mlp_jax.audit.intended] of {file}: {error}") from None
 
 
 def _in_order(signatures: Sequence[Signature] | Any) -> list[Signature]:

@@ -11,8 +11,9 @@ from mlp_jax.verify.report import GradientError, Report
 _SHOWN = 12
 # From the best to the worst, as one rule is summed up.
 OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRONG"
+INTENDED = "as intended (accepted)"
 RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
-_ORDER = (NOT_CHECKED, OK, KINK, RAISES, UNDECIDED, WRONG)
+_ORDER = (NOT_CHECKED, OK, KINK, INTENDED, RAISES, UNDECIDED, WRONG)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Finding:
         caller: file:line of its first call.
         arguments: their shapes and dtypes.
         times: how often it was called.
-        verdict: ok, at a kink (accepted), RAISES, UNDECIDED, WRONG, or not checked.
+        verdict: ok, at a kink (accepted), as intended (accepted), RAISES, UNDECIDED, WRONG, or not checked.
         reason: why it was not checked, or what else should be known.
         text: of the report, where there is one.
         reproduce: the command that checks it again.
@@ -115,7 +116,9 @@ class Audit:
         rules = self.of_rules()
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
-        verdicts = ", ".join(f"{counts[v]} {v}" for v in (OK, KINK, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v])
+        verdicts = ", ".join(
+            f"{counts[v]} {v}" for v in (OK, KINK, INTENDED, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v]
+        )
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
             f"arguments of {_many(len(self.findings), 'kind')}: {verdicts or 'none'}"
@@ -123,7 +126,8 @@ class Audit:
 
     def rest(self) -> list[str]:
         """What was not checked, what was not reached, and what else should be known."""
-        lines = [f"  {line}" for line in self._not_checked()]
+        lines = [f"  {f.verdict}  {f.rule}: {f.reason}" for f in self.findings if f.verdict == INTENDED]
+        lines += [f"  {line}" for line in self._not_checked()]
         if self.not_reached:
             shown, more = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
             lines.append(f"  not reached: {'; '.join(shown)}{f'; and {more} more' if more > 0 else ''}")

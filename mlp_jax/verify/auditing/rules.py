@@ -8,6 +8,7 @@ import pkgutil
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,11 +89,8 @@ def _qualified(f: Any) -> str:
 
 
 def _text(f: Any, attribute: str) -> str:
-    """What an attribute of anybody's object says; nothing if that is no text, or if it raises."""
-    try:
-        value = getattr(f, attribute, "")
-    except Exception:
-        return ""
+    """What an attribute says; nothing if that is no text."""
+    value = getattr(f, attribute, "")
     return value if isinstance(value, str) else ""
 
 
@@ -112,10 +110,11 @@ def addresses() -> dict[int, str]:
         if not isinstance(module, types.ModuleType):
             continue
         for path, value in _attributes(module):
-            for inner in _layers(value):
-                rank = _rank(name, _text(beneath(inner), "__module__"))
-                if id(inner) not in ranks or rank < ranks[id(inner)]:
-                    found[id(inner)], ranks[id(inner)] = f"{name}:{path}", rank
+            with suppress(Exception):  # anybody's objects, whose attributes may raise anything
+                for inner in _layers(value):
+                    rank = _rank(name, _text(beneath(inner), "__module__"))
+                    if id(inner) not in ranks or rank < ranks[id(inner)]:
+                        found[id(inner)], ranks[id(inner)] = f"{name}:{path}", rank
     return found
 
 
@@ -128,13 +127,19 @@ def _rank(module: str, home: str) -> tuple[bool, bool, bool, int]:
 def _attributes(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
     """The callables in a module, and those in its classes and in objects that hold a rule as an attribute."""
     for name, value in list(vars(module).items()):
-        if not callable(value) and not isinstance(value, staticmethod | classmethod):
+        if not callable(value):
             continue
         yield name, value
-        if not isinstance(value, (types.FunctionType, types.ModuleType, *KINDS)):
-            for inner, part in list(getattr(value, "__dict__", {}).items()):
-                if callable(part) or isinstance(part, staticmethod | classmethod):
-                    yield f"{name}.{inner}", part
+        if type(value) not in (types.FunctionType, types.ModuleType, *KINDS):
+            try:
+                inside = list(vars(value).items())
+            except Exception:  # as TypeError, where there is none, or whatever an object of others raises
+                continue
+            yield from ((f"{name}.{inner}", part) for inner, part in inside if _is_function(part))
+
+
+def _is_function(part: Any) -> bool:
+    return callable(part) or type(part) in (staticmethod, classmethod)
 
 
 def _layers(x: Any) -> Iterator[Any]:
@@ -143,14 +148,8 @@ def _layers(x: Any) -> Iterator[Any]:
         yield x
         if isinstance(x, KINDS):
             return
-        try:
-            x = (
-                x.func
-                if isinstance(x, functools.partial)
-                else vars(x).get("__wrapped__") or getattr(x, "__func__", None)
-            )
-        except Exception:  # attributes of others may raise anything
-            return
+        is_partial = isinstance(x, functools.partial)
+        x = x.func if is_partial else getattr(x, "__wrapped__", None) or getattr(x, "__func__", None)
         if x is None:
             return
 

@@ -1,0 +1,72 @@
+"""The gradient rules of other packages, audited at arguments that their functions are used at.
+
+For each package that is installed, the program of its public functions in scripts/world is run under `mlp-jax audit`: a
+table of its rules and of what was found. Nothing is installed or downloaded. It needs mlp_jax, and those of these that
+are wanted:
+
+    pip install optax flax equinox lineax optimistix diffrax numpyro jaxopt ott-jax e3nn-jax jax-md exojax spyx brax \\
+        netket folx torax tfp-nightly distrax rlax
+
+    scripts/run python scripts/audit_the_world.py --output rules.md
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = Path(__file__).parent / "world"
+
+
+def audited(program: Path, seconds: float) -> tuple[dict[str, Any], str]:
+    """What the audit of a program found, and what it printed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        audit = [sys.executable, "-m", "mlp_jax", "audit", "--seconds", str(seconds)]
+        command = [*audit, "--", sys.executable, str(program)]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        report = folder / "audit" / "report.json"
+        return (json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}), done.stdout + done.stderr
+
+
+def main() -> None:
+    """Print what is found as it is found, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300.0, help="for the checks of each package")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("packages", nargs="*", help="all that are installed, if none")
+    options = parser.parse_args()
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for program in sorted(PROGRAMS.glob("of_*.py")):
+        package = program.stem.removeprefix("of_").replace("_", "-")
+        if options.packages and package not in options.packages:
+            continue
+        try:
+            release = version(package)
+        except PackageNotFoundError:
+            print(f"{package} is not installed")
+            continue
+        report, text = audited(program, options.seconds)
+        print(f"--- {package} {release}\n{text}", flush=True)
+        for finding in report.get("findings", ()):
+            found.setdefault((finding["rule"], finding["arguments"]), finding)
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for (rule, _), finding in found.items():
+        rules.setdefault(rule, []).append(finding)
+    lines = ["| rule | arguments | verdict |", "|---|---|---|"]
+    for rule, findings in sorted(rules.items()):
+        verdicts = ", ".join(dict.fromkeys(finding["verdict"] for finding in findings))
+        lines.append(f"| `{rule}` | {len(findings)} | {verdicts} |")
+    print("\n".join(lines))
+    if options.output:
+        options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

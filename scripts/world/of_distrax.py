@@ -1,0 +1,15 @@
+"""Public functions of distrax, called: its gradient rules are audited where they are used."""
+
+import distrax
+from common import key, normal, tried, v, within
+
+tried(
+    lambda: distrax.Categorical(logits=v).log_prob(2),
+    lambda: distrax.Softmax(v).sample(seed=key),
+    lambda: distrax.Gumbel(0.0, 1.0).entropy(),
+    lambda: distrax.Normal(0.0, 1.0).log_cdf(v),
+    lambda: distrax.Tanh().inverse(within(-0.9, 0.9)),
+    lambda: distrax.OneHotCategorical(logits=v).sample(seed=key),
+    lambda: distrax.straight_through_wrapper(distrax.OneHotCategorical)(logits=v).sample(seed=key),
+    lambda: distrax.RationalQuadraticSpline(normal(10), 0.0, 1.0).forward(within(0.1, 0.9)),
+)

@@ -1,0 +1,65 @@
+"""Public functions of tfp-nightly, called: its gradient rules are audited where they are used."""
+
+import functools
+
+import jax.numpy as jnp
+import tensorflow_probability.substrates.jax as tfp
+from common import key, tried, within
+
+d, m, b = tfp.distributions, tfp.math, tfp.bijectors
+x, positive, unit = within(-2.3, 2.7), within(0.3, 4.0), within(0.1, 0.9)
+tried(*(functools.partial(f, positive) for f in (m.lambertw, m.log1mexp, m.log1mexp, m.erfcx, m.erfcx, m.erfcx)))
+tried(
+    lambda: m.bessel_ive(1.5, positive),
+    lambda: m.bessel_kve(1.5, positive),
+    lambda: m.log_bessel_ive(1.5, positive),
+    lambda: m.log_bessel_kve(1.5, positive),
+    lambda: m.betainc(positive, positive + 1, unit),
+    lambda: m.special.betaincinv(positive, positive + 1, unit),
+    lambda: m.special.stdtr(3.0, x),
+    lambda: m.special.stdtrit(3.0, unit),
+    lambda: m.special.igammainv(positive, unit),
+    lambda: m.special.igammacinv(positive, unit),
+    lambda: m.owens_t(x, unit),
+    lambda: m.special.atan_difference(x, unit),
+    lambda: m.special.lambertw_winitzki_approx(positive),
+    lambda: m.special.erfcinv(unit),
+    lambda: m.special.dawsn(x),
+    lambda: m.special.log_gamma_difference(positive, positive + 8),
+    lambda: m.special.log_gamma_correction(positive + 8),
+    lambda: m.special.ndtri(unit),
+    lambda: m.special.owens_t(x, unit),
+    lambda: m.clip_by_value_preserve_gradient(x, -1.0, 1.0),
+    lambda: m.softplus_inverse(positive),
+    lambda: m.sqrt1pm1(unit),
+    lambda: m.log_sub_exp(positive + 1, positive),
+    lambda: m.log_add_exp(x, x[::-1]),
+    lambda: m.log_cosh(x),
+    lambda: m.reduce_log_harmonic_mean_exp(x),
+    lambda: m.smootherstep(x),
+    lambda: m.soft_threshold(x, 0.5),
+    lambda: m.soft_sorting_matrix(x, 0.3),
+    lambda: m.reduce_weighted_logsumexp(x, positive),
+    lambda: m.secant_root(lambda y: y - 1.0, 0.0),
+)
+tried(
+    lambda: d.VonMises(0.1, 1.2).cdf(x),
+    lambda: d.VonMises(0.1, 1.2).sample(3, seed=key),
+    lambda: d.Gamma(positive, 1.0).sample(seed=key),
+    lambda: d.Beta(positive, 1.5).sample(seed=key),
+    lambda: d.StudentT(positive, 0.0, 1.0).sample(seed=key),
+    lambda: d.Dirichlet(positive).sample(seed=key),
+    lambda: d.NegativeBinomial(3.0, probs=unit).log_prob(2.0),
+    lambda: d.Binomial(5.0, probs=unit).cdf(2.0),
+    lambda: d.Poisson(positive).sample(seed=key),
+    lambda: d.TruncatedNormal(0.0, 1.0, -1.0, 2.0).sample(3, seed=key),
+    lambda: d.Poisson(positive).cdf(2.0),
+    lambda: d.MixtureSameFamily(d.Categorical(probs=[0.3, 0.7]), d.Normal([0.0, 1.0], 1.0), reparameterize=True).sample(
+        3, seed=key
+    ),
+    lambda: b.Softplus().inverse(positive),
+    lambda: b.SoftClip(0.0, 1.0).forward(x),
+    lambda: b.NormalCDF().inverse(unit),
+    lambda: b.LambertWTail(0.0, 1.0, 0.2).inverse(x),
+    lambda: d.PowerSpherical(jnp.array([1.0, 0.0, 0.0]), 2.0).sample(3, seed=key),
+)
