@@ -1,15 +1,18 @@
 """What is asked of the gradients g_i of single examples: norms, a clipped sum, moments."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mlp_jax.mlp import cost
+from mlp_jax.mlp.layers import layers
+from mlp_jax.mlp.network import Tape
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.mlp.tape.by_example import OfLayer, of_costs, per_leaf, summed
+from mlp_jax.mlp.tape.by_example import OfLayer, of_costs, of_taped_costs, per_leaf, summed
 
 
 def gradient_norms(net: MLP, params: Params, x: Any, y: Any, *, by_layer: bool = False) -> jax.Array:
@@ -76,7 +79,8 @@ def clipped_gradient(
     >>> clipped[0].b.tolist()  # −3 shortened to −1, and 0.5
     [-0.5]
     """
-    if not isinstance(max_norm, jax.core.Tracer) and not (jnp.ndim(max_norm) == 0 and max_norm > 0):
+    is_number = isinstance(max_norm, Real | jax.Array) and jnp.ndim(max_norm) == 0
+    if not is_number or (not isinstance(max_norm, jax.core.Tracer) and not max_norm > 0):
         raise ValueError(f"max_norm must be a number above 0, got {max_norm!r}")
     found, costs = of_costs(net, params, x, y, weights)
     return clipped_sum(params, found, costs.weights, max_norm)
@@ -136,6 +140,23 @@ def clipped_sum(params: Params, found: Sequence[OfLayer], weights: jax.Array, ma
     s = jnp.where(too_long, max_norm / jnp.where(too_long, norms, 1), 1)
     w = weights * s.astype(weights.dtype)
     return summed(params, lambda g: g.weighted_sum(w), found)
+
+
+def clipped_total(net: MLP, params: Params, tape: Tape, y: Any, weights: Any, max_norm: float) -> Params:
+    """∇J with the examples' gradients clipped: Σ_i w_i min{1, max_norm / ‖g_i‖} g_i / Σ_i w_i + λ∇Ω."""
+    costs = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
+    clipped = clipped_sum(params, of_taped_costs(net, params, tape, costs), cost.shares(costs), max_norm)
+    return tuple(
+        layer.with_penalty(own, grad) for layer, own, grad in zip(layers(net, params), params, clipped, strict=True)
+    )
+
+
+def mean_and_squares(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple[Params, jax.Array]:
+    """Σ_i w_i g_i / Σ_i w_i, and of each layer Σ_i w_i ‖g_i‖² / Σ_i w_i, (l,)."""
+    costs = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
+    w, found = cost.shares(costs), of_taped_costs(net, params, tape, costs)
+    squares = squared_norms(params, found)
+    return summed(params, lambda g: g.weighted_sum(w), found), w.astype(squares.dtype) @ squares
 
 
 def _sqrt(squares: jax.Array) -> jax.Array:
