@@ -31,13 +31,7 @@ def ggn_product(net: MLP, params: Params, x: Any, y: Any, v: Params, weights: An
 
     J v is the transpose of Algorithm 6.4, which is linear in the gradient that it begins with.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        v: the vector, a pytree like `params`.
-        weights: of the examples, (n,), as for `loss`: None counts each once, class weights multiply them.
+    Arguments as for `gradient_moments`; `v` is the vector, a pytree like `params`.
 
     Returns:
         A pytree like `params`.
@@ -71,12 +65,7 @@ def ggn_diagonal(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) 
 
         diag G_W = Σ_i (h_i²) (Σ_cd H_icd δ_ic ∘ δ_id)ᵀ,     H_i = w_i ∇²_z L_i / Σ_i w_i
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        weights: of the examples, (n,), as for `loss`: None counts each once, class weights multiply them.
+    Arguments as for `gradient_moments`.
 
     Returns:
         A pytree like `params`.
@@ -84,7 +73,7 @@ def ggn_diagonal(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) 
     Raises:
         ValueError: a cost that has no second derivative, or shapes that do not fit.
 
-    Source: Dangel et al. 2020 (BackPACK), equation 9.
+    Source: Dangel et al. 2020 (BackPACK).
 
     >>> from mlp_jax import Layer
     >>> params = (Layer(jnp.array([[2.0]]), jnp.array([0.0])),)
@@ -112,12 +101,7 @@ def kfac_factors(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) 
     of J_a and not by sampled targets; that the block is their product is the approximation. It says nothing of
     parameters that units have of their own, and little of a radial layer, whose pre-activations are no products with W.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        weights: of the examples, (n,), as for `loss`: None counts each once, class weights multiply them.
+    Arguments as for `gradient_moments`.
 
     Returns:
         (A, G) for each entry of the parameters; those of a stack of m layers with a leading axis of length m.

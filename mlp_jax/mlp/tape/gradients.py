@@ -36,7 +36,7 @@ def gradient_norms(net: MLP, params: Params, x: Any, y: Any, *, by_layer: bool =
     Raises:
         ValueError: shapes that do not fit, or no targets.
 
-    Source: Goodfellow 2015, *Efficient per-example gradient computations*, section 4.
+    Source: Goodfellow 2015, *Efficient per-example gradient computations*.
 
     >>> from mlp_jax import Layer
     >>> params = (Layer(jnp.array([[2.0]]), jnp.array([0.0])),)
@@ -57,13 +57,8 @@ def clipped_gradient(
     One forward and one backward pass, and no array of B × P numbers. The penalty is not in it. It is what
     differentially private training adds noise to; how private that makes it, an accountant tells: dp-accounting.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        max_norm: above 0, for all parameters together; inf clips nothing.
-        weights: of the examples, (n,), as for `loss`: None counts each once, class weights multiply them.
+    Arguments as for `gradient_norms`; `max_norm` is above 0, for all parameters together, and inf clips nothing.
+    `weights` of the examples, (n,), are as for `loss`: None counts each once, and class weights multiply them.
 
     Returns:
         A pytree like `params`: a sum, not a mean.
@@ -71,7 +66,7 @@ def clipped_gradient(
     Raises:
         ValueError: max_norm is not above 0, shapes that do not fit, or no targets.
 
-    Source: Abadi et al. 2016, Algorithm 1; Goodfellow 2015, section 6.
+    Source: Abadi et al. 2016, Algorithm 1; Goodfellow 2015.
 
     >>> from mlp_jax import Layer
     >>> params = (Layer(jnp.array([[2.0]]), jnp.array([0.0])),)
@@ -94,12 +89,8 @@ def gradient_moments(net: MLP, params: Params, x: Any, y: Any, weights: Any = No
     The variance divides by Σ_i w_i, not by one less; it is a difference, and exact to a rounding error of the mean's
     square. The penalty, which is the same for all examples, is in neither.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
-        y: the targets: (n, k), or for a softmax unit also (n,) class numbers.
-        weights: of the examples, (n,), as for `loss`: None counts each once, class weights multiply them.
+    Arguments as for `gradient_norms`; `weights` of the examples, (n,), are as for `loss`: None counts each once, and
+    class weights multiply them.
 
     Returns:
         The mean and the variance, each a pytree like `params`.
@@ -107,7 +98,7 @@ def gradient_moments(net: MLP, params: Params, x: Any, y: Any, weights: Any = No
     Raises:
         ValueError: shapes that do not fit, or no targets.
 
-    Source: Dangel et al. 2020 (BackPACK), table 1.
+    Source: Dangel et al. 2020 (BackPACK).
 
     >>> from mlp_jax import Layer
     >>> params = (Layer(jnp.array([[2.0]]), jnp.array([0.0])),)

@@ -24,10 +24,7 @@ _ELEMENTWISE = {unit.operation for unit in HIDDEN_UNITS.values() if unit.is_elem
 def input_jacobian(net: MLP, params: Params, x: Any) -> Array:
     """The Jacobian ∂ŷ_c / ∂x_j of the prediction for each input, by k backward passes at once.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
+    Arguments as for `predict`.
 
     Returns:
         An array (n, k, d); with quantiles (n, k · levels, d). It is 0 for columns that are numbers of categories.
@@ -62,10 +59,7 @@ def laplacian(net: MLP, params: Params, x: Any) -> Array:
     entry by entry (maxout, softmax, radial and parametric units, output units, operations of one's own), the last sum
     is that of second derivatives along each row of J. At a kink f'' is 0: a network of relu has Laplacian 0.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        x: the inputs (n, d).
+    Arguments as for `predict`.
 
     Returns:
         An array (n, k); with quantiles (n, k · levels). Columns that are numbers of categories add nothing.
@@ -73,8 +67,7 @@ def laplacian(net: MLP, params: Params, x: Any) -> Array:
     Raises:
         ValueError: shapes that do not fit.
 
-    Source: Li et al. 2024, *A computational framework for neural network-based variational Monte Carlo with Forward
-    Laplacian*, equations 5 to 7.
+    Source: Li et al. 2024 (the forward Laplacian of variational Monte Carlo).
 
     >>> from mlp_jax import Layer
     >>> first = Layer(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.zeros(2))

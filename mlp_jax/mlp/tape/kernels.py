@@ -21,11 +21,7 @@ def gram(net: MLP, params: Params, one: tuple[Any, Any], other: tuple[Any, Any])
     How much a step of gradient descent on example j lowers the cost of example i, to first order, for each unit of its
     learning rate. g_i as for `gradient_norms`: no weights, no penalty.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        one: n inputs and targets, as for `loss`.
-        other: m of them.
+    `one` and `other` are pairs (x, y), as for `gradient_norms`, of n and of m examples.
 
     Returns:
         An array (n, m).
@@ -33,7 +29,7 @@ def gram(net: MLP, params: Params, one: tuple[Any, Any], other: tuple[Any, Any])
     Raises:
         ValueError: what is given is not pairs, shapes that do not fit, or no targets.
 
-    Source: Pruthi et al. 2020 (TracIn), equation 1.
+    Source: Pruthi et al. 2020 (TracIn).
 
     >>> import jax.numpy as jnp
     >>> from mlp_jax import Layer
