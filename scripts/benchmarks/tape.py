@@ -29,7 +29,9 @@ class Problem:
         self.x = jax.random.normal(jax.random.key(1), (n, widths[0]))
         self.y = jax.random.randint(jax.random.key(2), (n,), 0, widths[-1])
 
-    def compare(self, what: str, programs: Mapping[str, Program | None], calls: int = 3) -> list[Table]:
+    def compare(
+        self, what: str, programs: Mapping[str, Program | None], calls: int = 3, rounds: int = 7
+    ) -> list[Table]:
         """Tables of the time and of the memory of those programs that there are."""
         given = self.params, self.x, self.y
         compiled = {
@@ -43,7 +45,7 @@ class Problem:
         runs: dict[str, Callable[[], float]] = {
             name: partial(seconds, partial(of_it, *given), calls) for name, of_it in compiled.items()
         }
-        return [compare(f"ms, {what}, {self.name}", 1e-3, runs), sizes]
+        return [compare(f"ms, {what}, {self.name}", 1e-3, runs, rounds), sizes]
 
     def loss_of_one(self, params: Any, x: Any, y: Any) -> Any:
         """An example's own cost."""
@@ -179,7 +181,7 @@ def kernels() -> list[Table]:
         "ntk": lambda params, x, y: mlp_jax.ntk(at.net, params, x, x, trace=True),
         "vmap(grad), logit by logit": by_vmap,
     }
-    return at.compare("trace of the NTK of 1,000 × 1,000", programs, calls=1)
+    return at.compare("trace of the NTK of 1,000 × 1,000", programs, calls=1, rounds=3)
 
 
 def tables() -> list[Table]:
