@@ -12,11 +12,12 @@ The chapter (Goodfellow, Bengio & Courville, *Deep Learning*, chapter 6), and wh
 | 6.5.2        | the chain rule: each operation's bprop    | `autodiff/operations/`                                 |
 | 6.5.3        | Algorithms 6.1 and 6.2, scalar graphs     | `autodiff/scalar.py`                                   |
 | 6.5.4        | Algorithms 6.3 and 6.4, forward and back  | `mlp/network.py`, `mlp/layers.py`                      |
+|              | what they know of each example            | `mlp/tape/`                                            |
 | 6.5.5        | symbol-to-number, symbol-to-symbol        | `autodiff/transforms.py`, `autodiff/tracing.py`        |
 | 6.5.6        | Algorithms 6.5 and 6.6; their cost        | `autodiff/backprop.py`, `autodiff/accounting.py`       |
 | 6.5.7        | minibatch SGD; weight decay               | `training/step/`, `mlp/penalties.py`                   |
 | 6.5.9        | simplified derivatives; forward mode      | `autodiff/simplification.py`, `autodiff/transforms.py` |
-| 6.5.10       | Hessians, and their products with vectors | `autodiff/transforms.py`                               |
+| 6.5.10       | Hessians, and their products with vectors | `autodiff/transforms.py`, `mlp/tape/curvature.py`      |
 
 Names are loaded when first used, so that `mlp-jax --help` and errors in a configuration need no JAX.
 """
@@ -47,6 +48,16 @@ if TYPE_CHECKING:
     from mlp_jax.mlp.penalties import L2 as L2
     from mlp_jax.mlp.penalties import ElasticNet as ElasticNet
     from mlp_jax.mlp.structure import MLP as MLP
+    from mlp_jax.mlp.tape.curvature import ggn_diagonal as ggn_diagonal
+    from mlp_jax.mlp.tape.curvature import ggn_product as ggn_product
+    from mlp_jax.mlp.tape.curvature import kfac_factors as kfac_factors
+    from mlp_jax.mlp.tape.gradients import clipped_gradient as clipped_gradient
+    from mlp_jax.mlp.tape.gradients import gradient_moments as gradient_moments
+    from mlp_jax.mlp.tape.gradients import gradient_norms as gradient_norms
+    from mlp_jax.mlp.tape.input_derivatives import input_jacobian as input_jacobian
+    from mlp_jax.mlp.tape.input_derivatives import laplacian as laplacian
+    from mlp_jax.mlp.tape.kernels import gram as gram
+    from mlp_jax.mlp.tape.kernels import ntk as ntk
 
 __version__ = "0.1.0"
 
@@ -58,6 +69,10 @@ _NAMES = {
     "mlp.params": ("Layer", "LayerWithTheta", "init", "stack", "unstack"),
     "mlp.penalties": ("ElasticNet", "L1", "L2"),
     "mlp.structure": ("MLP",),
+    "mlp.tape.curvature": ("ggn_diagonal", "ggn_product", "kfac_factors"),
+    "mlp.tape.gradients": ("clipped_gradient", "gradient_moments", "gradient_norms"),
+    "mlp.tape.input_derivatives": ("input_jacobian", "laplacian"),
+    "mlp.tape.kernels": ("gram", "ntk"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 _HOMES |= {module.rpartition(".")[2]: module for module in _MODULES}

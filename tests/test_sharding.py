@@ -23,6 +23,12 @@ with jax.set_mesh(mesh):
     assert together[1][0].W.sharding.is_equivalent_to(everywhere[0].W.sharding, 2)
 for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+if sys.argv[1] == "Auto":
+    for quantity in (mlp_jax.gradient_norms, mlp_jax.gradient_moments, mlp_jax.ggn_diagonal, mlp_jax.kfac_factors):
+        with jax.set_mesh(mesh):
+            spread = jax.jit(quantity, static_argnums=0)(net, everywhere, *rows)
+        for one, other in zip(*map(jax.tree.leaves, (quantity(net, params, x, y), spread)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 """
 
 

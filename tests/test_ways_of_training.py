@@ -286,6 +286,41 @@ def test_what_is_watched_is_that_of_the_steps():
     assert record["training"] == pytest.approx(run.trainer.evaluate(run.params)["train"], rel=1e-5)
 
 
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_the_noise_scale_is_that_of_the_examples_gradients(microbatches):
+    run = ByHand(iris(training__watch=True, training__microbatches=microbatches, training__epochs=1,
+                      optimizer={"name": "sgd", "learning_rate": 0.0001}))  # fmt: skip
+    parts = []
+    for x, y in run.examples_of(0):
+        net = run.trainer.net
+        grads = [mlp_jax.loss_and_grad(net, run.params, x[i : i + 1], y[i : i + 1])[1] for i in range(len(x))]
+        flat = np.array([[np.concatenate([leaf.ravel() for leaf in layer]) for layer in g] for g in grads], object)
+        for_layers = [np.stack(flat[:, k]) for k in range(2)]
+        variance = [np.var(g, axis=0, ddof=1).sum() for g in for_layers]
+        parts.append(
+            [variance, [(g.mean(0) ** 2).sum() - v / len(x) for g, v in zip(for_layers, variance, strict=True)]]
+        )
+    variance, squared_mean = np.mean(parts, axis=0)
+    assert_allclose(run.epoch()["layers"]["noise_scale"], variance / squared_mean, rtol=1e-2)
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_the_gradient_of_each_example_is_clipped(microbatches):
+    penalty = {"l2": 0.01}
+    run = ByHand(iris(training__clip_examples=0.1, training__microbatches=microbatches, training__epochs=1,
+                      network={"widths": (4, 8, 3), "output": "softmax", "penalty": penalty},
+                      optimizer={"name": "sgd", "learning_rate": 0.5}))  # fmt: skip
+    net, params = run.trainer.net, run.params
+    for x, y in run.examples_of(0):
+        clipped = mlp_jax.clipped_gradient(net, params, x, y, 0.1)
+        params = tuple(
+            own._replace(W=own.W - 0.5 * (g.W / len(x) + 0.02 * own.W), b=own.b - 0.5 * g.b / len(x))
+            for own, g in zip(params, clipped, strict=True)
+        )
+    run.epoch()
+    chex.assert_trees_all_close(run.params, params, rtol=1e-4, atol=1e-6)
+
+
 def test_dead_units_are_counted():
     run = ByHand(iris(training__watch=True, network={"widths": (4, 8, 8, 3), "output": "softmax"}))
     first, *others = run.params

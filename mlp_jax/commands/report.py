@@ -234,9 +234,11 @@ def _layers(run: Run) -> dict[str, str]:
     titles = {
         "gradient_norm": "norm of the gradient",
         "update_ratio": "update of W relative to W",
+        "noise_scale": "noise scale of the gradient",
         "dead": "fraction of dead units",
     }
-    figure, axes = _figure(3, width=12)
+    titles = {name: title for name, title in titles.items() if name in run.history[0]["layers"]}
+    figure, axes = _figure(len(titles), width=4 * len(titles))
     from matplotlib import colormaps
 
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
@@ -250,7 +252,8 @@ def _layers(run: Run) -> dict[str, str]:
             ax.set_yscale("log")
     if len(layers) <= 10:
         axes[0].legend(frameon=False, fontsize=8)
-    note = "Means over the steps of each epoch. An update ratio of about 1e-3 is usual. The first layers are dark."
+    note = "Means over the steps of each epoch. An update ratio of about 1e-3 is usual; minibatches far below the "
+    note += "noise scale, in examples, are mostly noise. The first layers are dark."
     return {"Layers": f"{_svg(figure)}<p>{note}</p>"}
 
 

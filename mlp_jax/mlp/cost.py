@@ -11,6 +11,8 @@ from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.output_units.base import OutputUnit
 from mlp_jax.mlp.structure import MLP
 
+WITHOUT_CURVATURE = ("absolute_error", "quantile_error", "hinge")  # piecewise linear in the prediction
+
 
 class Costs(NamedTuple):
     """What the data cost is the mean of.
@@ -58,9 +60,49 @@ def mean(costs: Costs) -> jax.Array:
 
 def gradient(net: MLP, costs: Costs) -> list[jax.Array]:
     """∇ of the data cost for the logits, (n, k'), and for the parameters that the output unit has of its own."""
-    L, weights, inputs = costs
-    g = ops.weighted_mean.gradient(0, 1, ops.weighted_mean(L, weights), L, weights)
-    return _operation(net).gradients(tuple(range(len(inputs) - 1)), g, L, inputs, {})
+    return _gradients(net, shares(costs), costs.L, costs.inputs)
+
+
+def shares(costs: Costs) -> jax.Array:
+    """What each example's cost counts in the data cost, w_i / Σ_i w_i, (n,)."""
+    L, weights, _ = costs
+    of_each: jax.Array = ops.weighted_mean.gradient(0, 1, ops.weighted_mean(L, weights), L, weights)
+    return of_each
+
+
+def gradient_of_each(net: MLP, costs: Costs) -> list[jax.Array]:
+    """∇ of each example's own cost L_i: for its logits, (n, k'), and for the output unit's parameters, (n, …)."""
+    z, *theta, y = costs.inputs
+
+    def of_one(z: Any, y: Any) -> list[Any]:
+        inputs = (z[None], *theta, y[None])
+        L = _operation(net)(*inputs)
+        g_z, *g_theta = _gradients(net, jnp.ones_like(L), L, inputs)
+        return [g_z[0], *g_theta]
+
+    return jax.vmap(of_one)(z, y)
+
+
+def hessian_product(net: MLP, costs: Costs, direction: Any) -> jax.Array:
+    """(∇²_z L_i) times a direction for each example, (n, k') each: the derivative of the cost's bprop rule.
+
+    Raises:
+        ValueError: a cost that has no second derivative.
+    """
+    if net.cost in WITHOUT_CURVATURE:
+        raise ValueError(
+            f"the cost {net.cost} is piecewise linear in the prediction and has no second derivative at its kinks, so "
+            "its Gauss-Newton matrix is undefined; take a smooth cost, such as squared_error or cross_entropy"
+        )
+    z, *others = costs.inputs
+
+    def g_z(z: Any) -> Any:
+        inputs = (z, *others)
+        L = _operation(net)(*inputs)
+        return _gradients(net, jnp.ones_like(L), L, inputs)[0]
+
+    product: jax.Array = jax.jvp(g_z, (z,), (direction,))[1]
+    return product
 
 
 def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:
@@ -87,6 +129,11 @@ def _class_weights(net: MLP, targets: Any) -> Any:
     return ops.sum(of_class[0] + targets * (of_class[1] - of_class[0]), axis=-1)
 
 
+def _gradients(net: MLP, g: Any, L: Any, inputs: Any) -> list[Any]:
+    """Those for the logits and the output unit's parameters."""
+    return _operation(net).gradients(tuple(range(len(inputs) - 1)), g, L, inputs, {})
+
+
 def _operation(net: MLP) -> Operation:
     return net.output_unit.cost(net.cost)
 
@@ -97,6 +144,8 @@ def as_targets(unit: OutputUnit, y: Any, z: Any, k: int) -> Any:
     Class numbers (n,) of a softmax unit become one-hot rows; a number outside 0..k−1 becomes a row of NaN,
     so that no cost or gradient of it can pass for a right one.
     """
+    if y is None:
+        raise ValueError(f"targets y are missing: a network with a {unit.name} output needs one row for each example")
     y = ops.asarray(y)
     n = z.shape[0]
     if unit.kind == "classes" and y.shape == (n,):

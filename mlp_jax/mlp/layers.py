@@ -32,7 +32,7 @@ class Dense:
 
     def forward(self, own: Own, h: Array) -> tuple[tuple[Array, Array], Array]:
         """From h^(k): a^(k+1) and h^(k+1) for the tape, and what goes into the next layer, h^(k+1)."""
-        operation, inputs = self._affine(own, h)
+        operation, inputs = self.pre_activation(own, h)
         a = named(operation(*inputs), f"a{self.k + 1}")
         h = named(self._activations(own, a, h), f"h{self.k + 1}")
         return (a, h), h
@@ -50,14 +50,50 @@ class Dense:
             g: the gradient that arrives.
             to_inputs: whether the gradient for h^(k) is wanted.
         """
-        f = self.unit(a, *own[2:]) if self.net.skip[self.k] else h
-        g_a, *g_theta = self.unit.gradients(g, f, a, *own[2:])  # ∇_a J = g ∘ f'(a)
-        g_in, grad = self._through_affine(own, a, h_in, g_a, g_theta, to_inputs)
-        return g_in + g if to_inputs and self.net.skip[self.k] else g_in, grad
+        g_a, *g_theta = self.through_unit(own, a, h, g)
+        operation, inputs = self.pre_activation(own, h_in)
+        g_W, *g_b = (operation.gradient(i, g_a, a, *inputs) for i in range(1, len(inputs)))  # h_inᵀ g and Σ_i g_i
+        grad = type(own)(g_W, g_b[0] if own.b is not None else None, *g_theta)
+        return self.through_inputs(own, a, h_in, g_a, g) if to_inputs else None, self.with_penalty(own, grad)
+
+    def through_unit(self, own: Own, a: Array, h: Array, g: Array) -> list[Array]:
+        """From g = ∇_h^(k+1) J: ∇_a^(k+1) J, and the gradient for the parameters that the units have of their own."""
+        f = self.unit(a, *own[2:]) if self.skips else h
+        return self.unit.gradients(g, f, a, *own[2:])  # g ∘ f'(a)
+
+    def through_inputs(self, own: Own, a: Array, h_in: Array, g_a: Array, g: Array) -> Array:
+        """From ∇_a^(k+1) J and g = ∇_h^(k+1) J: ∇_h^(k) J."""
+        operation, inputs = self.pre_activation(own, h_in)
+        g_in = operation.gradient(0, g_a, a, *inputs)  # g Wᵀ
+        return g_in + g if self.skips else g_in
+
+    def with_penalty(self, own: Own, grad: Own) -> Own:
+        """The gradient for the layer's parameters with that of the penalty, λ∇Ω."""
+        penalty = self.net.penalty
+        if penalty is None:
+            return grad
+        added = {name: getattr(grad, name) + penalty.gradient(leaf) for name, leaf in self.penalised(own).items()}
+        return grad._replace(**added)
+
+    def pre_activation(self, own: Own, h: Array) -> tuple[Operation, Sequence[Array]]:
+        """The operation that gives a^(k+1), and its inputs: h^(k), W and, if there is one, b."""
+        operation, inputs = self.unit.pre_activation(h, own.W, own.b)
+        if self.k == 0 and self.net.categories:
+            operation = lookup(self.net.categories)
+        return (IN_BFLOAT16.get(operation, operation) if self.net.products else operation), inputs
+
+    @property
+    def skips(self) -> bool:
+        """Whether h^(k) is added to what the units put out."""
+        return self.net.skip[self.k]
 
     def last(self, h: Array) -> Array:
         """What goes into the next layer, of the activations on a tape."""
         return h
+
+    def inputs(self, h: Array, h_in: Array) -> Array:
+        """What goes into the layer, of the activations on a tape and those of the layer before."""
+        return h_in
 
     def penalised(self, own: Own) -> dict[str, Array]:
         """Those of its parameters that the network's penalty is on."""
@@ -67,39 +103,21 @@ class Dense:
 
     def _activations(self, own: Own, a: Array, h: Array) -> Array:
         f = self.unit(a, *own[2:])
-        return f + h if self.net.skip[self.k] else f
-
-    def _affine(self, own: Own, h: Array) -> tuple[Operation, Sequence[Array]]:
-        operation, inputs = self.unit.pre_activation(h, own.W, own.b)
-        if self.k == 0 and self.net.categories:
-            operation = lookup(self.net.categories)
-        return (IN_BFLOAT16.get(operation, operation) if self.net.products else operation), inputs
-
-    def _through_affine(
-        self, own: Own, a: Array, h_in: Array, g: Array, g_theta: Sequence[Array], to_inputs: bool
-    ) -> tuple[Array, Own]:
-        operation, inputs = self._affine(own, h_in)
-        g_W, *g_b = (operation.gradient(i, g, a, *inputs) for i in range(1, len(inputs)))  # h_inᵀ g and Σ_i g_i
-        grad = type(own)(g_W, g_b[0] if own.b is not None else None, *g_theta)
-        if self.net.penalty:
-            with_penalty = {
-                name: getattr(grad, name) + self.net.penalty.gradient(leaf)  # + λ∇Ω
-                for name, leaf in self.penalised(own).items()
-            }
-            grad = grad._replace(**with_penalty)
-        return operation.gradient(0, g, a, *inputs) if to_inputs else None, grad  # g Wᵀ
+        return f + h if self.skips else f
 
 
 @dataclass(frozen=True)
 class Output(Dense):
     """The output layer: a are the logits z, those of linear units, from which the output unit predicts ŷ."""
 
-    def backward(
-        self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True
-    ) -> tuple[Array, Own]:
-        """As of a hidden layer, but g is what `cost.gradient` gives: ∇_a J, and that for the unit's parameters."""
-        g_a, *g_theta = g
-        return self._through_affine(own, a, h_in, g_a, g_theta, to_inputs)
+    def through_unit(self, own: Own, a: Array, h: Array, g: Any) -> list[Array]:
+        """g itself, which is what `cost.gradient` gives: ∇_a J, and that for the unit's parameters."""
+        return g
+
+    @property
+    def skips(self) -> bool:
+        """Never."""
+        return False
 
     def _activations(self, own: Own, a: Array, h: Array) -> Array:
         return self.net.output_unit.predict(a)
@@ -140,9 +158,17 @@ class Stacked:
         """What goes into the next layer, of the activations of all."""
         return h[-1]
 
+    def inputs(self, h: Array, h_in: Array) -> Array:
+        """What goes into each layer, (m, n, …)."""
+        return jnp.concatenate([h_in[None], h[:-1]])
+
     def penalised(self, own: Own) -> dict[str, Array]:
         """Those of their parameters that the network's penalty is on."""
         return self.layer.penalised(own)
+
+    def with_penalty(self, own: Own, grad: Own) -> Own:
+        """The gradient for their parameters with that of the penalty."""
+        return self.layer.with_penalty(own, grad)
 
 
 def layers(net: MLP, params: Params) -> list[Dense | Stacked]:

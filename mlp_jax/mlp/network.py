@@ -90,8 +90,12 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     >>> grads[0].W.tolist(), grads[0].b.tolist()
     ([[3.0]], [1.0])
     """
+    return pull_back(net, params, tape, cost.gradient(net, cost.costs(net, tape.a[-1], params[-1][2:], y, weights)))
+
+
+def pull_back(net: MLP, params: Params, tape: Tape, g: Any) -> Params:
+    """Algorithm 6.4 from g on: the gradient for the logits, and for the output unit's own parameters, of any cost."""
     each = layers(net, params)
-    g: Any = cost.gradient(net, cost.costs(net, tape.a[-1], params[-1][2:], y, weights))
     grads: Params = ()
     for k in reversed(range(len(params))):
         h_in = each[k - 1].last(tape.h[k]) if k else tape.h[0]

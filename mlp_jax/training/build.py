@@ -179,7 +179,8 @@ def build_program(config: Config, net: MLP) -> Program:
     optimizer = build_optimizer(config.optimizer, training.clip_norm)
     metric = (training.early_stopping and training.early_stopping.metric) or "loss"
     criterion = f"-{metric}" if metric in HIGHER_IS_BETTER else metric
-    return Program(net, optimizer, training.frozen, training.microbatches, training.ema, training.watch, criterion)
+    ways = training.frozen, training.microbatches, training.ema, training.watch
+    return Program(net, optimizer, *ways, criterion, training.clip_examples)
 
 
 @cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again

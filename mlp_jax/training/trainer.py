@@ -31,6 +31,7 @@ from mlp_jax.training.moment import Moment
 from mlp_jax.training.prediction import target_names
 from mlp_jax.training.step import Outcome, Program, State, initial_state, run_steps
 from mlp_jax.training.step.early_stopping import Best, Patience
+from mlp_jax.training.step.health import of_epoch
 from mlp_jax.training.xla import SOONER_COMPILED, jitted, options_for_steps, threads_pay
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
@@ -263,7 +264,7 @@ class Trainer:
         for part in self._watched:
             record[part] = self._named({name: values[e] for name, values in outcome.measures[part].items()})
         if steps.health is not None:
-            record["layers"] = {name: value.mean(axis=0).tolist() for name, value in steps.health._asdict().items()}
+            record["layers"] = of_epoch(steps.health)
         return record
 
 

@@ -131,6 +131,7 @@ class Training(Section):
     batch_size: BatchSize | None = None  # by default 32, or all where there are fewer
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
+    clip_examples: Positive | None = None  # of each example's gradient, before their mean is taken
     microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory
     frozen: tuple[Index, ...] = ()  # layers that keep their initial parameters, counted from 0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of the parameters that is given
@@ -213,6 +214,8 @@ class Config(Section):
                 raise ValueError(f"lbfgs needs the same cost in every step: batch_size: all; got {training.batch_size}")
             if training.clip_norm is not None:
                 raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
+            if training.clip_examples is not None:
+                raise ValueError("lbfgs needs the gradient of the cost itself; leave clip_examples out")
         if training.early_stopping and data is not None and not data.split.has_validation:
             raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
         return training

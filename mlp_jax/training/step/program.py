@@ -20,6 +20,7 @@ class Program(NamedTuple):
         ema: the decay of an exponential moving average of the parameters, which is what the training then gives.
         watch: whether each step says how healthy each layer is.
         criterion: what early stopping watches of the measures on the validation part; after − one that should be high.
+        clip_examples: the largest norm of each example's gradient, which is shortened to it; None shortens none.
     """
 
     net: MLP
@@ -29,6 +30,7 @@ class Program(NamedTuple):
     ema: float | None = None
     watch: bool = False
     criterion: str = "loss"
+    clip_examples: float | None = None
 
     def trained(self, layers: Params) -> Any:
         """The entries of the layers that are trained; None for the others."""

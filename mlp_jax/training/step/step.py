@@ -9,8 +9,9 @@ import optax
 from mlp_jax.mlp import cost, network
 from mlp_jax.mlp.checks import whole
 from mlp_jax.mlp.params import Params, stacked_layers
+from mlp_jax.mlp.tape.gradients import clipped_total, mean_and_squares
 from mlp_jax.training.step.average import Average
-from mlp_jax.training.step.health import Health, health, is_alive
+from mlp_jax.training.step.health import Health, Seen, health, is_alive
 from mlp_jax.training.step.program import Program, merged
 
 
@@ -95,7 +96,7 @@ class OfStep(NamedTuple):
 
 def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, OfStep]:
     """`take_step`, and what was watched."""
-    J, grads, alive = _gradient(program, state.params, batch)
+    J, grads, seen = _gradient(program, state.params, batch)
     trained = program.trained(state.params)
     grads = program.trained(grads)
 
@@ -108,24 +109,35 @@ def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, 
     average = state.average
     if average is not None and program.ema is not None:
         average = average.with_next(params, program.ema)
-    watched = health(program.trained(params), trained, grads, alive) if program.watch else None
+    watched = health(program.trained(params), trained, grads, seen) if seen else None
     return State(params, memory, average), OfStep(J, watched)
 
 
-def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, Params, Any]:
-    """J, its gradient and which units are alive; of the minibatch at once, or of its parts one after the other.
+def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, Params, Seen | None]:
+    """J, its gradient and what is watched; of the minibatch at once, or of its parts one after the other.
 
     J is a mean weighted by the examples, so it is the mean of the parts' costs weighted by the parts' shares.
     """
 
     def of(batch: Batch) -> Any:
         tape = network.forward(program.net, params, batch.x)
-        J_and_grads = network.cost_and_gradient(program.net, params, tape, batch.y, batch.weights)
-        return J_and_grads, is_alive(program.net, tape, batch.weights) if program.watch else None
+        of_batch = (program.net, params, tape, batch.y, batch.weights)
+        J, grads = network.cost_and_gradient(*of_batch)
+        if program.clip_examples is not None:
+            grads = clipped_total(*of_batch, program.clip_examples)
+        if not program.watch:
+            return (J, grads, None), None
+        return (J, grads, mean_and_squares(*of_batch)), is_alive(program.net, tape, batch.weights)
+
+    def seen(of_examples: Any, alive: Any) -> Seen | None:
+        if of_examples is None:
+            return None
+        mean, squares = of_examples
+        return Seen(alive, mean, squares, cost.example_weights(program.net, batch.y, batch.weights))
 
     if program.microbatches == 1:
-        (J, grads), alive = of(batch)
-        return J, grads, alive
+        (J, grads, of_examples), alive = of(batch)
+        return J, grads, seen(of_examples, alive)
 
     parts = jax.tree.map(lambda v: v.reshape(program.microbatches, -1, *v.shape[1:]), batch)
     totals = jax.vmap(lambda y, w: jnp.sum(cost.example_weights(program.net, y, w)))(parts.y, parts.weights)
@@ -140,5 +152,5 @@ def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array
     kinds = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts))[0]
     wide = jax.tree.map(lambda v: jnp.zeros(v.shape, jnp.promote_types(v.dtype, jnp.float32)), kinds)
     sums, alive = jax.lax.scan(add, wide, (shares, parts))
-    J, grads = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
-    return J, grads, jax.tree.map(lambda units: units.any(axis=0), alive)
+    J, grads, of_examples = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
+    return J, grads, seen(of_examples, jax.tree.map(lambda units: units.any(axis=0), alive))
