@@ -40,7 +40,7 @@ class Dense:
     def backward(
         self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True
     ) -> tuple[Array, Own]:
-        """From g = ∇_h^(k+1) J: ∇_h^(k) J, if wanted, and the gradient for the layer's parameters, with the penalty's.
+        """From g = ∇_h^(k+1) J: ∇_h^(k) J, if wanted, and the gradient of the data cost for the layer's parameters.
 
         Args:
             own: the layer's parameters.
@@ -81,12 +81,6 @@ class Dense:
         operation, inputs = self._affine(own, h_in)
         g_W, *g_b = (operation.gradient(i, g, a, *inputs) for i in range(1, len(inputs)))  # h_inᵀ g and Σ_i g_i
         grad = type(own)(g_W, g_b[0] if own.b is not None else None, *g_theta)
-        if self.net.penalty:
-            with_penalty = {
-                name: getattr(grad, name) + self.net.penalty.gradient(leaf)  # + λ∇Ω
-                for name, leaf in self.penalised(own).items()
-            }
-            grad = grad._replace(**with_penalty)
         return operation.gradient(0, g, a, *inputs) if to_inputs else None, grad  # g Wᵀ
 
 

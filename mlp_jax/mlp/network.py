@@ -91,11 +91,16 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     ([[3.0]], [1.0])
     """
     each = layers(net, params)
-    g: Any = cost.gradient(net, cost.costs(net, tape.a[-1], params[-1][2:], y, weights))
+    of_data = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
+    g_J = ops.ones_like(cost.mean(of_data)) if net.penalty else None  # ∂J/∂J, in shard_map one on each device as J is
+    g: Any = cost.gradient(net, of_data)
     grads: Params = ()
     for k in reversed(range(len(params))):
         h_in = each[k - 1].last(tape.h[k]) if k else tape.h[0]
         g, grad = each[k].backward(params[k], tape.a[k], tape.h[k + 1], h_in, g, to_inputs=k > 0)
+        for name, leaf in each[k].penalised(params[k]).items():
+            with_penalty = getattr(grad, name) + net.penalty.gradient(leaf, g_J)  # type: ignore[union-attr]
+            grad = grad._replace(**{name: with_penalty})
         grads = (grad, *grads)
     return grads
 
