@@ -33,6 +33,11 @@ def innermost(x: Any) -> Any:
     return x
 
 
+def is_several(value: Any) -> bool:
+    """Whether an operation's result is not one array but several, in tuples, dicts or the like."""
+    return not jax.tree_util.all_leaves([value])
+
+
 def zero(g: Any, out: Any, *inputs: Any, **attributes: Any) -> float:
     """The rule of an input on which the output does not depend differentiably: the path to it is cut."""
     return 0.0
@@ -44,7 +49,9 @@ class Operation:
 
     Args:
         name: what messages and drawings call it.
-        f: the function, of arrays; it returns one array. Static choices such as `axis` are attributes; they
+        f: the function, of arrays; it returns one array, or several in a pytree such as a tuple: on variables,
+            variables in the same structure. Then `g` and `out` have that structure, too; g is 0 where no gradient
+            arrives, and None for whole numbers. Static choices such as `axis` are attributes; they
             follow the inputs and have a default or are given by name.
         bprop: the rules, one per input, each `(g, out, *inputs, **attributes) -> gradient`: `zero` where the
             derivative is 0 everywhere, None where there is no rule. Or one function of the same form that
@@ -69,6 +76,7 @@ class Operation:
     name: str
     f: Callable[..., Any] = field(repr=False)
     bprop: Rule | tuple[Rule | None, ...] = field(repr=False)
+    is_sparse: bool = field(default=False, repr=False)  # whether g is None where no gradient arrives, and not 0
 
     def __post_init__(self) -> None:
         if isinstance(self.bprop, list):
@@ -221,3 +229,7 @@ _vary_over_devices: Operation = Operation(
     lambda x, axes: jax.lax.pcast(x, axes, to="varying"),
     (lambda g, out, x, axes: _sum_over_devices(g, axes=axes),),
 )
+
+
+# One of several results of an operation. It needs no rule: back-propagation gathers what arrives at all of them.
+part = Operation("part", lambda several, index: jax.tree.leaves(several)[index], (None,))

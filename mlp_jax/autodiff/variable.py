@@ -1,6 +1,7 @@
 """A variable of a computational graph (section 6.5.1): an array, or only its shape and dtype, and its origin."""
 
 import itertools
+import math
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.inference import as_type, infer_type, type_key
-from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost
+from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost, is_several, part
 
 _counter = itertools.count()  # variables in the order of their making, which is a topological order
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
@@ -35,7 +36,7 @@ class Trace:
         self.is_open = False
         self._recordings = 0
         self._lock = threading.Lock()
-        self._types: dict[Any, jax.ShapeDtypeStruct] = {}
+        self._types: dict[Any, Any] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -50,10 +51,8 @@ class Trace:
                 self._recordings -= 1
                 self.is_open = self._recordings > 0
 
-    def type_of(
-        self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]
-    ) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
+    def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        """Shape and dtype of the result, of each if there are several, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
         key = type_key(operation, types, attributes)
         if key not in self._types:
@@ -146,10 +145,10 @@ class Variable(Traced):
     @property
     def size(self) -> int:
         """The number of entries."""
-        return int(np.prod(self.value.shape))
+        return math.prod(self.value.shape)
 
-    def record(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> "Variable":
-        """The variable that the operation makes of the inputs, in the newest trace among theirs."""
+    def record(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        """The variable that the operation makes of the inputs, or several, in the newest trace among theirs."""
         trace = self.trace
         for x in inputs:
             if isinstance(x, Variable):
@@ -165,9 +164,23 @@ class Variable(Traced):
                 )
         values = tuple([x.value if isinstance(x, Variable) and x.trace is trace else x for x in inputs])
         if trace.symbolic:
-            result = trace.type_of(operation, values, attributes)
-            return Variable(trace, result, operation, inputs, attributes, None, _users_line())
-        return Variable(trace, operation(*values, **attributes), operation, inputs, attributes)
+            result: Any = trace.type_of(operation, values, attributes)
+            made = Variable(trace, result, operation, inputs, attributes, None, _users_line())
+        else:
+            result = operation(*values, **attributes)
+            made = Variable(trace, result, operation, inputs, attributes)
+        return made.parts() if is_several(result) else made
+
+    def parts(self) -> Any:
+        """The variables of an operation's several results, in their structure."""
+        leaves, tree = jax.tree.flatten(self.value)
+        parts = [
+            Variable(
+                self.trace, x if hasattr(x, "dtype") else jnp.asarray(x), part, (self,), {"index": k}, None, self.line
+            )
+            for k, x in enumerate(leaves)
+        ]
+        return jax.tree.unflatten(tree, parts)
 
     # --- an array's operators and methods -----------------------------------------------------------
 
@@ -273,7 +286,8 @@ class Variable(Traced):
 
     def __repr__(self) -> str:
         origin = self.name or (self.operation.name if self.operation else "input")
-        return f"Variable({origin}: {self.dtype}{list(self.shape)})"
+        types = [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(self.value)]
+        return f"Variable({origin}: {', '.join(types)})"
 
 
 def named(x: Any, name: str) -> Any:

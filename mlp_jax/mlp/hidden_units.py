@@ -19,9 +19,9 @@
 | gelu            | ½ a (1 + tanh u(a))               | of that             | smooth                  |
 | silu            | a σ(a)                            | σ(a) (1 + a σ(−a))  | smooth                  |
 
-In gelu, u = √(2/π) (a + 0.044715 a³), as in `ops.gelu`, `jax.nn.gelu` and flax. What it approximates, a Φ(a), differs by
-5e-4 at most and is `gelu(approximate=False)`, in a configuration `{name: gelu, approximate: false}`. Plain `gelu` meant
-that one until it had this argument: runs of that time need it in their configuration.
+In gelu, u = √(2/π) (a + 0.044715 a³), as in `ops.gelu`, `jax.nn.gelu` and flax. What it approximates, a Φ(a), differs
+by 5e-4 at most and is `gelu(approximate=False)`, in a configuration `{name: gelu, approximate: false}`. Plain `gelu`
+meant that one until it had this argument: runs of that time need it in their configuration.
 
 A radial basis unit measures how far the inputs h are from a centre C, a column of the layer's W; b is the log of
 its precision, so that σ² of the book is n_in e^−b.

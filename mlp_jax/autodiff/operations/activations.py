@@ -30,7 +30,7 @@ _GELU = 2 * math.sqrt(2 / math.pi)
 
 
 def _gelu(x: Any, approximate: bool = True) -> Any:
-    """x Φ(x), or x σ(2u) with u = √(2/π) (x + 0.044715 x³): ½ x (1 + tanh u), which cancels far below 0, is the same."""
+    """x Φ(x), or x σ(2u) with u = √(2/π) (x + 0.044715 x³), which as ½ x (1 + tanh u) cancels far below 0."""
     return x * jax.nn.sigmoid(_GELU * (x + 0.044715 * x**3)) if approximate else jax.nn.gelu(x, approximate=False)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from mlp_jax.autodiff.operation import Operation, Traced, zero
 
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "put_along_axis", "reshape", "scatter_add",
+    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "moveaxis", "put_along_axis", "reshape", "scatter_add",
     "split", "squeeze", "stack", "swapaxes", "take_along_axis", "transpose",
 ]  # fmt: skip
 
@@ -38,6 +38,13 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """The transpose that exchanges two axes."""
     axes = list(range(x.ndim))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, tuple(axes))
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Any:
+    """The transpose that moves one axis and keeps the order of the others."""
+    axes = [k for k in range(x.ndim) if k != source % x.ndim]
+    axes.insert(destination % x.ndim, source % x.ndim)
     return transpose(x, tuple(axes))
 
 
