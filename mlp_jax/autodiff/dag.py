@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,22 @@ class DAG:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    def __reduce__(self) -> Any:
+        """Pickled as a list of its variables, so that a deep graph needs no recursion."""
+        place = {v: k for k, v in enumerate(self.variables)}
+
+        def packed(u: Any) -> Any:
+            return _Place(place[u]) if isinstance(u, Variable) and u in place else u
+
+        nodes = [
+            (v.value, v.operation, tuple(map(packed, v.inputs)), v.attributes, v.name, v.line) for v in self.variables
+        ]
+        known = {g: of for g, of in self.gradients.items() if {g, *of} <= place.keys()}
+        gradients = {packed(g): tuple(map(packed, of)) for g, of in known.items()}
+        ends = [*map(packed, self.inputs)], [*map(packed, self.outputs)]
+        trees = [jax.tree.unflatten(tree, range(tree.num_leaves)) for tree in (self.in_tree, self.out_tree)]
+        return _unpacked, (type(self), nodes, *ends, *trees, gradients, self.notes)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
@@ -153,6 +169,29 @@ class DAG:
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs; a constant is written out."""
         return tuple(self.names[v] if isinstance(v, Variable) else format_constant(v) for v in self.outputs)
+
+
+class _Place(NamedTuple):
+    """Stands for a variable in a pickled graph."""
+
+    k: int
+
+
+def _unpacked(
+    kind: type[AnyDAG], nodes: Any, inputs: Any, outputs: Any, in_tree: Any, out_tree: Any, gradients: Any, notes: Any
+) -> AnyDAG:
+    """The graph of what `DAG.__reduce__` wrote."""
+    run = Trace(symbolic=True)
+    made: list[Variable] = []
+
+    def unpack(u: Any) -> Any:
+        return made[u.k] if isinstance(u, _Place) else u
+
+    for value, operation, given, *rest in nodes:
+        made.append(Variable(run, value, operation, tuple(map(unpack, given)), *rest))
+    ends = tuple(map(unpack, inputs)), tuple(map(unpack, outputs))
+    trees = jax.tree.structure(in_tree), jax.tree.structure(out_tree)
+    return kind(*ends, *trees, {unpack(g): tuple(map(unpack, of)) for g, of in gradients.items()}, notes)
 
 
 def type_name(x: Any) -> str:

@@ -1,9 +1,11 @@
 """What an operation is: a function f of arrays and how a gradient passes back through it (section 6.5.6)."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -87,6 +89,17 @@ class Operation:
             if isinstance(x, Traced):
                 return x.record(self, *self._split(inputs, attributes))
         return self.f(*inputs, **attributes)
+
+    def __reduce__(self) -> Any:
+        """Pickled by name where a module has it under one, as functions are; else by its functions."""
+        functions = [self.f, *(self.bprop if isinstance(self.bprop, tuple) else [self.bprop])]
+        homes = [getattr(function, "__module__", None) for function in functions]
+        homes += [name for name in sys.modules if name.startswith(f"{__package__}.")]
+        for home in homes:
+            for name, value in vars(sys.modules.get(home or "", object)).items():
+                if value is self:
+                    return _under_name, (home, name)
+        return object.__reduce_ex__(self, 2)
 
     def is_cut(self, i: int) -> bool:
         """Whether no gradient reaches input i, by the rule `zero`."""
@@ -182,6 +195,10 @@ class Operation:
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(self.f).parameters.values()
         return tuple(p.name for p in parameters if p.kind in by_position)[len(self.bprop) :]  # type: ignore[arg-type]
+
+
+def _under_name(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
 
 
 def _shape(x: Any) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff import ops
+from mlp_jax.autodiff.operation import Operation, Traced
 from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.lookup import lookup
@@ -112,7 +113,8 @@ class Stacked:
             a_and_h, h = self.layer.forward(own, h)
             return h, a_and_h
 
-        h, a_and_h = jax.lax.scan(step, h, own)
+        is_traced = any(isinstance(x, Traced) for x in (h, *jax.tree.leaves(own)))
+        h, a_and_h = (ops.scan if is_traced else jax.lax.scan)(step, h, own)
         return a_and_h, h
 
     def backward(

@@ -47,7 +47,7 @@ def _is_real(x: Any) -> bool:
 
 
 def jax_operation(f: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
-    """Any function of JAX as an operation whose rule is `jax.vjp`: for what `ops` has not, and what JAX has transformed.
+    """Any function of JAX as an operation whose rule is `jax.vjp`: one that `ops` has not, or that JAX has transformed.
 
     Args:
         f: a function of JAX: of `jax.numpy`, under `jax.jit` or `jax.vmap`, with a `jax.custom_vjp`; of pytrees of
