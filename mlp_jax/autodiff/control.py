@@ -17,6 +17,7 @@ from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import build_grads, is_differentiable
 from mlp_jax.autodiff.dag import ancestors, compute, type_name
 from mlp_jax.autodiff.graph import Graph
+from mlp_jax.autodiff.inference import as_type
 from mlp_jax.autodiff.operation import Operation, Traced, part
 from mlp_jax.autodiff.tracing import call, trace
 from mlp_jax.autodiff.transforms import vjp
@@ -53,11 +54,7 @@ def _closed(f: Callable[..., Any], types: Leaves, in_tree: PyTreeDef) -> tuple[B
     def replayed(*leaves: Any) -> list[Any]:
         return compute(outputs, dict(zip((*inputs, *outer), leaves, strict=True)))
 
-    return Body(trace(replayed, *types, *map(_type, outer))), outer, out_tree
-
-
-def _type(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return Body(trace(replayed, *types, *map(as_type, outer))), outer, out_tree
 
 
 def _as_array(x: Any) -> Any:
@@ -113,6 +110,7 @@ class _Loop:
         kept: how many of its last outputs are there for the gradient alone.
         g: the symbols of the gradients that arrive at its outputs, but for those kept; None for whole numbers.
         gradients: of its inputs, as variables that depend on g, on the inputs, and on what is kept.
+        wanted: the places of the inputs that are real variables: of the others no gradient is asked.
     """
 
     body: Body
@@ -121,6 +119,7 @@ class _Loop:
     kept: tuple[Variable, ...] = ()
     g: tuple[Variable | None, ...] = ()
     gradients: tuple[Any, ...] = ()
+    wanted: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return repr(self.body)
@@ -147,7 +146,7 @@ class _Loop:
         kept = self._kept(gradients, min((v.number for v in g if v is not None), default=0))
         graph = self.body.graph
         graph = replace(graph, outputs=(*outputs, *kept), out_tree=jax.tree.structure([*outputs, *kept]))
-        return _Loop(Body(graph), self.carries, self.rows, kept, g, gradients)
+        return _Loop(Body(graph), self.carries, self.rows, kept, g, gradients, tuple(wanted))
 
     def _kept(self, gradients: Leaves, first: int) -> tuple[Variable, ...]:
         """The forward variables that the gradients read, those before the first of g; not the rows and constants."""
@@ -215,7 +214,9 @@ def _scan_rule(g: Any, out: Any, *inputs: Any, loop: _Loop, length: int, reverse
     steps = [arriving[k] for k in real_results], rows, list(tape)
     (g_carry, totals), g_rows = scan(backwards, start, steps, reverse=not reverse, **in_time)
     of_carry = dict(zip(real, g_carry, strict=True))
-    return (*(of_carry.get(k) for k in range(loop.carries)), *g_rows, *totals)
+    of_rows = [ops.zeros_like(x) if g is None and k in loop.wanted else g
+               for k, (x, g) in enumerate(zip(rows, g_rows, strict=True), start=loop.carries)]  # fmt: skip
+    return (*(of_carry.get(k) for k in range(loop.carries)), *of_rows, *totals)
 
 
 _scan = Operation("scan", _scan_forward, _scan_rule, is_sparse=True)
@@ -256,30 +257,26 @@ def scan(
         raise TypeError(f"scan needs xs of one leading length, or a length, got {sorted(map(str, lengths)) or 'none'}")
     in_tree = jax.tree.structure((carry_tree.unflatten(carry), rows_tree.unflatten(rows)))
     of_row = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in rows]
-    body, outer, out_tree = _closed(f, [*map(_type, carry), *of_row], in_tree)
+    body, outer, out_tree = _closed(f, [*map(as_type, carry), *of_row], in_tree)
     kinds = out_tree.children()
     if len(kinds) != 2 or kinds[0] != carry_tree:
         raise TypeError(f"a step of scan returns (carry, y) with a carry like the first, {carry_tree}, got {out_tree}")
-    after = [_as_array(z) for z in body.graph.outputs[: len(carry)]]
-    if any(map(_is_weak, carry)) and [x.dtype for x in carry] != [x.dtype for x in after]:
+    after = [as_type(_as_array(z)) for z in body.graph.outputs[: len(carry)]]
+    if any(as_type(x).weak_type and not z.weak_type for x, z in zip(carry, after, strict=True)):
         # a Python number takes the dtype of what it becomes
-        carry = [x.astype(z.dtype) if _is_weak(x) else x for x, z in zip(carry, after, strict=True)]
+        carry = [x.astype(z.dtype) if as_type(x).weak_type else x for x, z in zip(carry, after, strict=True)]
         return scan(f, carry_tree.unflatten(carry), xs, length, reverse, unroll)
     for x, z in zip(carry, after, strict=True):
-        if type_name(_type(x)) != type_name(_type(z)):
-            raise TypeError(f"a step of scan must return a carry like the one it got, {type_name(_type(x))}, got "
-                            f"{type_name(_type(z))}")  # fmt: skip
+        if type_name(x) != type_name(z):
+            raise TypeError(f"a step of scan must return a carry like the one it got, {type_name(x)}, got "
+                            f"{type_name(z)}")  # fmt: skip
     inputs = [*carry, *rows, *outer]
     loop = _Loop(body, len(carry), len(rows))
-    wanted = [k for k, x in enumerate(inputs) if isinstance(x, Traced)]
+    wanted = [k for k in _real(inputs) if isinstance(inputs[k], Traced)]
     loop = loop.tangible(wanted) if wanted else loop
     out = _scan(*inputs, loop=loop, length=lengths.pop(), reverse=reverse, unroll=unroll)
     results = list(out[len(carry) : len(out) - len(loop.kept)])
     return carry_tree.unflatten(out[: len(carry)]), kinds[1].unflatten(results)
-
-
-def _is_weak(x: Any) -> bool:
-    return not isinstance(x, Variable) and getattr(x, "weak_type", False)
 
 
 def fori_loop(lower: int, upper: int, body: Callable[[Any, Any], Any], init: Any, unroll: int = 1) -> Any:
@@ -317,9 +314,9 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     6.0
     """
     leaves, tree = _leaves(operands)
-    closed = [_closed(f, [*map(_type, leaves)], tree) for f in branches]
+    closed = [_closed(f, [*map(as_type, leaves)], tree) for f in branches]
     outer = {u: None for _, read, _ in closed for u in read}
-    symbols = [*map(_type, leaves), *map(_type, outer)]
+    symbols = [*map(as_type, leaves), *map(as_type, outer)]
     place = {u: k for k, u in enumerate(outer, start=len(leaves))}
 
     def of_all(body: Body, own: list[Variable]) -> Body:
@@ -396,7 +393,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: int = 0) -> Callable
             args,
             is_leaf=lambda axis: axis is None,
         )
-        types = [_type(x) if axis is None else _without(axis, x) for axis, x in zip(axes, leaves, strict=True)]
+        types = [as_type(x) if axis is None else _without(axis, x) for axis, x in zip(axes, leaves, strict=True)]
         body, outer, out_tree = _closed(f, types, tree)
         out = _vmap(*leaves, *outer, body=body, axes=(*axes, *[None] * len(outer)))
         return out_tree.unflatten([ops.moveaxis(y, 0, out_axes) if out_axes else y for y in out])
@@ -433,7 +430,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def checkpointed(*args: Any) -> Any:
         leaves, tree = _leaves(args)
-        body, outer, out_tree = _closed(f, [*map(_type, leaves)], tree)
+        body, outer, out_tree = _closed(f, [*map(as_type, leaves)], tree)
         return out_tree.unflatten(_checkpoint(*leaves, *outer, body=body))
 
     return checkpointed

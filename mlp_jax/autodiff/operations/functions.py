@@ -114,7 +114,16 @@ nan_to_num = Operation("nan_to_num", jnp.nan_to_num, (lambda g, out, x, **values
 
 # --- jax.scipy.special, of real numbers -------------------------------------------------------------
 
-polygamma: Operation = Operation("polygamma", special.polygamma, (zero, lambda g, out, n, x: g * polygamma(n + 1, x)))
+_polygamma: Operation = Operation(
+    "polygamma", lambda x, n: special.polygamma(n, x), (lambda g, out, x, n: g * _polygamma(x, n=n + 1),)
+)
+
+
+def polygamma(n: int, x: Any) -> Any:
+    """The derivative n of `digamma`."""
+    return _polygamma(x, n=n)
+
+
 digamma = Operation("digamma", special.digamma, (lambda g, out, x: g * polygamma(1, x),))
 gammaln = Operation("gammaln", special.gammaln, (lambda g, out, x: g * digamma(x),))
 i0e: Operation = Operation("i0e", special.i0e, (lambda g, out, x: g * (i1e(x) - sign(x) * out),))
