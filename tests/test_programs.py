@@ -1,6 +1,7 @@
 """Fourteen programs as researchers write them, the natural way, each beside JAX: gradients to 1e-10 in float64."""
 
 import math
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,11 @@ from numpy.testing import assert_allclose
 from mlp_jax import autodiff as ad
 from mlp_jax.autodiff import ops
 
-pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.usefixtures("usual_promotion")]
+
+@pytest.fixture(autouse=True)
+def jax_as_others_have_it():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 class Ours:
@@ -37,8 +42,7 @@ def normal(*shape, seed=0):
 
 
 def layers(*widths):
-    return [{"W": 0.7 * normal(n, m, seed=k), "b": 0.1 * normal(m, seed=k)} for k, (n, m) in
-            enumerate(zip(widths, widths[1:], strict=False))]  # fmt: skip
+    return [{"W": 0.7 * normal(n, m, seed=n), "b": 0.1 * normal(m, seed=n)} for n, m in pairwise(widths)]
 
 
 def network(m, p, x):
