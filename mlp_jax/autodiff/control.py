@@ -168,7 +168,9 @@ def _scan_forward(*inputs: Any, loop: _Loop, length: int, reverse: bool, unroll:
         outputs = loop.body(*carry, *row, *constants)
         return outputs[: loop.carries], outputs[loop.carries :]
 
-    carry, results = jax.lax.scan(step, carry, rows, length=length, reverse=reverse, unroll=unroll)
+    # In an export the rows' length may be a symbol, which a loop takes from them alone.
+    steps = None if rows else length
+    carry, results = jax.lax.scan(step, carry, rows, length=steps, reverse=reverse, unroll=unroll)
     return (*carry, *results)
 
 

@@ -71,15 +71,17 @@ class DAG:
 
     def __reduce__(self) -> Any:
         """Pickled as a list of its variables, so that a deep graph needs no recursion."""
-        place = {v: k for k, v in enumerate(self.variables)}
+        known = {g: of for g, of in self.gradients.items() if {g, of[1]} <= set(self.variables)}
+        gone = dict.fromkeys(z for z, _ in known.values() if z not in set(self.variables))  # costs, simplified away
+        place = {v: k for k, v in enumerate((*self.variables, *gone))}
 
         def packed(u: Any) -> Any:
             return _Place(place[u]) if isinstance(u, Variable) and u in place else u
 
-        nodes = [
+        nodes: list[Any] = [
             (v.value, v.operation, tuple(map(packed, v.inputs)), v.attributes, v.name, v.line) for v in self.variables
         ]
-        known = {g: of for g, of in self.gradients.items() if {g, *of} <= place.keys()}
+        nodes += [(z.value, None, (), {}, z.name, z.line) for z in gone]
         gradients = {packed(g): tuple(map(packed, of)) for g, of in known.items()}
         ends = [*map(packed, self.inputs)], [*map(packed, self.outputs)]
         trees = [jax.tree.unflatten(tree, range(tree.num_leaves)) for tree in (self.in_tree, self.out_tree)]

@@ -113,8 +113,8 @@ def gelu(approximate: bool = True) -> HiddenUnit:
     """The Gaussian error linear unit: a Φ(a), or its approximation by tanh.
 
     >>> import jax.numpy as jnp
-    >>> [unit(jnp.array([1.0])).round(4).tolist() for unit in (gelu(), gelu(approximate=False))]
-    [[0.8412], [0.8413]]
+    >>> [round(float(unit(jnp.array(1.0))), 4) for unit in (gelu(), gelu(approximate=False))]
+    [0.8412, 0.8413]
     """
     return HiddenUnit("gelu", "gelu", "he", attributes=(("approximate", bool(approximate)),))
 
