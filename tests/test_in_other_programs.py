@@ -108,6 +108,16 @@ def test_a_function_of_numpy_is_the_operation_of_its_name_or_refused_by_its_name
         assert_allclose(ad.grad(ours)(x), jax.grad(lambda x: reference(x * x))(x), rtol=1e-6)
 
 
+def test_a_numpy_array_does_not_take_a_variable_in():
+    def f(x):
+        total = np.zeros(3, np.float32)
+        total += x
+        return total
+
+    with pytest.raises(ad.TracingError, match="numpy.add is not an operation of a graph"):
+        ad.grad(f)(x)
+
+
 @pytest.mark.usefixtures("usual_promotion")
 def test_methods_of_arrays():
     def f(a):

@@ -316,10 +316,11 @@ def _of_numpy(function: Any, is_call: bool, args: Any, kwargs: dict[str, Any]) -
     if function in (np.ndim, np.shape, np.size) and len(args) == 1:
         return getattr(args[0], function.__name__)
     module = (getattr(function, "__module__", None) or "numpy").removeprefix("numpy").lstrip(".")
-    operation = getattr(getattr(ops, module, ops) if module else ops, function.__name__, None)
-    if is_call and callable(operation):
-        return operation(*args, **kwargs)
-    name = ".".join(part for part in ("numpy", module, function.__name__) if part)
+    operation = getattr(getattr(ops, module, None) if module else ops, function.__name__, None)
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    if is_call and callable(operation) and "out" not in given:  # an array cannot take what a variable holds
+        return operation(*args, **given)
+    name = ".".join(filter(None, ("numpy", module, function.__name__)))
     raise TracingError(f"{name} is not an operation of a graph; those are in {_OPS}")
 
 
