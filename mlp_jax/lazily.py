@@ -23,6 +23,6 @@ if TYPE_CHECKING:
     import jax.numpy as jnp
     import numpy as np
 
-    from mlp_jax.autodiff import operations as ops
+    from mlp_jax.autodiff import ops
 else:
-    jax, jnp, np, ops = map(_Module, ("jax", "jax.numpy", "numpy", "mlp_jax.autodiff.operations"))
+    jax, jnp, np, ops = map(_Module, ("jax", "jax.numpy", "numpy", "mlp_jax.autodiff.ops"))

@@ -34,7 +34,7 @@ from sklearn.svm import LinearSVC
 import mlp_jax
 from mlp_jax import MLP
 from mlp_jax.autodiff import ops
-from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
+from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, gelu
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.verify.policy import Precision
 
@@ -92,12 +92,11 @@ def functions() -> list[Exactness]:
         "softplus": (jax.nn.softplus, lambda z: mpmath.log1p(mpmath.exp(z))),
         "tanh": (jnp.tanh, mpmath.tanh),
         "elu": (jax.nn.elu, lambda z: z if z > 0 else mpmath.expm1(z)),
-        "gelu": (partial(jax.nn.gelu, approximate=False), lambda z: z * mpmath.ncdf(z)),
+        "exact gelu": (partial(jax.nn.gelu, approximate=False), lambda z: z * mpmath.ncdf(z)),
         "silu": (jax.nn.silu, lambda z: z / (1 + mpmath.exp(-z))),
     }
-    return costs + [
-        Exactness(f"{name}; jax.nn", HIDDEN_UNITS[name], peer, exact) for name, (peer, exact) in units.items()
-    ]
+    ours = {**HIDDEN_UNITS, "exact gelu": gelu(approximate=False)}
+    return costs + [Exactness(f"{name}; jax.nn", ours[name], peer, exact) for name, (peer, exact) in units.items()]
 
 
 def by_rule(f: Function) -> Function:

@@ -1,9 +1,12 @@
 """Every operation of the package with inputs at which it is checked: a row each, and more where shapes matter."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy import special
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import products, shaping
+from mlp_jax.autodiff.operations import arranging, functions, linalg, products, shaping
 from mlp_jax.autodiff.operations.shaping import _Slice as S
 
 
@@ -33,6 +36,16 @@ def with_zeros(*shape):
     values = normal(*shape)
     values.flat[::5] = 0
     return values
+
+
+def inside(*shape):
+    """Of the open interval (0, 1)."""
+    return np.random.default_rng([4, *shape]).uniform(0.05, 0.95, size=shape)
+
+
+def definite(*shape):
+    a = normal(*shape)
+    return a @ a.swapaxes(-1, -2) + np.eye(shape[-1])
 
 
 INDICES = np.random.default_rng(2).integers(0, 4, size=(3, 2))
@@ -188,4 +201,145 @@ ROWS = [
     (ops.weighted_mean, (normal(5), distribution(5)), {}, (0, 1)),
     (ops.sum_of_squares, (normal(3, 4),), {}, (0,)),
     (ops.sum_of_magnitudes, (away_from_0(3, 4),), {}, (0,)),
+    *(
+        (op, (at(3, 4),), {}, (0,))
+        for op, at in {
+            ops.tan: normal,
+            ops.arcsin: inside,
+            ops.arccos: inside,
+            ops.arctan: normal,
+            ops.sinh: normal,
+            ops.cosh: normal,
+            ops.arcsinh: normal,
+            ops.arccosh: lambda *shape: 1 + positive(*shape),
+            ops.arctanh: inside,
+            ops.sinc: away_from_0,
+            ops.cbrt: away_from_0,
+            ops.rsqrt: positive,
+            ops.reciprocal: away_from_0,
+            ops.exp2: normal,
+            ops.log2: positive,
+            ops.log10: positive,
+            ops.digamma: positive,
+            ops.gammaln: positive,
+            ops.i0: away_from_0,
+            ops.i0e: away_from_0,
+            ops.i1: away_from_0,
+            ops.i1e: away_from_0,
+            ops.erfinv: inside,
+            ops.logit: inside,
+            ops.ndtr: normal,
+            ops.log_ndtr: normal,
+            ops.entr: positive,
+            ops.nan_to_num: normal,
+            ops.floor: normal,
+            ops.ceil: normal,
+            ops.trunc: normal,
+            ops.rint: normal,
+            ops.round: normal,
+        }.items()
+    ),
+    (ops.round, (normal(3, 4),), {"decimals": 1}, (0,)),
+    *((op, (normal(3, 4),), {}, ()) for op in (ops.isnan, ops.isinf, ops.isfinite, ops.all, ops.any)),
+    (ops.arctan2, (normal(3, 4), away_from_0(1, 4)), {}, (0, 1)),
+    (ops.hypot, (away_from_0(3, 4), normal(1, 4)), {}, (0, 1)),
+    (ops.logaddexp, (normal(3, 4), normal(1, 4)), {}, (0, 1)),
+    (ops.logaddexp, (np.ones(3), np.array([1.0, 800.0, -800.0])), {}, (0, 1)),
+    (ops.mod, (normal(3, 4), away_from_0(3, 4)), {}, (0, 1)),
+    (ops.fmod, (normal(3, 4), away_from_0(3, 4)), {}, (0, 1)),
+    (ops.floor_divide, (normal(3, 4), away_from_0(3, 4)), {}, ()),
+    (ops.xlogy, (positive(3, 4), positive(1, 4)), {}, (0, 1)),
+    (ops.xlog1py, (positive(3, 4), positive(1, 4)), {}, (0, 1)),
+    (functions._polygamma, (positive(3, 2),), {"n": 2}, (0,)),
+    (ops.argmin, (distinct(3, 4),), {"axis": 1}, ()),
+    (ops.argsort, (distinct(3, 4),), {}, ()),
+    (arranging._top_places, (distinct(3, 4),), {"k": 2}, ()),
+    (ops.cumprod, (away_from_0(3, 4),), {"axis": 1}, (0,)),
+    (ops.tril, (normal(3, 4),), {}, (0,)),
+    (ops.triu, (normal(2, 3, 4),), {"k": 1}, (0,)),
+    (ops.roll, (normal(3, 4),), {"shift": 2}, (0,)),
+    (ops.roll, (normal(3, 4),), {"shift": (1, -1), "axis": (0, 1)}, (0,)),
+    (arranging._pad, (normal(3, 4),), {"widths": ((1, 0), (2, 3)), "constant_values": 2.0}, (0,)),
+    (arranging._dynamic_slice, (normal(3, 4), np.array(1), np.array(3)), {"sizes": (2, 2)}, (0,)),
+    (arranging._dynamic_update_slice, (normal(3, 4), normal(2, 2), np.array(1), np.array(3)), {}, (0, 1)),
+    (shaping._scatter_set, (normal(3, 4), normal(2, 4)), {"index": (S(1, None, None),)}, (0, 1)),
+    (shaping._scatter_set, (normal(5), normal(2), np.array([3, 0])), {"index": (shaping._Array(),)}, (0, 1)),
+    (shaping._scatter_set, (normal(3, 4), normal()), {"index": (Ellipsis, 0)}, (0, 1)),
+    (shaping._scatter_plus, (normal(5), normal(3), np.array([3, 0, 3])), {"index": (shaping._Array(),)}, (0, 1)),
+    (linalg.inv, (definite(2, 3, 3),), {}, (0,)),
+    (linalg.det, (definite(2, 3, 3),), {}, (0,)),
+    (linalg.slogdet, (normal(2, 3, 3),), {}, (0,)),
+    (linalg._solve, (definite(3, 3), normal(3, 2)), {}, (0, 1)),
+    (linalg._solve, (definite(2, 3, 3), normal(1, 3, 2)), {}, (0, 1)),
+    *(
+        (linalg._triangular, (definite(3, 3), normal(3, 2)), {"lower": lower, "trans": trans}, (0, 1))
+        for lower in (True, False)
+        for trans in (0, 1)
+    ),
+    (linalg.cholesky, (definite(2, 3, 3),), {}, (0,)),
+    (linalg.eigh, (definite(2, 3, 3),), {}, (0,)),
+    *((linalg._svd, (normal(*shape),), {}, (0,)) for shape in [(3, 3), (5, 3), (2, 3, 5)]),
+    *((linalg.qr, (normal(*shape),), {}, (0,)) for shape in [(3, 3), (2, 5, 3)]),
 ]
+
+
+def of_linalg(name):
+    """A function of jax.numpy.linalg, and ours."""
+    return getattr(ops.linalg, name), getattr(jnp.linalg, name)
+
+
+def of(name, where=jnp):
+    """A function of JAX, and ours of the same name."""
+    return getattr(ops, name), getattr(where, name)
+
+
+# Compositions of operations: ours, JAX's, the inputs, and what else is given.
+COMPOSITIONS = [
+    *((*of(name), (normal(3, 4),), {}) for name in ("deg2rad", "rad2deg", "ravel", "flipud", "fliplr", "rot90")),
+    (*of("trace"), (normal(3, 4),), {}),
+    (*of("rot90"), (normal(3, 4),), {"k": -1}),
+    (*of("betaln", special), (positive(3), positive(3) + 1), {}),
+    (*of("log_sigmoid", jax.nn), (normal(3, 4),), {}),
+    (*of("trace"), (normal(3, 4, 2),), {"offset": 1, "axis1": 1, "axis2": 0}),
+    *((*of("diagonal"), (normal(3, 4, 2),), {"offset": k, "axis1": 0, "axis2": 1}) for k in (-2, 0, 1, 5)),
+    *((*of("diag"), (normal(*shape),), {"k": k}) for shape in [(3,), (3, 4)] for k in (-1, 0, 2)),
+    (*of("outer"), (normal(3), normal(2, 2)), {}),
+    (*of("moveaxis"), (normal(2, 3, 4),), {"source": -1, "destination": 0}),
+    (lambda *xs: ops.vstack(xs), lambda *xs: jnp.vstack(xs), (normal(3), normal(2, 3)), {}),
+    (lambda *xs: ops.hstack(xs), lambda *xs: jnp.hstack(xs), (normal(2, 3), normal(2, 1)), {}),
+    (lambda *xs: ops.column_stack(xs), lambda *xs: jnp.column_stack(xs), (normal(3), normal(3, 2)), {}),
+    (*of("append"), (normal(3), normal(2, 2)), {}),
+    (lambda x: ops.array_split(x, 3)[0], lambda x: jnp.array_split(x, 3)[0], (normal(5, 2),), {}),
+    (*of("repeat"), (normal(2, 3),), {"repeats": 2}),
+    (*of("repeat"), (normal(2, 3),), {"repeats": np.array([2, 0, 1]), "axis": 1}),
+    *((*of("tile"), (normal(2, 3),), {"reps": reps}) for reps in (2, (2, 1), (2, 1, 3), (2,))),
+    *((*of("pad"), (normal(3, 4),), {"pad_width": ((1, 2), (0, 2)), "mode": mode})
+      for mode in ("constant", "edge", "reflect", "symmetric", "wrap")),
+    *((*of("sort"), (normal(3, 4),), {"axis": axis}) for axis in (-1, 0, None)),
+    (*of("sort"), (normal(3, 4),), {"descending": True}),
+    (lambda x: ops.top_k(x, 2)[0], lambda x: jax.lax.top_k(x, 2)[0], (normal(3, 4),), {}),
+    (*of("take"), (normal(3, 4), np.array([[1, 2], [1, 0]])), {"axis": 1}),
+    (lambda x: ops.segment_sum(x, np.array([0, 2, 0]), 4), lambda x: jax.ops.segment_sum(x, np.array([0, 2, 0]), 4),
+     (normal(3, 2),), {}),
+    (lambda x, v: ops.dynamic_update_slice(x, v, (1, 1)), lambda x, v: jax.lax.dynamic_update_slice(x, v, (1, 1)),
+     (normal(3, 4), normal(2, 2)), {}),
+    (lambda x: ops.dynamic_slice(x, (1, 1), (2, 2)), lambda x: jax.lax.dynamic_slice(x, (1, 1), (2, 2)),
+     (normal(3, 4),), {}),
+    *((*of(name), (normal(3, 4),), given) for name in ("var", "std") for given in ({}, {"axis": 1, "ddof": 1})),
+    *((*of(name), (normal(3, 4),), {"axis": 1, "where": normal(3, 4) > 0, "initial": 0.3})
+      for name in ("sum", "prod", "max", "min")),
+    (*of("mean"), (normal(3, 4),), {"axis": 0, "where": normal(3, 4) < 0.8, "keepdims": True}),
+    (*of("logsumexp", jax.nn), (normal(3, 4),), {"axis": 1, "where": np.arange(12).reshape(3, 4) % 3 > 0}),
+    (lambda x: ops.einsum(x, [0, 1], x, [2, 1], [0, 2]), lambda x: jnp.einsum(x, [0, 1], x, [2, 1], [0, 2]),
+     (normal(3, 4),), {}),
+    (lambda x, w: ops.conv_general_dilated(x, w, (1, 1), "SAME"),
+     lambda x, w: jax.lax.conv_general_dilated(x, w, (1, 1), "SAME"), (normal(2, 3, 4, 4), normal(2, 3, 3, 3)), {}),
+    (*of("convolve"), (normal(5), normal(3)), {}),
+    (*of_linalg("solve"), (definite(3, 3), normal(3)), {}),
+    (ops.linalg.solve_triangular, jax.scipy.linalg.solve_triangular, (definite(3, 3), normal(3)), {"trans": "T"}),
+    (*of_linalg("eigvalsh"), (definite(3, 3),), {}),
+    (*of_linalg("svdvals"), (normal(4, 3),), {}),
+    *((*of_linalg("norm"), (away_from_0(3, 4),), given) for given in (
+        {}, {"axis": 1, "keepdims": True}, {"ord": 1, "axis": 0}, {"ord": 3, "axis": 1}, {"ord": np.inf, "axis": 1},
+        {"ord": "nuc"}, {"ord": 2}, {"ord": 1}, {"ord": -np.inf}, {"ord": "fro"})),
+]  # fmt: skip

@@ -11,7 +11,10 @@ from numpy.testing import assert_allclose
 
 import mlp_jax
 from mlp_jax import L2, MLP, ElasticNet, LayerWithTheta, hidden_units
+from mlp_jax.autodiff import ops
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
+from mlp_jax.training.build import build_network
+from mlp_jax.training.config.records import Network
 
 ELEMENTWISE = {name: unit for name, unit in HIDDEN_UNITS.items() if unit.is_elementwise}
 VALUES = {
@@ -25,7 +28,7 @@ VALUES = {
     "cosine": np.cos,
     "linear": lambda a: a,
     "elu": lambda a: np.where(a > 0, a, np.expm1(np.minimum(a, 0))),
-    "gelu": lambda a: a * scipy.special.ndtr(a),
+    "gelu": lambda a: a * scipy.special.expit(2 * np.sqrt(2 / np.pi) * (a + 0.044715 * a**3)),
     "silu": lambda a: a * scipy.special.expit(a),
 }
 # f' where the table of `hidden_units` states one
@@ -47,6 +50,17 @@ def slope(unit, a):
 def test_values_are_those_of_numpy_and_scipy(name):
     a = np.linspace(-8, 8, 81) + 0.01
     assert_allclose(ELEMENTWISE[name](jnp.asarray(a)), VALUES[name](a), rtol=1e-13, atol=1e-300)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gelu_is_one_function_under_one_name():
+    a = jnp.linspace(-4, 4, 33)
+    for unit in (hidden_units.gelu(), HIDDEN_UNITS["gelu"], ops.gelu):
+        assert_allclose(unit(a), jax.nn.gelu(a), rtol=1e-13, atol=1e-15)
+    for unit in (hidden_units.gelu(approximate=False), lambda a: ops.gelu(a, approximate=False)):
+        assert_allclose(unit(a), a * scipy.special.ndtr(a), rtol=1e-13)
+    configured = Network(widths=(2, 3, 1), hidden={"name": "gelu", "approximate": False})
+    assert build_network(configured).hidden_units == (hidden_units.gelu(approximate=False),)
 
 
 @pytest.mark.parametrize("name", AT_KINKS)

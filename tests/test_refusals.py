@@ -29,7 +29,7 @@ def test_a_variable_in_jax_numpy_is_an_error_that_names_the_operation():
         ad.grad(lambda x: jnp.concatenate([x, x]).sum())(x)
     with pytest.raises(ad.TracingError, match=r"jnp.fft.fft was given .*ops has no operation of that name"):
         ad.grad(lambda x: ops.sum(jnp.fft.fft(x)))(x)
-    with pytest.raises(ad.TracingError, match=r"jax.lax.scan was given .*jax.jit\(grad\(f\)\)"):
+    with pytest.raises(ad.TracingError, match=r"jax.lax.scan was given .*use ops.scan"):
         ad.grad(lambda x: jax.lax.scan(lambda c, _: (c, None), x, None, 3)[0])(1.0)
 
 
@@ -43,10 +43,12 @@ def test_an_error_of_the_function_itself_is_not_explained_away():
 
 def test_numpy_on_a_variable_uses_the_operation_or_is_refused():
     assert ad.grad(lambda x: ops.sum(np.exp(x)))(jnp.zeros(2)).tolist() == [1, 1]
-    with pytest.raises(ad.TracingError, match="numpy.arctan is not an operation of a graph"):
-        ad.grad(lambda x: np.arctan(x))(1.0)
-    with pytest.raises(ad.TracingError, match="numpy.asarray of Variable.* would cut its gradient"):
-        ad.grad(lambda x: np.linalg.norm(x))(x)
+    with pytest.raises(ad.TracingError, match="numpy.spacing is not an operation of a graph"):
+        ad.grad(lambda x: np.spacing(x))(1.0)
+    with pytest.raises(
+        ad.TracingError, match=r"line \d+ of test_refusals.py: numpy.asarray of Variable.* would cut its"
+    ):
+        ad.grad(lambda x: np.asarray(x))(x)
 
 
 @pytest.mark.parametrize("number", [float, int, complex, lambda v: v.item(), lambda v: v.tolist(), np.asarray])
@@ -77,10 +79,8 @@ def test_a_variable_is_not_changed_in_place():
     def assign(x):
         x[0] = 1.0
 
-    with pytest.raises(ad.TracingError, match=r"cannot be changed in place; use ops.where"):
+    with pytest.raises(ad.TracingError, match=r"cannot be changed in place; use x = x.at\[index\].set"):
         ad.grad(assign)(x)
-    with pytest.raises(ad.TracingError, match=r"`.at\[…\]` is not an operation; use ops.where"):
-        ad.grad(lambda x: x.at[0].set(1.0))(x)
 
 
 def test_variables_of_two_graphs():

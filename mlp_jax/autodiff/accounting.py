@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
+
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import cost_and_targets, gradient, prune
 from mlp_jax.autodiff.dag import DAG
@@ -85,7 +87,7 @@ def account(graph: DAG, of: Variable | None = None, wrt: Any = None) -> Account:
         forward=_part(graph, graph.variables),
         backward=_part(gradients, backward),
         bprops=sum(len(edges) for _, edges in prune([z], targets)),
-        bytes_kept=sum(u.size * u.dtype.itemsize for u in read),
+        bytes_kept=sum(x.size * x.dtype.itemsize for u in read for x in jax.tree.leaves(u.value)),
     )
 
 

@@ -30,6 +30,7 @@ from jax.tree_util import PyTreeDef
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.dag import DAG, AnyDAG, ancestors, type_name
+from mlp_jax.autodiff.operation import Operation, is_several, part
 from mlp_jax.autodiff.variable import Variable
 
 # A variable of G', and which of its inputs are in G', too.
@@ -59,7 +60,8 @@ def prune(outputs: Iterable[Variable], targets: Iterable[Variable]) -> list[Edge
         edges = tuple([i for i, u in enumerate(v.inputs) if isinstance(u, Variable) and u in reached])
         if edges:
             assert v.operation is not None
-            edges = tuple([i for i in edges if not v.operation.is_cut(i)]) if is_differentiable(v.dtype) else ()
+            is_real = is_several(v.value) or is_differentiable(v.dtype)
+            edges = tuple([i for i in edges if not v.operation.is_cut(i)]) if is_real else ()
         if edges or v in reached:
             reached.add(v)
             pruned.append((v, edges))
@@ -92,12 +94,30 @@ def build_grads(
         if D is None or not edges:
             continue
         assert C.operation is not None
-        inputs = tuple([read(u) for u in C.inputs])
-        gradients = C.operation.gradients(edges, D, read(C), inputs, C.attributes)
+        if C.operation is part:  # waits until those of the other parts have arrived
+            of_parts, k = grad_table.setdefault(C.inputs[0], {}), C.attributes["index"]
+            of_parts[k] = of_parts[k] + D if k in of_parts else D
+            continue
+        inputs, out = tuple([read(u) for u in C.inputs]), read(C)
+        if is_several(C.value):
+            out = C.parts() if out is C else out
+            D = _of_several(C.operation, D, out)
+        gradients = C.operation.gradients(edges, D, out, inputs, C.attributes)
         for i, G in zip(edges, gradients, strict=True):
             V = C.inputs[i]
             grad_table[V] = grad_table[V] + G if V in grad_table else G
     return grad_table
+
+
+def _of_several(operation: Operation, of_parts: dict[int, Any], out: Any) -> Any:
+    """The gradients that have arrived at some of several results, as the operation's rule takes them."""
+    results, structure = jax.tree.flatten(out)
+    gradients = dict(of_parts)
+    if not operation.is_sparse:
+        for k, y in enumerate(results):
+            if k not in gradients and is_differentiable(y.dtype):
+                gradients[k] = ops.zeros_like(y)
+    return jax.tree.unflatten(structure, [gradients.get(k) for k in range(len(results))])
 
 
 def gradient(graph: AnyDAG, of: Variable | None = None, wrt: Any = None) -> AnyDAG:
@@ -130,14 +150,15 @@ def gradient(graph: AnyDAG, of: Variable | None = None, wrt: Any = None) -> AnyD
     pruned 0 of 2 variables: none
     """
     z, targets, structure = cost_and_targets(graph, of, wrt)
+    arrays = [v for v in graph.variables if not is_several(v.value)]
     with z.trace.recording():
-        grad_table = build_grads({z: ops.ones_like(z)}, targets, read=lambda v: v, keep=graph.variables)
+        grad_table = build_grads({z: ops.ones_like(z)}, targets, read=lambda v: v, keep=arrays)
         outputs = tuple(grad_table[v] if v in grad_table else ops.zeros_like(v) for v in targets)
     gradients = dict(graph.gradients)
     for v, g in grad_table.items():
         gradients.setdefault(g, (z, v))
-    pruned = [graph.names[v] for v in graph.variables if v not in grad_table]
-    notes = [f"pruned {len(pruned)} of {len(graph.variables)} variables: {', '.join(pruned) or 'none'}"]
+    pruned = [graph.names[v] for v in arrays if v not in grad_table]
+    notes = [f"pruned {len(pruned)} of {len(arrays)} variables: {', '.join(pruned) or 'none'}"]
     notes += [why_zero(graph, z, v) for v in targets if v not in grad_table]
     return replace(graph, outputs=outputs, out_tree=structure, gradients=gradients, notes=tuple(notes))
 

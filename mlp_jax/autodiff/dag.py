@@ -1,30 +1,47 @@
 """A computational graph as data: its variables and operations, and a check of their types (section 6.5.1)."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 
-from mlp_jax.autodiff.operation import Operation, TracingError
+from mlp_jax.autodiff.operation import Operation, TracingError, is_several
 from mlp_jax.autodiff.variable import Trace, Variable
 
 AnyDAG = TypeVar("AnyDAG", bound="DAG")  # what makes a graph of a graph keeps its class
 
 
-def ancestors(outputs: Iterable[Any]) -> list[Variable]:
-    """The variables on which the outputs depend, and they themselves, each after its inputs; by iteration."""
+def ancestors(outputs: Iterable[Any], known: Container[Variable] = ()) -> list[Variable]:
+    """The variables on which the outputs depend, and they themselves, each after its inputs; by iteration.
+
+    Those that are known are left out, and what only they depend on.
+    """
     found: set[Variable] = set()
     waiting = [v for v in outputs if isinstance(v, Variable)]
     while waiting:
         v = waiting.pop()
-        if v not in found:
+        if v not in found and v not in known:
             found.add(v)
             waiting += [u for u in v.inputs if isinstance(u, Variable) and u.trace is v.trace]
     return sorted(found, key=lambda v: v.number)
+
+
+def compute(outputs: Iterable[Any], known: dict[Variable, Any]) -> list[Any]:
+    """The values of the outputs, from those of what they depend on: every operation run once, in order."""
+    values = dict(known)
+
+    def read(u: Any) -> Any:
+        return values[u] if isinstance(u, Variable) and u in values else u
+
+    outputs = list(outputs)
+    for v in ancestors(outputs, known):
+        if v.operation is not None:
+            values[v] = v.operation(*[read(u) for u in v.inputs], **v.attributes)
+    return [read(v) for v in outputs]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +68,24 @@ class DAG:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    def __reduce__(self) -> Any:
+        """Pickled as a list of its variables, so that a deep graph needs no recursion."""
+        known = {g: of for g, of in self.gradients.items() if {g, of[1]} <= set(self.variables)}
+        gone = dict.fromkeys(z for z, _ in known.values() if z not in set(self.variables))  # costs, simplified away
+        place = {v: k for k, v in enumerate((*self.variables, *gone))}
+
+        def packed(u: Any) -> Any:
+            return _Place(place[u]) if isinstance(u, Variable) and u in place else u
+
+        nodes: list[Any] = [
+            (v.value, v.operation, tuple(map(packed, v.inputs)), v.attributes, v.name, v.line) for v in self.variables
+        ]
+        nodes += [(z.value, None, (), {}, z.name, z.line) for z in gone]
+        gradients = {packed(g): tuple(map(packed, of)) for g, of in known.items()}
+        ends = [*map(packed, self.inputs)], [*map(packed, self.outputs)]
+        trees = [jax.tree.unflatten(tree, range(tree.num_leaves)) for tree in (self.in_tree, self.out_tree)]
+        return _unpacked, (type(self), nodes, *ends, *trees, gradients, self.notes)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
@@ -92,15 +127,8 @@ class DAG:
         >>> trace(lambda x: x * x, 1.0).evaluate(3.0).tolist()
         9.0
         """
-        values = dict(zip(self.inputs, self._as_values(args), strict=True))
-
-        def read(u: Any) -> Any:
-            return values[u] if isinstance(u, Variable) and u in values else u
-
-        for v in self.variables:
-            if v.operation is not None:
-                values[v] = v.operation(*[read(u) for u in v.inputs], **v.attributes)
-        return jax.tree.unflatten(self.out_tree, [read(v) for v in self.outputs])
+        values = compute(self.outputs, dict(zip(self.inputs, self._as_values(args), strict=True)))
+        return jax.tree.unflatten(self.out_tree, values)
 
     def _as_values(self, args: tuple[Any, ...]) -> list[Any]:
         leaves, tree = jax.tree.flatten(args)
@@ -127,8 +155,8 @@ class DAG:
         names: dict[Variable, str] = {}
         taken: set[str] = set()
         for k, v in enumerate(self.variables, start=1 - len(self.inputs)):
-            if v in self.gradients:
-                z, of = self.gradients[v]
+            z, of = self.gradients.get(v, (None, None))
+            if z is not None and of in names:  # a simpler graph may have made it anew, and later
                 automatic = f"∂{names.get(z, z.name or 'J')}/∂{names[of]}"
             else:
                 automatic = "J" if v in costs and v.shape == () else f"v{k}"
@@ -145,8 +173,34 @@ class DAG:
         return tuple(self.names[v] if isinstance(v, Variable) else format_constant(v) for v in self.outputs)
 
 
+class _Place(NamedTuple):
+    """Stands for a variable in a pickled graph."""
+
+    k: int
+
+
+def _unpacked(
+    kind: type[AnyDAG], nodes: Any, inputs: Any, outputs: Any, in_tree: Any, out_tree: Any, gradients: Any, notes: Any
+) -> AnyDAG:
+    """The graph of what `DAG.__reduce__` wrote."""
+    run = Trace(symbolic=True)
+    made: list[Variable] = []
+
+    def unpack(u: Any) -> Any:
+        return made[u.k] if isinstance(u, _Place) else u
+
+    for value, operation, given, *rest in nodes:
+        made.append(Variable(run, value, operation, tuple(map(unpack, given)), *rest))
+    ends = tuple(map(unpack, inputs)), tuple(map(unpack, outputs))
+    trees = jax.tree.structure(in_tree), jax.tree.structure(out_tree)
+    return kind(*ends, *trees, {unpack(g): tuple(map(unpack, of)) for g, of in gradients.items()}, notes)
+
+
 def type_name(x: Any) -> str:
-    """Dtype and shape, as in float32[3,4]."""
+    """Dtype and shape, as in float32[3,4]; of an operation's several results, those of each."""
+    value = x.value if isinstance(x, Variable) else x
+    if is_several(value):
+        return f"({', '.join(map(type_name, jax.tree.leaves(value)))})"
     return f"{x.dtype}[{','.join(map(str, x.shape))}]"
 
 
@@ -169,5 +223,5 @@ def check_types(graph: DAG) -> None:
                 raise TracingError(f"{v!r} belongs to another graph; pass it to this function as an argument")
             continue
         inferred = fresh.type_of(v.operation, v.inputs, v.attributes)
-        if (inferred.shape, inferred.dtype) != (v.shape, v.dtype):
+        if type_name(inferred) != type_name(v):
             raise TracingError(f"{v!r} should be {type_name(inferred)}: an error in operation {v.operation.name!r}")

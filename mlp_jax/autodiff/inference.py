@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from mlp_jax.autodiff.operation import Operation, TracingError, innermost
+from mlp_jax.autodiff.operation import Operation, TracingError, innermost, is_several
 
 
 def type_key(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
@@ -23,17 +23,19 @@ def hashable(attributes: dict[str, Any]) -> Any:
 
 
 def as_type(x: Any) -> Any:
-    """Shape and dtype of an array or variable; a Python number stays itself, for it has no dtype of its own."""
+    """Shape and dtype of an array or variable, of several a tuple; a Python number stays itself: it has no dtype."""
     x = innermost(x)
+    if is_several(x):
+        return tuple(as_type(each) for each in jax.tree.leaves(x))
     if type(x) in (bool, int, float, jax.ShapeDtypeStruct):  # not numpy.float64, a subclass of float
         return x
     aval = jax.typeof(x)
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
-def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of the result of an operation on inputs of these types."""
-    arrays = [k for k, x in enumerate(types) if isinstance(x, jax.ShapeDtypeStruct)]
+def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    """Shape and dtype of the result of an operation on inputs of these types; of several, in their structure."""
+    arrays = [k for k, x in enumerate(types) if isinstance(x, jax.ShapeDtypeStruct | tuple)]
 
     def f(*values: Any) -> Any:
         inputs = list(types)
@@ -42,6 +44,6 @@ def infer_type(operation: Operation, types: tuple[Any, ...], attributes: dict[st
         return operation.f(*inputs, **attributes)
 
     result = jax.eval_shape(f, *(types[k] for k in arrays))
-    if not isinstance(result, jax.ShapeDtypeStruct):
-        raise TracingError(f"operation {operation.name!r} must return one array, got {type(result).__name__}")
+    if not jax.tree.leaves(result):
+        raise TracingError(f"operation {operation.name!r} must return arrays, got {type(result).__name__}")
     return result

@@ -1,9 +1,11 @@
 """What an operation is: a function f of arrays and how a gradient passes back through it (section 6.5.6)."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -33,6 +35,11 @@ def innermost(x: Any) -> Any:
     return x
 
 
+def is_several(value: Any) -> bool:
+    """Whether an operation's result is not one array but several, in tuples, dicts or the like."""
+    return not jax.tree_util.all_leaves([value])
+
+
 def zero(g: Any, out: Any, *inputs: Any, **attributes: Any) -> float:
     """The rule of an input on which the output does not depend differentiably: the path to it is cut."""
     return 0.0
@@ -44,7 +51,9 @@ class Operation:
 
     Args:
         name: what messages and drawings call it.
-        f: the function, of arrays; it returns one array. Static choices such as `axis` are attributes; they
+        f: the function, of arrays; it returns one array, or several in a pytree such as a tuple: on variables,
+            variables in the same structure. Then `g` and `out` have that structure, too; g is 0 where no gradient
+            arrives, and None for whole numbers. Static choices such as `axis` are attributes; they
             follow the inputs and have a default or are given by name.
         bprop: the rules, one per input, each `(g, out, *inputs, **attributes) -> gradient`: `zero` where the
             derivative is 0 everywhere, None where there is no rule. Or one function of the same form that
@@ -69,6 +78,7 @@ class Operation:
     name: str
     f: Callable[..., Any] = field(repr=False)
     bprop: Rule | tuple[Rule | None, ...] = field(repr=False)
+    is_sparse: bool = field(default=False, repr=False)  # whether g is None where no gradient arrives, and not 0
 
     def __post_init__(self) -> None:
         if isinstance(self.bprop, list):
@@ -79,6 +89,17 @@ class Operation:
             if isinstance(x, Traced):
                 return x.record(self, *self._split(inputs, attributes))
         return self.f(*inputs, **attributes)
+
+    def __reduce__(self) -> Any:
+        """Pickled by name where a module has it under one, as functions are; else by its functions."""
+        functions = [self.f, *(self.bprop if isinstance(self.bprop, tuple) else [self.bprop])]
+        homes = [getattr(function, "__module__", None) for function in functions]
+        homes += [name for name in sys.modules if name.startswith(f"{__package__}.")]
+        for home in homes:
+            for name, value in vars(sys.modules.get(home or "", object)).items():
+                if value is self:
+                    return _under_name, (home, name)
+        return object.__reduce_ex__(self, 2)
 
     def is_cut(self, i: int) -> bool:
         """Whether no gradient reaches input i, by the rule `zero`."""
@@ -176,6 +197,10 @@ class Operation:
         return tuple(p.name for p in parameters if p.kind in by_position)[len(self.bprop) :]  # type: ignore[arg-type]
 
 
+def _under_name(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
+
+
 def _shape(x: Any) -> tuple[int, ...]:
     return x.shape if hasattr(x, "shape") else ()
 
@@ -221,3 +246,7 @@ _vary_over_devices: Operation = Operation(
     lambda x, axes: jax.lax.pcast(x, axes, to="varying"),
     (lambda g, out, x, axes: _sum_over_devices(g, axes=axes),),
 )
+
+
+# One of several results of an operation. It needs no rule: back-propagation gathers what arrives at all of them.
+part = Operation("part", lambda several, index: jax.tree.leaves(several)[index], (None,))

@@ -17,7 +17,7 @@ from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.backprop import is_differentiable
 from mlp_jax.autodiff.dag import AnyDAG, ancestors
 from mlp_jax.autodiff.inference import hashable
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operation import Operation, is_several
 from mlp_jax.autodiff.variable import Trace, Variable
 
 _LARGEST_CONSTANT = 10_000  # entries; to look into larger ones would take time
@@ -69,7 +69,7 @@ class _Maker:
         self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any], old: Variable | None = None
     ) -> Any:
         wanted = self.trace.type_of(operation, inputs, attributes)
-        for simpler in self._simpler(operation, inputs, attributes):
+        for simpler in () if is_several(wanted) else self._simpler(operation, inputs, attributes):
             if _type(simpler) == (wanted.shape, wanted.dtype, wanted.weak_type):
                 return simpler
         key = (operation, tuple(_key(x) for x in inputs), hashable(attributes))

@@ -103,23 +103,39 @@ def _explain(error: Exception) -> str | None:
     where = f"line {frame.lineno} of {Path(frame.filename).name}"
     if frame.filename == __file__:  # no line of the user's between the call of f, here, and JAX: f is JAX's
         return (
-            "the function is one that JAX has transformed, which takes no variables of a graph; "
-            "differentiate the plain function and transform the result, as in jax.jit(grad(f))"
+            "the function is one that JAX has transformed, which takes no variables of a graph; differentiate the "
+            f"plain function and transform the result, as in jax.jit(grad(f)), or {_ADAPTER.format('f')}"
         )
     if Path(frame.filename).is_relative_to(Path(__file__).parent):
         return None
     source = linecache.getline(frame.filename, frame.lineno or 0).encode()[frame.colno : frame.end_colno].decode()
-    called = re.match(r"[\w.]+(?=\()", source)
     if source.startswith("raise"):  # an error of the user's own
         return None
+    if source.endswith("]"):
+        return f"{where}: an array has no entry at a variable; use ops.getitem(array, index) of mlp_jax.autodiff"
+    called = re.match(r"[\w.]+(?=\()", source)
     if called is None or not source.endswith(")"):
         return f"{where}: {error}; variables go into the operations of mlp_jax.autodiff.ops"
-    name = called.group().rpartition(".")[2]
-    if hasattr(ops, name):
-        instead = f"use ops.{name} of mlp_jax.autodiff"
+    function = called.group()
+    if mapped := re.match(r"[\w.]*tree[\w.]*map\(\s*(\w+\.[\w.]+)\s*,", source):  # which calls what it is given
+        function = mapped.group(1)
+    name = function.rpartition(".")[2]
+    function += "(…)" * bool(re.match(r"[\w.]+\(.*\)\(", source, re.DOTALL))  # what it makes is called
+    if name in _TRANSFORMATIONS:
+        instead = f"use {_TRANSFORMATIONS[name]}.{name} of mlp_jax.autodiff, or {_ADAPTER.format(function)}"
+    elif hasattr(ops, name) or hasattr(ops.linalg, name):
+        instead = f"use ops.{name if hasattr(ops, name) else 'linalg.' + name} of mlp_jax.autodiff"
     else:
         instead = (
-            "ops has no operation of that name: use others, add one with Operation(name, f, bprop), "
-            "or apply it outside, as in jax.jit(grad(f))"
+            f"ops has no operation of that name: use others, {_ADAPTER.format(function)}, add one with "
+            "Operation(name, f, bprop), or apply it outside, as in jax.jit(grad(f))"
         )
-    return f"{where}: {called.group()} was given a variable of a graph, whose gradient it would lose; {instead}"
+    return f"{where}: {function} was given a variable of a graph, whose gradient it would lose; {instead}"
+
+
+_ADAPTER = "make it an operation by ad.jax_operation({})"
+# What of JAX takes functions and has its like here, and where that is.
+_TRANSFORMATIONS = {
+    **dict.fromkeys(("scan", "fori_loop", "cond", "switch", "checkpoint"), "ops"),
+    **dict.fromkeys(("grad", "value_and_grad", "vjp", "jvp", "vmap", "hessian"), "ad"),
+}

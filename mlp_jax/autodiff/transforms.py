@@ -375,6 +375,14 @@ def _require_alike(name: str, primals: Any, others: Any) -> None:
     wanted, got = (str(jax.tree.structure(tuple(value))) for value in (primals, others))
     if wanted != got:
         raise TypeError(f"{name} takes directions of the structure of the arguments, {wanted}, got {got}")
+    for (path, x), t in zip(tree_flatten_with_path(tuple(primals))[0], jax.tree.leaves(others), strict=True):
+        primal, tangent = _as_array(x), _as_array(t)
+        if is_differentiable(primal.dtype) and (primal.shape, primal.dtype) != (tangent.shape, tangent.dtype):
+            place = f"{path[0].idx}{keystr(path[1:])}"
+            raise ValueError(
+                f"{name}: the tangent of argument {place} must be like its primal, {type_name(primal)}, got "
+                f"{type_name(tangent)}"
+            )
 
 
 def _kinds(outputs: list[Any], out_tree: PyTreeDef) -> str:

@@ -1,8 +1,10 @@
 """A variable of a computational graph (section 6.5.1): an array, or only its shape and dtype, and its origin."""
 
 import itertools
+import math
 import os
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +18,12 @@ import numpy as np
 
 from mlp_jax.autodiff import operations as ops
 from mlp_jax.autodiff.inference import as_type, infer_type, type_key
-from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost
+from mlp_jax.autodiff.operation import Operation, Traced, TracingError, innermost, is_several, part
+from mlp_jax.autodiff.operations.shaping import At
 
 _counter = itertools.count()  # variables in the order of their making, which is a topological order
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_JAX = str(Path(jax.__file__).parent) + os.sep
 
 
 class Trace:
@@ -35,7 +39,7 @@ class Trace:
         self.is_open = False
         self._recordings = 0
         self._lock = threading.Lock()
-        self._types: dict[Any, jax.ShapeDtypeStruct] = {}
+        self._types: dict[Any, Any] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -50,10 +54,8 @@ class Trace:
                 self._recordings -= 1
                 self.is_open = self._recordings > 0
 
-    def type_of(
-        self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]
-    ) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the result, without running the operation; remembered for equal inputs."""
+    def type_of(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        """Shape and dtype of the result, or results, without running the operation; remembered for equal inputs."""
         types = tuple(as_type(x) for x in inputs)
         key = type_key(operation, types, attributes)
         if key not in self._types:
@@ -62,8 +64,8 @@ class Trace:
 
 
 _NO_NUMBER = (
-    "{what} of {variable!r} would cut its gradient; keep it in operations, or compute the number "
-    "outside of the function that is differentiated"
+    "{where}: {what} of {variable!r} would cut its gradient; keep it in operations, make the function that asks for it "
+    "one by ad.jax_operation, or compute the number outside of the function that is differentiated"
 )
 _FINISHED = (
     "operation {operation!r} was given {variable!r} of another graph, whose function has returned; "
@@ -99,7 +101,7 @@ def _refused(what: str) -> Method:
     """A method that would make a number of a variable."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise TracingError(_NO_NUMBER.format(what=what, variable=self))
+        raise TracingError(_NO_NUMBER.format(what=what, variable=self, where=_where()))
 
     return method
 
@@ -146,10 +148,10 @@ class Variable(Traced):
     @property
     def size(self) -> int:
         """The number of entries."""
-        return int(np.prod(self.value.shape))
+        return math.prod(self.value.shape)
 
-    def record(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> "Variable":
-        """The variable that the operation makes of the inputs, in the newest trace among theirs."""
+    def record(self, operation: Operation, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        """The variable that the operation makes of the inputs, or several, in the newest trace among theirs."""
         trace = self.trace
         for x in inputs:
             if isinstance(x, Variable):
@@ -165,9 +167,23 @@ class Variable(Traced):
                 )
         values = tuple([x.value if isinstance(x, Variable) and x.trace is trace else x for x in inputs])
         if trace.symbolic:
-            result = trace.type_of(operation, values, attributes)
-            return Variable(trace, result, operation, inputs, attributes, None, _users_line())
-        return Variable(trace, operation(*values, **attributes), operation, inputs, attributes)
+            result: Any = trace.type_of(operation, values, attributes)
+            made = Variable(trace, result, operation, inputs, attributes, None, _users_line())
+        else:
+            result = operation(*values, **attributes)
+            made = Variable(trace, result, operation, inputs, attributes)
+        return made.parts() if is_several(result) else made
+
+    def parts(self) -> Any:
+        """The variables of an operation's several results, in their structure."""
+        leaves, tree = jax.tree.flatten(self.value)
+        parts = [
+            Variable(
+                self.trace, x if hasattr(x, "dtype") else jnp.asarray(x), part, (self,), {"index": k}, None, self.line
+            )
+            for k, x in enumerate(leaves)
+        ]
+        return jax.tree.unflatten(tree, parts)
 
     # --- an array's operators and methods -----------------------------------------------------------
 
@@ -207,8 +223,19 @@ class Variable(Traced):
     def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
 
+    __mod__, __rmod__ = _on_either_side(ops.mod)
+    __floordiv__, __rfloordiv__ = _on_either_side(ops.floor_divide)
+    __round__ = _method(ops.round)
+
     sum, mean, prod, dot = _method(ops.sum), _method(ops.mean), _method(ops.prod), _method(ops.dot)
-    max, min, squeeze = _method(ops.max), _method(ops.min), _method(ops.squeeze)
+    max, min, squeeze, swapaxes = _method(ops.max), _method(ops.min), _method(ops.squeeze), _method(ops.swapaxes)
+    var, std, all, any = _method(ops.var), _method(ops.std), _method(ops.all), _method(ops.any)
+    argmax, argmin, argsort, sort = (_method(f) for f in (ops.argmax, ops.argmin, ops.argsort, ops.sort))
+    clip, round, cumsum, cumprod = (_method(f) for f in (ops.clip, ops.round, ops.cumsum, ops.cumprod))
+    repeat, take, diagonal = _method(ops.repeat), _method(ops.take), _method(ops.diagonal)
+    ravel = flatten = _method(ops.ravel)
+    copy = conj = conjugate = _method(ops.identity)
+    real = property(_method(ops.identity))
 
     @property
     def T(self) -> Any:
@@ -223,10 +250,6 @@ class Variable(Traced):
     def reshape(self, *shape: Any) -> Any:
         """`ops.reshape`, also with the lengths as separate arguments."""
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def ravel(self) -> Any:
-        """All entries as one row."""
-        return ops.reshape(self, -1)
 
     def transpose(self, *axes: Any) -> Any:
         """`ops.transpose`, also with the axes as separate arguments."""
@@ -243,7 +266,7 @@ class Variable(Traced):
 
     def __index__(self) -> int:
         if not jnp.issubdtype(self.dtype, jnp.integer):
-            raise TracingError(_NO_NUMBER.format(what="int", variable=self))
+            raise TracingError(_NO_NUMBER.format(what="int", variable=self, where=_where()))
         return int(self._number("whole number", "ops.take_along_axis or an index by arrays"))
 
     __int__ = __index__
@@ -251,19 +274,27 @@ class Variable(Traced):
     item, tolist, __reduce__ = _refused(".item()"), _refused(".tolist()"), _refused("pickle")
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TracingError("a variable cannot be changed in place; use ops.where(mask, new, old) or ops.concatenate")
+        raise TracingError(
+            "a variable cannot be changed in place; use x = x.at[index].set(values), ops.where or ops.concatenate"
+        )
 
     @property
-    def at(self) -> Any:
-        """Refused: there is no operation for it."""
-        raise TracingError("`.at[…]` is not an operation; use ops.where(mask, new, old) or ops.concatenate")
+    def at(self) -> At:
+        """With other entries at an index, as `x.at[index].set(values)` and `.add`."""
+        return At(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(jax.Array, name) and not name.startswith("_"):
+            raise AttributeError(f"a variable has no .{name}, which arrays have; what it can do is in {_OPS}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """`array * variable` with a NumPy array on the left comes here; so does `numpy.exp(variable)`."""
-        operation = getattr(ops, ufunc.__name__, None)
-        if method == "__call__" and not kwargs and callable(operation):
-            return operation(*inputs)
-        raise TracingError(f"numpy.{ufunc.__name__} is not an operation of a graph; those are in mlp_jax.autodiff.ops")
+        return _of_numpy(ufunc, method == "__call__", inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Other functions of numpy that are given a variable, as `numpy.sum(variable)`."""
+        return _of_numpy(function, True, args, kwargs)
 
     def _number(self, what: str, instead: str) -> Any:
         value = innermost(self)
@@ -273,7 +304,24 @@ class Variable(Traced):
 
     def __repr__(self) -> str:
         origin = self.name or (self.operation.name if self.operation else "input")
-        return f"Variable({origin}: {self.dtype}{list(self.shape)})"
+        types = [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(self.value)]
+        return f"Variable({origin}: {', '.join(types)})"
+
+
+_OPS = "mlp_jax.autodiff.ops"
+
+
+def _of_numpy(function: Any, is_call: bool, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The operation that has the name of a function of numpy, or a refusal."""
+    if function in (np.ndim, np.shape, np.size) and len(args) == 1:
+        return getattr(args[0], function.__name__)
+    module = (getattr(function, "__module__", None) or "numpy").removeprefix("numpy").lstrip(".")
+    operation = getattr(getattr(ops, module, None) if module else ops, function.__name__, None)
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    if is_call and callable(operation) and "out" not in given:  # an array cannot take what a variable holds
+        return operation(*args, **given)
+    name = ".".join(filter(None, ("numpy", module, function.__name__)))
+    raise TracingError(f"{name} is not an operation of a graph; those are in {_OPS}")
 
 
 def named(x: Any, name: str) -> Any:
@@ -294,7 +342,18 @@ def named(x: Any, name: str) -> Any:
 
 def _users_line() -> str | None:
     """The line that asked for an operation: the nearest one outside of this package."""
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back  # type: ignore[assignment]
+    return _line_outside((_PACKAGE,), sys._getframe(2))
+
+
+def _where() -> str:
+    """The line that asked for a number, and if that is a library's, the line that called the library."""
+    nearest = _line_outside((_PACKAGE, _JAX), sys._getframe(2))
+    users = _line_outside((_PACKAGE, sysconfig.get_paths()["purelib"]), sys._getframe(2))
+    return f"{nearest}, called from {users}" if users and users != nearest else str(nearest)
+
+
+def _line_outside(folders: tuple[str, ...], frame: Any) -> str | None:
+    """The nearest line of files in none of these folders."""
+    while frame is not None and frame.f_code.co_filename.startswith(folders):
+        frame = frame.f_back
     return f"line {frame.f_lineno} of {os.path.basename(frame.f_code.co_filename)}" if frame else None

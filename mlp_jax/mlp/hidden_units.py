@@ -16,8 +16,12 @@
 | cosine          | cos a                             | −sin a              | smooth                  |
 | linear          | a                                 | 1                   | smooth                  |
 | elu             | a, or s (e^a − 1) where a < 0     | 1 or s e^a, s = 1   | s at a = 0              |
-| gelu            | a Φ(a)                            | Φ(a) + a φ(a)       | smooth                  |
+| gelu            | ½ a (1 + tanh u(a))               | of that             | smooth                  |
 | silu            | a σ(a)                            | σ(a) (1 + a σ(−a))  | smooth                  |
+
+In gelu, u = √(2/π) (a + 0.044715 a³), as in `ops.gelu`, `jax.nn.gelu` and flax. What it approximates, a Φ(a), differs
+by 5e-4 at most and is `gelu(approximate=False)`, in a configuration `{name: gelu, approximate: false}`. Plain `gelu`
+meant that one until it had this argument: runs of that time need it in their configuration.
 
 A radial basis unit measures how far the inputs h are from a centre C, a column of the layer's W; b is the log of
 its precision, so that σ² of the book is n_in e^−b.
@@ -105,6 +109,16 @@ def elu(slope: float = 1.0) -> HiddenUnit:
     return HiddenUnit("elu", "elu", "he", attributes=(("alpha", finite("slope", slope)),))
 
 
+def gelu(approximate: bool = True) -> HiddenUnit:
+    """The Gaussian error linear unit: a Φ(a), or its approximation by tanh.
+
+    >>> import jax.numpy as jnp
+    >>> [round(float(unit(jnp.array(1.0))), 4) for unit in (gelu(), gelu(approximate=False))]
+    [0.8412, 0.8413]
+    """
+    return HiddenUnit("gelu", "gelu", "he", attributes=(("approximate", bool(approximate)),))
+
+
 def maxout(pieces: int = 2) -> HiddenUnit:
     """The largest of `pieces` pre-activations: a layer of n units has n · pieces columns in W, a unit's side by side.
 
@@ -117,7 +131,7 @@ def maxout(pieces: int = 2) -> HiddenUnit:
 
 
 # Those that are made with arguments, which all have defaults.
-MADE: dict[str, Callable[..., HiddenUnit]] = {"leaky_relu": leaky_relu, "maxout": maxout, "elu": elu}
+MADE: dict[str, Callable[..., HiddenUnit]] = {"leaky_relu": leaky_relu, "maxout": maxout, "elu": elu, "gelu": gelu}
 
 HIDDEN_UNITS = {
     unit.name: unit
@@ -136,7 +150,7 @@ HIDDEN_UNITS = {
         HiddenUnit("cosine", "cos", "glorot"),
         HiddenUnit("linear", "identity", "glorot"),
         elu(),
-        HiddenUnit("gelu", "gelu", "he", attributes=(("approximate", False),)),
+        gelu(),
         HiddenUnit("silu", "silu", "he"),
     )
 }

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff import ops
+from mlp_jax.autodiff.operation import Operation, Traced
 from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS, HiddenUnit
 from mlp_jax.mlp.lookup import lookup
@@ -40,7 +41,7 @@ class Dense:
     def backward(
         self, own: Own, a: Array, h: Array, h_in: Array, g: Array, to_inputs: bool = True
     ) -> tuple[Array, Own]:
-        """From g = ∇_h^(k+1) J: ∇_h^(k) J, if wanted, and the gradient for the layer's parameters, with the penalty's.
+        """From g = ∇_h^(k+1) J: ∇_h^(k) J, if wanted, and the gradient of the data cost for the layer's parameters.
 
         Args:
             own: the layer's parameters.
@@ -54,7 +55,7 @@ class Dense:
         operation, inputs = self.pre_activation(own, h_in)
         g_W, *g_b = (operation.gradient(i, g_a, a, *inputs) for i in range(1, len(inputs)))  # h_inᵀ g and Σ_i g_i
         grad = type(own)(g_W, g_b[0] if own.b is not None else None, *g_theta)
-        return self.through_inputs(own, a, h_in, g_a, g) if to_inputs else None, self.with_penalty(own, grad)
+        return self.through_inputs(own, a, h_in, g_a, g) if to_inputs else None, grad
 
     def through_unit(self, own: Own, a: Array, h: Array, g: Array) -> list[Array]:
         """From g = ∇_h^(k+1) J: ∇_a^(k+1) J, and the gradient for the parameters that the units have of their own."""
@@ -66,14 +67,6 @@ class Dense:
         operation, inputs = self.pre_activation(own, h_in)
         g_in = operation.gradient(0, g_a, a, *inputs)  # g Wᵀ
         return g_in + g if self.skips else g_in
-
-    def with_penalty(self, own: Own, grad: Own) -> Own:
-        """The gradient for the layer's parameters with that of the penalty, λ∇Ω."""
-        penalty = self.net.penalty
-        if penalty is None:
-            return grad
-        added = {name: getattr(grad, name) + penalty.gradient(leaf) for name, leaf in self.penalised(own).items()}
-        return grad._replace(**added)
 
     def pre_activation(self, own: Own, h: Array) -> tuple[Operation, Sequence[Array]]:
         """The operation that gives a^(k+1), and its inputs: h^(k), W and, if there is one, b."""
@@ -136,7 +129,8 @@ class Stacked:
             a_and_h, h = self.layer.forward(own, h)
             return h, a_and_h
 
-        h, a_and_h = jax.lax.scan(step, h, own)
+        is_traced = any(isinstance(x, Traced) for x in (h, *jax.tree.leaves(own)))
+        h, a_and_h = (ops.scan if is_traced else jax.lax.scan)(step, h, own)
         return a_and_h, h
 
     def backward(
@@ -165,10 +159,6 @@ class Stacked:
     def penalised(self, own: Own) -> dict[str, Array]:
         """Those of their parameters that the network's penalty is on."""
         return self.layer.penalised(own)
-
-    def with_penalty(self, own: Own, grad: Own) -> Own:
-        """The gradient for their parameters with that of the penalty."""
-        return self.layer.with_penalty(own, grad)
 
 
 def layers(net: MLP, params: Params) -> list[Dense | Stacked]:

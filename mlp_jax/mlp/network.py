@@ -90,7 +90,11 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     >>> grads[0].W.tolist(), grads[0].b.tolist()
     ([[3.0]], [1.0])
     """
-    return pull_back(net, params, tape, cost.gradient(net, cost.costs(net, tape.a[-1], params[-1][2:], y, weights)))
+    of_data = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
+    grads = pull_back(net, params, tape, cost.gradient(net, of_data))
+    if net.penalty is None:
+        return grads
+    return with_penalty(net, params, grads, ops.ones_like(cost.mean(of_data)))  # in shard_map, one on each device as J
 
 
 def pull_back(net: MLP, params: Params, tape: Tape, g: Any) -> Params:
@@ -102,6 +106,18 @@ def pull_back(net: MLP, params: Params, tape: Tape, g: Any) -> Params:
         g, grad = each[k].backward(params[k], tape.a[k], tape.h[k + 1], h_in, g, to_inputs=k > 0)
         grads = (grad, *grads)
     return grads
+
+
+def with_penalty(net: MLP, params: Params, grads: Params, g: Any = 1.0) -> Params:
+    """The gradient of the data cost with that of the penalty, g λ∇Ω; g = ∂J/∂J, which is 1."""
+    penalty = net.penalty
+    if penalty is None:
+        return grads
+    added = [
+        {name: getattr(grad, name) + penalty.gradient(leaf, g) for name, leaf in layer.penalised(own).items()}
+        for layer, own, grad in zip(layers(net, params), params, grads, strict=True)
+    ]
+    return tuple(grad._replace(**of_layer) for grad, of_layer in zip(grads, added, strict=True))
 
 
 def loss(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> jax.Array:

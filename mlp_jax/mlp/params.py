@@ -91,7 +91,7 @@ def stack(net: MLP, params: Params) -> Params:
     """The same parameters with each run of equal layers as one entry, W (m, n, n), b (m, n), that computes as one loop.
 
     It pays for deep networks: what JAX traces and XLA compiles does not grow with their depth. All functions of a
-    network take either form, and gradients come in that of the parameters; only the tracer, `autodiff`, needs layers.
+    network take either form, and gradients come in that of the parameters.
 
     >>> net = MLP(widths=(4, 8, 8, 8, 1))
     >>> [layer.W.shape for layer in stack(net, init(net, jax.random.key(0)))]

@@ -50,9 +50,9 @@ class Penalty:
         """λΩ of one array, a scalar."""
         return reduce(add, (λ * Ω(leaf) for λ, Ω in self._terms()))
 
-    def gradient(self, leaf: Any) -> Any:
-        """λ∇Ω of one array, in its shape."""
-        return reduce(add, (Ω.gradient(0, λ, None, leaf) for λ, Ω in self._terms()))
+    def gradient(self, leaf: Any, g: Any = 1.0) -> Any:
+        """λ∇Ω of one array, in its shape, times the gradient g that arrives at the penalty."""
+        return reduce(add, (Ω.gradient(0, λ * g, None, leaf) for λ, Ω in self._terms()))
 
     def _terms(self) -> list[tuple[float, Any]]:
         terms = (self.l2, ops.sum_of_squares), (self.l1, ops.sum_of_magnitudes)

@@ -29,15 +29,23 @@ At a kink or a singular point the derivative is
 | maximum, minimum                    | x = y                 | ½ for each input, as in JAX                      |
 | clip                                | a bound               | ½, as in JAX                                     |
 | max, min, maxout                    | entries that tie      | an equal share for each, as in JAX               |
-| sqrt, log                           | x = 0                 | ∞                                                |
+| sqrt, log, cbrt                     | x = 0                 | ∞                                                |
+| hypot                               | x = y = 0             | 0                                                |
+| logsumexp                           | entries tie at ±∞     | an equal share for each, and 0 for the others    |
+| floor, ceil, trunc, rint, round     | everywhere            | 0                                                |
+| sort, top_k                         | entries tie           | of the order that was taken                      |
 | pow(x, y)                           | x = 0                 | by x: y x^(y−1), and 0 for y = 0; by y: 0        |
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 6.2.2, 6.3 and 6.5.
 """
 
+from mlp_jax.autodiff.operations import linalg as linalg
 from mlp_jax.autodiff.operations.activations import *
+from mlp_jax.autodiff.operations.arranging import *
+from mlp_jax.autodiff.operations.convolution import *
 from mlp_jax.autodiff.operations.costs import *
 from mlp_jax.autodiff.operations.elementwise import *
+from mlp_jax.autodiff.operations.functions import *
 from mlp_jax.autodiff.operations.products import *
 from mlp_jax.autodiff.operations.reductions import *
 from mlp_jax.autodiff.operations.shaping import *

@@ -26,14 +26,22 @@ sigmoid: Operation = Operation("sigmoid", jax.nn.sigmoid, (lambda g, out, x: g *
 softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid(x),))
 
 
+_GELU = 2 * math.sqrt(2 / math.pi)
+
+
+def _gelu(x: Any, approximate: bool = True) -> Any:
+    """x Φ(x), or x σ(2u) with u = √(2/π) (x + 0.044715 x³), which as ½ x (1 + tanh u) cancels far below 0."""
+    return x * jax.nn.sigmoid(_GELU * (x + 0.044715 * x**3)) if approximate else jax.nn.gelu(x, approximate=False)
+
+
 def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
-    """For x Φ(x): Φ(x) + x φ(x); the approximation is x σ(2u) with u = √(2/π) (x + 0.044715 x³)."""
+    """Φ(x) + x φ(x), or σ(2u) + x σ(2u) σ(−2u) 2u'."""
     if approximate:
-        c = math.sqrt(2 / math.pi)
-        # Where |x| ≥ 20, t is ±1 and the second term is 0; there x² may be infinite, and 0 · ∞ is not a number.
+        # Where |x| ≥ 20, σ(2u) is 0 or 1 and the second term is 0; there x² may be infinite, and 0 · ∞ is no number.
         near = where(abs(x) < 20, x, 0)
-        t = where(abs(x) < 20, tanh(c * (near + 0.044715 * near**3)), sign(x))
-        return g * (0.5 * (1 + t) + near * (0.5 * (1 - t) * (1 + t)) * (c * (1 + 0.134145 * near * near)))
+        u2 = _GELU * (near + 0.044715 * near**3)
+        s = where(abs(x) < 20, sigmoid(u2), 0.5 + 0.5 * sign(x))
+        return g * (s + near * (sigmoid(u2) * sigmoid(-u2)) * (_GELU * (1 + 0.134145 * near * near)))
     return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
 
 
@@ -68,7 +76,7 @@ elu = Operation(
     lambda x, alpha=1.0: jax.nn.elu(x, alpha),
     (lambda g, out, x, alpha=1.0: where(x > 0, g, alpha * g * exp(where(x > 0, 0, x))),),
 )
-gelu = Operation("gelu", lambda x, approximate=True: jax.nn.gelu(x, approximate), (_gelu_rule,))
+gelu = Operation("gelu", _gelu, (_gelu_rule,))
 silu = Operation("silu", jax.nn.silu, (lambda g, out, x: g * (sigmoid(x) * (1 + x * sigmoid(-x))),))
 
 

@@ -110,8 +110,16 @@ def explicit_indices(subscripts: str, operands: Sequence[Any]) -> tuple[list[str
 _einsum: Operation = Operation("einsum", lambda *operands, subscripts: jnp.einsum(subscripts, *operands), _einsum_rule)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
-    """A sum of products, as in `einsum("ij,jk->ik", a, b)`."""
+def einsum(subscripts: Any, *operands: Any) -> Any:
+    """A sum of products, as in `einsum("ij,jk->ik", a, b)` or `einsum(a, [0, 1], b, [1, 2], [0, 2])`."""
+    if not isinstance(subscripts, str):
+        arguments = (subscripts, *operands)
+        terms = ["".join("..." if k is Ellipsis else _LETTERS[k] for k in term) for term in arguments[1::2]]
+        result = arguments[2 * len(terms) :]
+        operands = arguments[: 2 * len(terms) : 2]
+        subscripts = ",".join(terms)
+        if result:
+            subscripts += "->" + "".join("..." if k is Ellipsis else _LETTERS[k] for k in result[0])
     return _einsum(*operands, subscripts=subscripts)
 
 

@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, zero
-from mlp_jax.autodiff.operations.elementwise import exp, stop_gradient
+from mlp_jax.autodiff.operations.adapter import by_jax
+from mlp_jax.autodiff.operations.elementwise import abs, add, asarray, exp, maximum, minimum, mul, sqrt, stop_gradient
+from mlp_jax.autodiff.operations.elementwise import where as choice
 from mlp_jax.autodiff.operations.shaping import broadcast_to, concatenate, expand_dims, flip, reshape, transpose
 
-__all__ = ["argmax", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "sum"]
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean",
+    "min", "prod", "softmax", "std", "sum", "var",
+]  # fmt: skip
 
 
 def _kept(g: Any, axis: Any, keepdims: bool) -> Any:
@@ -37,9 +43,39 @@ def _over(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return reduction
 
 
+@dataclass(frozen=True)
+class Reduction(Operation):
+    """A reduction, with more arguments that jax.numpy has: where=, initial=, dtype=, by operations before and after it.
+
+    Attributes:
+        neutral: what stands for an entry that `where` leaves out; None for the mean, which counts the others.
+        join: the operation that joins the result with `initial`, or None.
+    """
+
+    neutral: float | None = None
+    join: Operation | None = None
+
+    def __call__(
+        self, *inputs: Any, dtype: Any = None, where: Any = None, initial: Any = None, out: None = None, **axes: Any
+    ) -> Any:
+        """The reduction; `out` is there for numpy, which passes None."""
+        if dtype is where is initial is out is None:
+            return super().__call__(*inputs, **axes)
+        x, *rest = inputs
+        if out is not None or (initial is not None and self.join is None):
+            raise TypeError(f"operation {self.name!r} has no argument {'initial' if out is None else 'out'}=")
+        x = x if dtype is None else asarray(x, dtype)
+        if where is not None and self.neutral is None:
+            counted = broadcast_to(asarray(where), x.shape).astype(x.dtype)
+            return sum(x, *rest, where=where, **axes) / sum(counted, *rest, **axes)
+        reduced = super().__call__(x if where is None else choice(where, x, self.neutral), *rest, **axes)
+        return reduced if initial is None or self.join is None else self.join(reduced, initial)
+
+
 def _mean_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     n = math.prod(x.shape[k] for k in _axes(x, axis))
-    share = g / n if n < 65_504 else g * (1 / n)  # float16 has no n beyond, but 1/n
+    # float16 has no n beyond, but 1/n; in an export n may be a symbol, which has no size
+    share = g / n if not isinstance(n, int) or n < 65_504 else g * (1 / n)
     return _spread(share, x, axis, keepdims)
 
 
@@ -48,22 +84,36 @@ def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = 
     return _kept(g, axis, keepdims) * (reached / sum(reached, axis, keepdims=True))
 
 
-sum = Operation("sum", _over(jnp.sum), (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),))
-mean = Operation("mean", _over(jnp.mean), (_mean_rule,))
-max = Operation("max", _over(jnp.max), (_extremum_rule,))
-min = Operation("min", _over(jnp.min), (_extremum_rule,))
+sum = Reduction(
+    "sum",
+    _over(jnp.sum),
+    (lambda g, out, x, axis=None, keepdims=False: _spread(g, x, axis, keepdims),),
+    neutral=0,
+    join=add,
+)
+mean = Reduction("mean", _over(jnp.mean), (_mean_rule,))
+max = Reduction("max", _over(jnp.max), (_extremum_rule,), neutral=-math.inf, join=maximum)
+min = Reduction("min", _over(jnp.min), (_extremum_rule,), neutral=math.inf, join=minimum)
 argmax = Operation("argmax", _over(jnp.argmax), (zero,))
+argmin = Operation("argmin", _over(jnp.argmin), (zero,))
+all = Operation("all", _over(jnp.all), (zero,))
+any = Operation("any", _over(jnp.any), (zero,))
+amax, amin = max, min
 
 
 def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Of the softmax, from differences: exp(x − out) would be wrong where `out` is large and rounded."""
+    """Of the softmax, from differences: exp(x − out) would be wrong where `out` is large and rounded.
+
+    Entries that are infinite like the maximum share what arrives: of [∞, 0], the limit [1, 0].
+    """
     if x.size == 0:
         return x
-    u = exp(x - max(stop_gradient(x), axis=axis, keepdims=True))
+    m = max(stop_gradient(x), axis=axis, keepdims=True)
+    u = exp(choice(abs(m) == math.inf, choice(x == m, 0, -math.inf), x - m))
     return u * (_kept(g, axis, keepdims) / sum(u, axis=axis, keepdims=True))
 
 
-logsumexp = Operation("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,))
+logsumexp = Reduction("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,), neutral=-math.inf)
 # ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
 softmax = Operation(
     "softmax",
@@ -111,7 +161,7 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = Fals
     return _kept(g, axis, keepdims) * transpose(reshape(others, moved.shape), back)
 
 
-prod = Operation("prod", _over(jnp.prod), (_prod_rule,))
+prod = Reduction("prod", _over(jnp.prod), (_prod_rule,), neutral=1, join=mul)
 
 
 def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
@@ -121,3 +171,18 @@ def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
 
 
 cumsum: Operation = Operation("cumsum", lambda x, axis=None: jnp.cumsum(x, axis=axis), (_cumsum_rule,))
+cumprod = by_jax("cumprod", jnp.cumprod)
+
+# --- spread ---------------------------------------------------------------------------------------
+
+
+def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The mean squared distance from the mean; n − ddof divides, and not n."""
+    n = math.prod(x.shape[k] for k in _axes(x, axis))
+    from_mean = x - mean(x, axis=axis, keepdims=True)
+    return sum(from_mean * from_mean, axis=axis, keepdims=keepdims) / (n - ddof)
+
+
+def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The square root of the variance."""
+    return sqrt(var(x, axis, ddof, keepdims))

@@ -13,8 +13,8 @@ import numpy as np
 from mlp_jax.autodiff.operation import Operation, Traced, zero
 
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "put_along_axis", "reshape", "scatter_add",
-    "split", "squeeze", "stack", "swapaxes", "take_along_axis", "transpose",
+    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "moveaxis", "put_along_axis", "reshape",
+    "scatter_add", "split", "squeeze", "stack", "swapaxes", "take_along_axis", "transpose",
 ]  # fmt: skip
 
 reshape: Operation = Operation("reshape", jnp.reshape, (lambda g, out, x, shape: reshape(g, x.shape),))
@@ -38,6 +38,13 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """The transpose that exchanges two axes."""
     axes = list(range(x.ndim))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, tuple(axes))
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Any:
+    """The transpose that moves one axis and keeps the order of the others."""
+    axes = [k for k in range(x.ndim) if k != source % x.ndim]
+    axes.insert(destination % x.ndim, source % x.ndim)
     return transpose(x, tuple(axes))
 
 
@@ -113,7 +120,9 @@ def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, 
 
 
 def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
-    if arrays:
+    if arrays or not all(
+        isinstance(n, int) for n in shape
+    ):  # padding needs the lengths, which in an export are symbols
         # An index out of bounds read the nearest entry. Here it is dropped, so that no gradient passes, as in JAX.
         return jnp.zeros(shape, g.dtype).at[_with_arrays(index, arrays)].add(g)
     return _place(g, index, shape)
@@ -162,8 +171,8 @@ scatter_add: Operation = Operation(
 )
 
 
-def getitem(x: Any, index: Any) -> Any:
-    """x[index], with whole numbers, slices, None, ... and arrays of whole numbers or truth values."""
+def _apart(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
+    """An index as an attribute, and its arrays, which are inputs."""
     template: list[Any] = []
     arrays: list[Any] = []
     for entry in index if isinstance(index, tuple) else (index,):
@@ -179,10 +188,62 @@ def getitem(x: Any, index: Any) -> Any:
             or getattr(entry, "dtype", None) == np.dtype(bool)
         ):
             template.append(_Array())
-            arrays.append(entry)
+            arrays.append(np.asarray(entry) if isinstance(entry, list) else entry)
         else:
             template.append(operator.index(entry))
-    return _getitem(x, *arrays, index=tuple(template))
+    return tuple(template), arrays
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index], with whole numbers, slices, None, ... and arrays of whole numbers or truth values."""
+    template, arrays = _apart(index)
+    return _getitem(x, *arrays, index=template)
+
+
+# x with other entries at an index. Of places that the index names twice, which value stays is not defined.
+_scatter_set: Operation = Operation(
+    "scatter_set",
+    lambda x, values, *arrays, index: x.at[_with_arrays(index, arrays)].set(values),
+    lambda g, out, x, values, *arrays, index: (
+        _scatter_set(g, jnp.zeros((), g.dtype), *arrays, index=index),
+        _getitem(g, *arrays, index=index),
+        *[None] * len(arrays),
+    ),
+)
+_scatter_plus = Operation(
+    "scatter_plus",
+    lambda x, values, *arrays, index: x.at[_with_arrays(index, arrays)].add(values),
+    lambda g, out, x, values, *arrays, index: (g, _getitem(g, *arrays, index=index), *[None] * len(arrays)),
+)
+
+
+class At:
+    """`x.at` of a variable: x with other entries at an index, by `x.at[index].set(values)`, and so on."""
+
+    def __init__(self, x: Any, index: Any = ...) -> None:
+        self._x = jnp.asarray(x) if not isinstance(x, Traced) else x
+        self._index = index
+
+    def __getitem__(self, index: Any) -> "At":
+        return At(self._x, index)
+
+    def get(self) -> Any:
+        """The entries."""
+        return getitem(self._x, self._index)
+
+    def set(self, values: Any) -> Any:
+        """With these values in their place."""
+        template, arrays = _apart(self._index)
+        return _scatter_set(self._x, values, *arrays, index=template)
+
+    def add(self, values: Any) -> Any:
+        """With these values added, once for each time that the index names a place."""
+        template, arrays = _apart(self._index)
+        return _scatter_plus(self._x, values, *arrays, index=template)
+
+    def multiply(self, values: Any) -> Any:
+        """With the entries multiplied."""
+        return self.set(self.get() * values)
 
 
 def _put_along_axis(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> jax.Array:

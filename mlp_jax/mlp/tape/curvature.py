@@ -12,7 +12,6 @@ whose variances depend on x, and mixtures, it need not be.
 ∇²_z L_i is the derivative of the cost's bprop rule.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +53,7 @@ def ggn_product(net: MLP, params: Params, x: Any, y: Any, v: Params, weights: An
     costs = cost.costs(net, z, theta, y, weights)
 
     def pulled_back(g_z: Any) -> Params:
-        return pull_back(replace(net, penalty=None), params, tape, [g_z, *map(jnp.zeros_like, theta)])
+        return pull_back(net, params, tape, [g_z, *map(jnp.zeros_like, theta)])
 
     (Jv,) = jax.vjp(pulled_back, jnp.zeros_like(z))[1](v)
     return pulled_back(cost.shares(costs)[:, None] * cost.hessian_product(net, costs, Jv))

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.mlp import cost
-from mlp_jax.mlp.layers import layers
-from mlp_jax.mlp.network import Tape
+from mlp_jax.mlp.network import Tape, with_penalty
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.mlp.tape.by_example import OfLayer, of_costs, of_taped_costs, per_leaf, summed
@@ -137,9 +136,7 @@ def clipped_total(net: MLP, params: Params, tape: Tape, y: Any, weights: Any, ma
     """∇J with the examples' gradients clipped: Σ_i w_i min{1, max_norm / ‖g_i‖} g_i / Σ_i w_i + λ∇Ω."""
     costs = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
     clipped = clipped_sum(params, of_taped_costs(net, params, tape, costs), cost.shares(costs), max_norm)
-    return tuple(
-        layer.with_penalty(own, grad) for layer, own, grad in zip(layers(net, params), params, clipped, strict=True)
-    )
+    return with_penalty(net, params, clipped)
 
 
 def mean_and_squares(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple[Params, jax.Array]:
