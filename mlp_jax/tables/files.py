@@ -173,8 +173,13 @@ def plain(table: Arrow, name: str) -> Arrow:
     for k, field in enumerate(table.schema):
         kind, column = field.type, table.column(k)
         if pa.types.is_dictionary(kind):
-            column = column.cast(kind.value_type)  # categories, also where these are numbers
-            table = table.set_column(k, field.name, as_words(column))
+            if _is_text(kind.value_type):
+                column = column.cast(pa.string())
+            elif isinstance(kind.value_type, pa.BaseExtensionType):
+                raise InputError(f"{name}: column {field.name!r} holds {kind.value_type}: make words or numbers of it")
+            else:  # categories, also where these are numbers
+                column = as_words(column.cast(kind.value_type)).dictionary_encode()
+            table = table.set_column(k, field.name, column)
         elif _is_text(kind) and kind != pa.string():
             table = table.set_column(k, field.name, column.cast(pa.string()))
         elif kind == pa.float16():
@@ -218,13 +223,13 @@ def _json(
     try:
         if head.lstrip()[:1] == b"[":
             content = b"\n".join(plain_json.dumps(record).encode() for record in plain_json.loads(content))
-        if not content.strip():
-            raise InputError(f"{path} is empty: a table needs records with names")
         table = json.read_json(
             pa.BufferReader(content), read_options=json.ReadOptions(block_size=min(len(content) + 1, _LONGEST))
         )
     except (ValueError, pa.ArrowInvalid) as error:
-        raise InputError(_fault(path, content) or f"cannot read {path}: {first_line(error)}") from None
+        if content.strip():
+            raise InputError(_fault(path, content) or f"cannot read {path}: {first_line(error)}") from None
+        table = pa.table({})
     if not table.column_names:
         raise InputError(f"{path} is empty: a table needs records with names")
     require_columns(str(path), names or (), table.column_names)

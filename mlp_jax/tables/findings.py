@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.numbers import Number, as_numbers
-from mlp_jax.tables.schema import Schema, subject
+from mlp_jax.tables.schema import FEW_COLUMNS, Schema, subject
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.splits import WORDS
 from mlp_jax.tables.targets import MOST_CLASSES, Labels, Target
@@ -125,13 +125,17 @@ def of_leaks(schema: Schema, table: Any, target: Labels, is_class: bool, rows: A
     if len(rows) < _ENOUGH or len(target.values) < 2:
         return
     few = rows[:: -(-len(rows) // _FEW)]
-    for column in schema.used:
+
+    def tells(column: Any) -> bool:
         cells = table.column(column.name)
-        if _tells(column, cells, target, is_class, few) and _tells(column, cells, target, is_class, rows):
-            yield (
-                f"column {column.name!r} alone tells {target.name!r} without an error: is it known when a prediction "
-                f"is made? If not, data.drop: [{column.name}]"
-            )
+        return all(_tells(column, cells, target, is_class, some) for some in (few, rows))
+
+    if names := [column.name for column in schema.used if tells(column)]:
+        listed = ", ".join([*names[:FEW_COLUMNS], *["…"] * (len(names) > FEW_COLUMNS)])
+        yield (
+            f"{subject(names)} alone {'tells' if len(names) == 1 else 'tell'} {target.name!r} without an error: is it "
+            f"known when a prediction is made? If not, data.drop: [{listed}]"
+        )
 
 
 def _tells(column: Any, cells: Any, target: Labels, is_class: bool, rows: Array) -> bool:

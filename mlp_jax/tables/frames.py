@@ -34,12 +34,16 @@ def _as_arrow(frame: Any, name: str) -> Any:
     try:
         if type(frame).__module__.startswith("pandas"):
             frame = frame.rename(columns=str)
+            if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
+                raise InputError(f"{name}: the header names {', '.join(map(repr, twice))} more than once")
             return pa.Table.from_pandas(frame, preserve_index=False)
         if hasattr(frame, "__arrow_c_stream__"):
             return pa.table(frame)
         from pyarrow.interchange import from_dataframe
 
         return from_dataframe(frame)
+    except InputError:
+        raise
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, TypeError) as error:
         raise InputError(f"{name}: {_mixed(frame) or first_line(error)}") from None
 

@@ -71,6 +71,10 @@ class Surprises:
                 yield f"{where}: {subject(names)}: {cells.total():,} cells are {_said(kind, list(cells), names[0])}"
 
 
+def _plain(cell: Any) -> str:
+    return f"{cell:.15g}" if isinstance(cell, float) else str(cell)
+
+
 def subject(names: Sequence[str]) -> str:
     """Columns in a sentence, in short.
 
@@ -172,7 +176,7 @@ class Schema(Section):
                     found.count("later", column.name, {"": later} if 2 * later > len(x) else {})  # a few may be so
                 if (far := number.are_far(x[:, k])).any():
                     worst = int(np.flatnonzero(far)[np.abs(x[far, k]).argmax()])
-                    found.count("far", column.name, {str(cells[worst]): int(far.sum())})
+                    found.count("far", column.name, {_plain(cells[worst].as_py()): int(far.sum())})
             k += self.width(column)
         return found
 
@@ -258,6 +262,8 @@ def _column(name: str, whole: Any, training: Any, source: Columns, where: str, a
             f"{where}: column {name!r} holds {what} ({kind}): make numbers, dates or words of them, or name it in "
             "data.drop"
         )
+    if is_category := pa.types.is_dictionary(kind):
+        whole, training = as_words(whole), as_words(training)
     if training.null_count == len(training):
         return Dropped(name=name, why="all cells of the training part are missing")
     asked = asked or name in (source.inputs or ()) or said is not None
@@ -265,6 +271,8 @@ def _column(name: str, whole: Any, training: Any, source: Columns, where: str, a
         return Dropped(name=name, why=why)
     if said:
         return _of_kind(said, name, training, source, where, whole=whole)
+    if is_category:
+        return _of_kind("category", name, training, source, where, "categories")
     if pa.types.is_boolean(kind):
         return _of_kind("boolean", name, training, source, where, "true or false")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
@@ -343,9 +351,9 @@ def _bad_cell(column: str, cells: Any, cell: str, what: str, where: str, first_r
 def not_a_number(column: str, cells: Any, cell: str, where: str, first_row: int = 0) -> BadCells:
     """The error for a word among numbers."""
     what = "is not a number; if it means missing, add it to data.missing"
-    if re.fullmatch(r"[+-]?\d+,\d+", cell):
+    if re.fullmatch(r"[+-]?(0,\d+|\d+,(?!\d{3}$)\d+)", cell):
         what += "; if commas are decimal points, data.decimal: ','"
-    if unit := _WITH_UNIT.fullmatch(cell):
+    if (unit := _WITH_UNIT.fullmatch(cell)) and len(unit[1]) > 1:
         what += f"; if it has a unit, write it without {unit[1]!r}"
     what += f"; if these are words, data.columns: {{{column}: category}}"
     return _bad_cell(column, cells, cell, what, where, first_row)

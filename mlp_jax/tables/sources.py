@@ -160,8 +160,8 @@ class Columns(Source):
     # what a column is, in place of what it looks like: a kind, or a format of dates such as "%d/%m/%Y"
     columns: dict[str, Annotated[str, Field(pattern="^(number|boolean|category|date|drop)$|%")]] = {}  # noqa: RUF012
     weights: _Name | None = None  # a column: how often an example counts
-    missing: _Names = ()  # what stands in a cell that is missing, beside the usual words of text files, as NA
-    not_missing: _Names = ()  # those of the usual words that mean something here
+    missing: _Names | None = None  # what stands in a cell that is missing, beside the usual words of text files, as NA
+    not_missing: _Names | None = None  # those of the usual words that mean something here
     min_count: Count = 3  # fewer examples make a category a rare one
     split: TableSplit = TableSplit()
     standardize_inputs: bool | Literal["robust"] = True  # robust: by median and quartiles, clipped smoothly
@@ -207,8 +207,9 @@ class TableData(Columns):
         """How cells are written."""
         from mlp_jax.tables.text import MISSING, Dialect
 
-        words = (*(word for word in MISSING if word not in self.not_missing), *self.missing)
-        return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, words, self.missing, self.targets)
+        coded, meant = self.missing or (), self.not_missing or ()
+        words = (*(word for word in MISSING if word not in meant), *coded)
+        return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, words, coded, self.targets)
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -113,7 +113,7 @@ def _read(
                 "data.source is frame: it was given in Python, by mlp_jax.training.fit(config, frame), and is in no "
                 "file; give it again there"
             )
-        tables = [as_table(frame, name, source.missing)]
+        tables = [as_table(frame, name, source.missing or ())]
     else:
         words = {column: pa.string() for column, kind in source.columns.items() if kind not in ("number", "drop")}
         tables = [files.read(source.paths, source.dialect, words, noted)]

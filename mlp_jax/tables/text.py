@@ -335,6 +335,8 @@ def _is_not(cell: str, kind: Any, dialect: Dialect) -> bool:
         pa.array([cell]).cast(kind)
     except pa.ArrowInvalid:
         return True
+    except pa.ArrowNotImplementedError:  # of a time of day
+        pass
     return False
 
 

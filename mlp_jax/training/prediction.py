@@ -41,7 +41,7 @@ def encoded(
     """
     columns = model.schema.used if model.schema else []
     if is_frame(x) and (columns or model.input_names):
-        table = as_table(x, where, getattr(config.data, "missing", ()))
+        table = as_table(x, where, getattr(config.data, "missing", None) or ())
         if model.schema and columns:
             x = model.schema.encode(table, config.network.dtype, where, first_row)
             if found is not None:
