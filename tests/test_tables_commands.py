@@ -391,6 +391,7 @@ def test_several_targets_have_metrics_each_in_its_unit(tmp_path):
         "r2",
         "nll",
     ]
+    assert list(run.summary["baseline"]["test"]) == list(run.results["test"])[1:6]
     assert run.results["test"]["rmse(grams)"] > 100 > 1 > run.results["test"]["rmse(metres)"]
     assert list(run.history[0]["validation"]) == list(run.results["test"])
 

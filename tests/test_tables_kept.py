@@ -264,3 +264,9 @@ def test_semicolons_are_found_where_headers_hold_commas(tmp_path):
     with pytest.raises(InputError, match="holds dates: make numbers of them"):
         of(table(tmp_path, lambda k: f"{k % 7},2020-{k % 12 + 1:02}-{k % 28 + 1:02}"))
     assert config(path, 3, split={}).data.target == "3"
+
+
+def test_several_labels_have_a_baseline(tmp_path):
+    rows = table(tmp_path, lambda k: f"{k * 7 % 9},{k % 2},{int(k % 3 > 0)}", "x,a,b")
+    found = fit(config(rows, ["a", "b"], split={"validation": 0, "test": 0.5})).summary["baseline"]
+    assert 0.4 < found["test"]["accuracy"] < 0.8
