@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -18,6 +19,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _keep_name(path.parent)
+
+
+@contextlib.contextmanager
+def written_at_once(path: Path) -> Iterator[Path]:
+    """Where to write, little by little, a file that takes its name when all is written; a device as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _keep_name(folder: Path) -> None:

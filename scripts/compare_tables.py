@@ -111,7 +111,6 @@ def with_sklearn(config: Any, epochs: int, seeds: Sequence[int]) -> tuple[list[f
 
     prepared = prepare(config)
     whole = files.read(config.data.paths, config.data.dialect, {}).to_pandas()
-    whole = whole[whole[config.data.target].notna()].reset_index(drop=True)
     assert prepared.schema is not None
     assert prepared.rows is not None
     used = prepared.schema.used
@@ -154,7 +153,6 @@ def encoding_error(config: Any) -> float:
     assert schema is not None
     assert rows is not None
     table = files.read(data.paths, data.dialect, {})
-    table = table.filter(table.column(data.target).is_valid())
     worst = 0.0
     for column in schema.used:
         cells = table.column(column.name)

@@ -158,7 +158,7 @@ def test_files_of_other_kinds(tmp_path):
     refused(write(tmp_path, whole.read_bytes()[:900], "cut.parquet"), "cannot read")
     refused(write(tmp_path, b"PK", "a.xlsx"), "save the sheet as CSV or Parquet first")
     refused(write(tmp_path, b"PK", "a.zip"), "unpack it first")
-    refused(write(tmp_path, b"[1, 2]", "a.json"), "not a list of records")
+    refused(write(tmp_path, b"[1, 2]", "a.json"), "a.json:1: not a record")
     refused(write(tmp_path, b"no gzip", "a.csv.gz"), "cannot read")
     refused(tmp_path / "none.csv", "No such file")
     (tmp_path / "folder.csv").mkdir()
@@ -214,7 +214,7 @@ def test_columns_can_be_chosen_dropped_and_said(tmp_path):
     for key in ("inputs", "drop"):
         with pytest.raises(InputError, match=f"data.{key}: has no column z"):
             columns(tmp_path, text, **{key: ["z"]})
-    with pytest.raises(InputError, match="column 'note' cannot be read as number"):
+    with pytest.raises(InputError, match="column 'note': 'some 0' is not a number"):
         columns(tmp_path, text, columns={"note": "number"})
 
 
@@ -275,7 +275,7 @@ def test_robust_scaling_clips_smoothly(tmp_path):
     [
         (["apple", "pear", "quince"], "softmax", ("apple", "pear", "quince")),
         (["no", "yes"], "sigmoid", ("no", "yes")),
-        (["true", "false"], "sigmoid", ("False", "True")),
+        (["true", "false"], "sigmoid", ("false", "true")),
         ([3, 4, 5, 8], "softmax", ("3", "4", "5", "8")),
         ([10, 9], "sigmoid", ("9", "10")),
         ([1.5, 2, 3], "linear", None),

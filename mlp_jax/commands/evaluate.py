@@ -11,10 +11,13 @@ from mlp_jax.errors import InputError
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.preparation import Ends, Examples, Prepared
+from mlp_jax.tables.schema import Surprises
+from mlp_jax.tables.table import weights_of
 from mlp_jax.tables.targets import encode_again, rows_with_all
-from mlp_jax.tables.text import Dialect, require_columns
+from mlp_jax.tables.text import BadCells, Dialect, require_columns
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
+from mlp_jax.training.prediction import encoded
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.sweep import over_seeds
@@ -55,23 +58,33 @@ def _on_file(run: Run, path: Path) -> dict[str, float]:
         raise InputError("a new file is evaluated by a run that was trained on a table, of one seed")
     data: Any = run.config.data
     dialect = getattr(data, "dialect", Dialect())
-    table = files.read([path], dialect, model.schema.types)
-    require_columns(str(path), [target.name for target in model.schema.targets], table.column_names)
-    columns = [table.column(target.name) for target in model.schema.targets]
-    there = rows_with_all(columns)
+    targets, types = model.schema.targets, model.schema.types
+    types |= {target.name: target.type for target in targets if target.type}
+    table = files.read([path], dialect, types)
+    require_columns(str(path), [target.name for target in targets], table.column_names)
+    weighted = [data.weights] if data.weights in table.column_names else []
+    there = rows_with_all([table.column(name) for name in (*(target.name for target in targets), *weighted)])
+    said = [f"{(~there).sum():,} of {len(there):,} rows have no target and are left out"] if not there.all() else []
+    if data.weights and not weighted:
+        said.append(f"it has no column {data.weights!r} (data.weights): each row counts once")
     if not there.any():
         raise InputError(f"{path} has no row with a target")
-    table = table.filter(pa.array(there))
-    columns = [table.column(target.name) for target in model.schema.targets]
-    y = encode_again(model.schema.targets, columns, run.net.output_unit, str(path))
-    if y.dtype == np.float64 and run.config.data.standardize_targets:
+    number, table = np.flatnonzero(there) + 1, table.filter(pa.array(there))
+    y = encode_again(targets, [table.column(target.name) for target in targets], run.net.output_unit, str(path))
+    if y.dtype == np.float64 and data.standardize_targets:
         y = model.targets.apply(y)
-    x = model.schema.encode(table, run.config.network.dtype, str(path))
-    for line in model.schema.surprises(table, x).in_words(str(path)):
+    found = Surprises()
+    try:
+        x = encoded(run.config, model, table, run.net, str(path), found=found)
+    except BadCells as error:
+        raise files.located(error, [path], dialect) from None
+    for line in (*(f"{path}: {finding}" for finding in said), *found.in_words(str(path))):
         print(f"mlp-jax: {line}", file=sys.stderr)
+    weights = weights_of(table, data, str(path), number) if weighted else None
     part = Examples(x, y)
     prepared = Prepared(str(path), {"train": part}, model.inputs, model.targets, model.input_names, model.target_names,
-                        model.data, Ends(run.net.widths[0], run.net.widths[-1], "", False))  # fmt: skip
+                        model.data, Ends(run.net.widths[0], run.net.widths[-1], "", False),
+                        weights=None if weights is None else {"train": weights})  # fmt: skip
     one_step = run.config.model_copy(update={"training": run.config.training.model_copy(update={"batch_size": "all"})})
     return Trainer(one_step, prepared).evaluate(model.params)["train"]
 

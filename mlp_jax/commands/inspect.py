@@ -1,6 +1,7 @@
 """`mlp-jax inspect CONFIG`: what a configuration is about to do: data, network, cost of a step, memory; no training."""
 
 from argparse import Namespace
+from collections import Counter
 from typing import Any
 
 import jax
@@ -15,11 +16,12 @@ from mlp_jax.tables.categories import Category
 from mlp_jax.tables.dates import Date
 from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
-from mlp_jax.tables.schema import Schema
+from mlp_jax.tables.schema import Dropped, Schema
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.training.step import initial_state
 
+_LONGEST = 24  # letters of a category
 _SHOWN = 12  # classes or columns listed one by one
 
 
@@ -72,9 +74,12 @@ def _about_columns(schema: Schema) -> list[str]:
     """A line for each column: what it was taken for and why, and what it holds."""
     width = max(len(column.name) for column in schema.columns)
     lines = []
+    dropped = Counter(column.why for column in schema.columns if isinstance(column, Dropped))
     for column in schema.columns:
+        if isinstance(column, Dropped) and dropped[column.why] > _SHOWN:
+            continue  # which is said above in one line for all
         if isinstance(column, Category):
-            words = [f"{word} {count:,}" for word, count in column.categories.items()]
+            words = [f"{_cut(word)} {count:,}" for word, count in column.categories.items()]
             what = f"{len(words)} categories: {_shortened(words, 6)}" if words else "no category that is not rare"
             what += f"; {len(column.rare)} rare ones as one" if column.rare else ""
             what += "; looked up" if column.looked_up else ""
@@ -82,12 +87,20 @@ def _about_columns(schema: Schema) -> list[str]:
             days = np.array([column.days.smallest, column.days.largest]).astype("datetime64[D]")
             what = f"{days[0]} to {days[1]}, with the place in {', '.join(column.cycles) or 'no cycle'}"
         elif isinstance(column, Number):
-            what = f"{column.smallest:.6g} to {column.largest:.6g}, median {column.median:.6g}"
+            what = f"{_shown(column.smallest)} to {_shown(column.largest)}, median {_shown(column.median)}"
         else:
             what = ""
         missing = f"; {column.missing:,} missing" if column.missing and what else ""
         lines.append(f"{column.name:{width}}  {column.kind:8}  {what}{missing}{'  ' * bool(what)}({column.why})")
     return lines
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…"
+
+
+def _shown(number: float) -> str:
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number:.6g}"
 
 
 def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[str, str]]:

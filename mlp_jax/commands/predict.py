@@ -11,11 +11,12 @@ from typing import Any, TextIO
 import numpy as np
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import written_at_once
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.reading import load_numpy
 from mlp_jax.tables.schema import Surprises
-from mlp_jax.tables.text import Dialect
+from mlp_jax.tables.text import BadCells, Dialect
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
@@ -31,43 +32,67 @@ def run(config: Config, options: Namespace) -> None:
         one = options.run_dir / f"{kind}-{min(numbers)}"
         raise InputError(f"{options.run_dir} holds several {kind}s, each a run of its own; name one, as {one}")
     keep = list(options.keep)
+    if options.output and options.output.exists() and options.output.samefile(options.file):
+        raise InputError(f"--output {options.output} is the file that is read: name another one")
     if options.file.suffix.lower() in (".npy", ".npz"):
         if keep:
             raise InputError("--keep is for tables with names, not for .npy")
-        x = encoded(run.model, load_numpy(options.file), run.net, config.network.dtype, str(options.file))
+        x = encoded(config, run.model, load_numpy(options.file), run.net, str(options.file))
         with _writer(options.output) as write:
             write(predictions(config, run.model, x))
         return
     found, row = Surprises(), 0
-    with _writer(options.output) as write:
-        for table in _blocks(run, options.file, keep):
-            x = encoded(run.model, table, run.net, config.network.dtype, str(options.file), row)
-            columns = predictions(config, run.model, x)
-            if twice := [name for name in keep if name in columns]:
-                raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
-            if run.model.schema and run.model.schema.columns:
-                found.add(run.model.schema.surprises(table, x))
-            write({name: table.column(name).to_pylist() for name in keep} | columns)
-            row += table.num_rows
+    try:
+        with _writer(options.output) as write:
+            for table, kept in _blocks(run, options.file, keep):
+                x = encoded(config, run.model, table, run.net, str(options.file), row, found)
+                columns = predictions(config, run.model, x)
+                if twice := [name for name in keep if name in columns]:
+                    raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
+                write({name: kept.column(name) for name in keep} | columns)
+                row += table.num_rows
+    except BadCells as error:
+        raise files.located(error, [options.file], _dialect(config)) from None
     for line in found.in_words(str(options.file)):
         print(f"mlp-jax: {line}", file=sys.stderr)
 
 
-def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[Any]:
-    """The columns that are needed or kept, so many rows at a time."""
+def _dialect(config: Config) -> Dialect:
+    return getattr(config.data, "dialect", Dialect())
+
+
+def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[tuple[Any, Any]]:
+    """The columns that are needed, and those to keep as they stand, so many rows at a time."""
     model: Any = run.model
-    dialect = getattr(run.config.data, "dialect", Dialect())
     if model.schema and model.schema.columns:
         types = model.schema.types
     else:
         types = {name: pa.float64() for name in model.input_names}
     if not types:
         raise InputError(f"this run was trained on arrays without names: give a .npy file of (n, {run.net.widths[0]})")
-    names = list(dict.fromkeys([*types, *keep]))
-    types = {**dict.fromkeys(keep, pa.string()), **types}
+    dialect = _dialect(run.config)
+    if not set(keep) & set(types):
+        texts = dict.fromkeys(keep, pa.string())
+        for table in _of_rows(files.read_blocks(path, dialect, types | texts, [*types, *keep], whole=False), path):
+            yield files.clean(path, dialect, table), table
+        return
+    if not path.is_file():
+        raise InputError(
+            f"--keep {keep[0]}: {path} can be read once only, and inputs are kept: write it to a file first"
+        )
+    inputs, kept = (
+        _of_rows(files.read_blocks(path, dialect, kinds, list(kinds), whole=False), path)
+        for kinds in (types, dict.fromkeys(keep, pa.string()))
+    )
+    for table, texts in zip(inputs, kept, strict=True):
+        yield files.clean(path, dialect, table), texts
+
+
+def _of_rows(blocks: Iterator[Any], path: Path) -> Iterator[Any]:
+    """The same rows in tables of _ROWS."""
     waiting: list[Any] = []
     count = 0
-    for block in files.read_blocks(path, dialect, types, names, whole=False):
+    for block in blocks:
         waiting.append(block)
         count += block.num_rows
         while count >= _ROWS:
@@ -82,29 +107,30 @@ def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[Any]:
 
 @contextmanager
 def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes columns by name behind those before them."""
+    """A function that writes columns by name behind those before them; a file is there once all are written."""
     if path is None:
         yield _csv_writer(sys.stdout)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            yield _csv_writer(stream)
-    elif path.suffix == ".parquet":
+        return
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output must end in .csv or .parquet; got {path}")
+    with written_at_once(path) as part:
+        if path.suffix == ".csv":
+            with part.open("w", newline="", encoding="utf-8") as stream:
+                yield _csv_writer(stream)
+            return
         with ExitStack() as opened:
             writers: list[Any] = []
 
             def write(columns: dict[str, Any]) -> None:
-                table = pa.table({name: pa.array(values) for name, values in columns.items()})
+                table = pa.table(columns)
                 if not writers:
-                    writers.append(opened.enter_context(parquet.ParquetWriter(path, table.schema)))
+                    writers.append(opened.enter_context(parquet.ParquetWriter(part, table.schema)))
                 writers[0].write_table(table)
 
             yield write
-    else:
-        raise InputError(f"--output must end in .csv or .parquet; got {path}")
 
 
 def _csv_writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
-    """Numbers have as many digits as read back to the same bits of their type, float32 or float64."""
     writer = csv.writer(stream, lineterminator="\n")
     has_header: list[bool] = []
 
@@ -112,10 +138,13 @@ def _csv_writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
         if not has_header:
             writer.writerow(columns)
             has_header.append(True)
-        texts = (
-            values.astype(str).tolist() if getattr(values, "dtype", None) == np.float32 else list(values)
-            for values in columns.values()
-        )
-        writer.writerows(zip(*texts, strict=True))
+        writer.writerows(zip(*map(_cells, columns.values()), strict=True))
 
     return write
+
+
+def _cells(values: Any) -> list[Any]:
+    """Numbers have as many digits as read back to the same bits of their type, float32 or float64."""
+    if not isinstance(values, np.ndarray):
+        return list(values.to_pylist())
+    return (values.astype(str) if values.dtype == np.float32 else values).tolist()

@@ -6,12 +6,14 @@ from numpy.typing import NDArray
 
 from mlp_jax.sections import Count, Index, Section
 from mlp_jax.tables.arrow import pa, pc
+from mlp_jax.tables.text import is_number
 
 Array = NDArray[Any]
 # A column with more is looked up: the network takes the number of the category, and adds up rows of W. That is less to
 # keep, and from about so many on takes no more time than the product with a one-hot row (10 numbers and 3 columns of 8,
 # 20 and 50 categories, batch 32 and 256, on two cores).
 MOST_ONE_HOT = 16
+_POINT = r"^([+-]?\d+)\.0+$"
 
 
 class Category(Section):
@@ -44,6 +46,8 @@ class Category(Section):
     def learn(cls, name: str, why: str, column: Any, min_count: int) -> Self:
         """From the cells of the training part, of which some are there."""
         column = as_words(column)
+        if all(map(is_number, column.drop_null().unique().to_pylist())):
+            column = as_known(column, pa.array([], pa.string()))
         counted = pc.value_counts(column.drop_null())
         words, counts = counted.field(0).to_pylist(), counted.field(1).to_pylist()
         found = dict(sorted(zip(words, counts, strict=True)))
@@ -58,7 +62,7 @@ class Category(Section):
 
     def codes(self, column: Any) -> Array:
         """The code of each cell, −1 where it has none."""
-        column = as_words(column)
+        column = as_known(column, self._known)
         k = len(self.categories)
         places = pc.index_in(column, value_set=pa.array(list(self.categories), pa.string()))
         of_missing = k if self.missing else -1
@@ -66,6 +70,10 @@ class Category(Section):
         codes = pc.fill_null(pc.if_else(column.is_null(), of_missing, places), of_rare)
         found: Array = codes.to_numpy(zero_copy_only=False)
         return found
+
+    @property
+    def _known(self) -> Any:
+        return pa.array([*self.categories, *self.rare], pa.string())
 
     def encode(self, column: Any) -> list[Array]:
         """The inputs, (n,) each: one-hot, or where there are many the code."""
@@ -76,9 +84,8 @@ class Category(Section):
 
     def unseen(self, column: Any) -> dict[str, int]:
         """The categories that the training part does not have, with their counts."""
-        known = pa.array([*self.categories, *self.rare], pa.string())
-        column = as_words(column)
-        new = column.filter(pc.invert(pc.is_in(column, value_set=known))).drop_null()
+        column = as_known(column, self._known)
+        new = column.filter(pc.invert(pc.is_in(column, value_set=self._known))).drop_null()
         return {str(entry["values"]): entry["counts"] for entry in pc.value_counts(new).to_pylist()}
 
 
@@ -86,11 +93,19 @@ def as_words(column: Any) -> Any:
     """Cells as text; a whole number is written as one, whatever its type."""
     kind = column.type
     if pa.types.is_floating(kind):
-        whole = pc.equal(pc.floor(column), column)
-        texts = column.cast(pa.string())
-        if pc.all(whole).as_py():
-            texts = column.cast(pa.int64(), safe=False).cast(pa.string())
+        whole = column.cast(pa.int64(), safe=False)
+        texts = pc.if_else(
+            pc.equal(whole.cast(kind, safe=False), column), whole.cast(pa.string()), column.cast(pa.string())
+        )
         column = pc.if_else(pc.is_nan(column), None, texts)
     elif pa.types.is_boolean(kind):
         column = pc.if_else(column, "True", "False")
     return column.cast(pa.string())
+
+
+def as_known(column: Any, known: Any) -> Any:
+    """Cells as text, in the spelling that is known: 1.0 is 1, which a file of numbers may have for it."""
+    words = as_words(column)
+    if not pa.types.is_string(column.type):
+        return words
+    return pc.if_else(pc.is_in(words, value_set=known), words, pc.replace_substring_regex(words, _POINT, r"\1"))

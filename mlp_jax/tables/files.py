@@ -4,20 +4,35 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 """
 
 import glob
-import json
+import json as plain_json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from mlp_jax.errors import InputError
-from mlp_jax.tables.arrow import pa, parquet
-from mlp_jax.tables.text import COMPRESSED, Arrow, Dialect, first_line, opened, read_text, require_columns
+from mlp_jax.tables.arrow import json, pa, parquet
+from mlp_jax.tables.categories import as_words
+from mlp_jax.tables.text import (
+    COMPRESSED,
+    Arrow,
+    BadCells,
+    Dialect,
+    bad_cells,
+    cleaned,
+    first_line,
+    opened,
+    read_text,
+    require_columns,
+)
 
 KINDS = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".data": "csv",
     ".parquet": "parquet", ".pq": "parquet", ".feather": "feather", ".arrow": "feather",
     ".json": "json", ".jsonl": "json", ".ndjson": "json",
 }  # fmt: skip
+_LONGEST = 2**31 - 1  # bytes that are read at once
 _OTHERS = {
     ".zip": "unpack it first",
     ".xlsx": "save the sheet as CSV or Parquet first",
@@ -54,8 +69,10 @@ def found(patterns: Sequence[Path]) -> list[Path]:
     return files
 
 
-def read(patterns: Sequence[Path], dialect: Dialect, types: dict[str, Any]) -> Arrow:
-    """The rows of all files, one after the other; `types` are those of columns whose cells do not decide it.
+def read(
+    patterns: Sequence[Path], dialect: Dialect, types: dict[str, Any], noted: dict[str, Counter[str]] | None = None
+) -> Arrow:
+    """The rows of all files, one after the other, cleaned; `types` are those of columns whose cells do not decide it.
 
     Raises:
         InputError: a file is missing or malformed, or files do not go together.
@@ -63,14 +80,45 @@ def read(patterns: Sequence[Path], dialect: Dialect, types: dict[str, Any]) -> A
     tables: list[Arrow] = []
     for path in found(patterns):
         (table,) = read_blocks(path, dialect, types)
+        table = clean(path, dialect, table, noted)
         if tables and set(table.column_names) != set(tables[0].column_names):
             differ = sorted(set(table.column_names) ^ set(tables[0].column_names))
             raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {', '.join(differ[:5])}")
         tables.append(table)
+        types = types_of(table) | types
+    return together(tables, str(found(patterns)[0]))
+
+
+def clean(path: Path, dialect: Dialect, table: Arrow, noted: dict[str, Counter[str]] | None = None) -> Arrow:
+    """Rows of a file, `cleaned`: only in a text does a word have to stand for a missing cell."""
+    return cleaned(table, dialect.missing, True, noted) if is_text(path) else cleaned(table, dialect.coded)
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is a text of rows."""
+    return kind_of(path) in (None, "csv")
+
+
+def types_of(table: Arrow) -> dict[str, Any]:
+    """How the columns of a text that belongs to a table are read."""
+    kinds = {field.name: field.type for field in table.schema if not pa.types.is_null(field.type)}
+    return {name: pa.float64() if pa.types.is_integer(kind) else kind for name, kind in kinds.items()}
+
+
+def together(tables: list[Arrow], name: str) -> Arrow:
+    """The rows of all tables, one after the other.
+
+    Raises:
+        InputError: a column is of different kinds in them; says which.
+    """
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"{tables and found(patterns)[0]}: the files do not go together: {error}") from None
+        for column in tables[0].column_names:
+            if len(kinds := dict.fromkeys(str(table.column(column).type) for table in tables)) > 1:
+                words = " and ".join(kinds)
+                raise InputError(f"{name}: the files do not go together: column {column!r} is {words}") from None
+        raise InputError(f"{name}: the files do not go together: {first_line(error)}") from None
 
 
 def read_blocks(
@@ -101,6 +149,17 @@ def read_blocks(
         raise InputError(f"cannot read {path}: {first_line(error)}") from None
 
 
+def located(error: BadCells, patterns: Sequence[Path], dialect: Dialect) -> BadCells:
+    """The error with the lines of its cells, where they stand in text files."""
+    places: dict[str, str] = {}
+    for path in found(patterns):
+        tests = {cell.column: cell.is_bad for cell in error.cells if cell.column not in places}
+        if is_text(path) and path.is_file():
+            lines = bad_cells(path, dialect, tests)
+            places |= {column: f"{path}:{line}" for column, (line, _) in lines.items()}
+    return BadCells([cell._replace(place=places.get(cell.column, cell.place)) for cell in error.cells])
+
+
 def plain(table: Arrow, name: str) -> Arrow:
     """The table with columns of plain cells: no categories coded by number, no nested ones, names without blanks.
 
@@ -112,12 +171,20 @@ def plain(table: Arrow, name: str) -> Arrow:
         raise InputError(f"{name}: the header names {', '.join(map(repr, twice))} more than once")
     table = table.rename_columns(names)
     for k, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            kind = field.type.value_type
-            table = table.set_column(k, field.name, table.column(k).cast(pa.string() if _is_text(kind) else kind))
-        elif _is_text(field.type) and field.type != pa.string():
-            table = table.set_column(k, field.name, table.column(k).cast(pa.string()))
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+        kind, column = field.type, table.column(k)
+        if pa.types.is_dictionary(kind):
+            if _is_text(kind.value_type):
+                column = column.cast(pa.string())
+            elif isinstance(kind.value_type, pa.BaseExtensionType):
+                raise InputError(f"{name}: column {field.name!r} holds {kind.value_type}: make words or numbers of it")
+            else:  # categories, also where these are numbers
+                column = as_words(column.cast(kind.value_type)).dictionary_encode()
+            table = table.set_column(k, field.name, column)
+        elif _is_text(kind) and kind != pa.string():
+            table = table.set_column(k, field.name, column.cast(pa.string()))
+        elif kind == pa.float16():
+            table = table.set_column(k, field.name, column.cast(pa.float32()))
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise InputError(f"{name}: column {field.name!r} is not text in UTF-8; say which data.encoding it has")
     return table
 
@@ -152,16 +219,39 @@ def _json(
 ) -> Iterator[Arrow]:
     """A list of records, or a record a line."""
     with opened(path) as (head, stream):
-        try:
-            if head.lstrip()[:1] == b"[":
-                records = json.loads(stream.read())
-            else:
-                records = [json.loads(line) for line in stream if line.strip()]
-            table = pa.Table.from_pylist(records, schema=None)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise InputError(f"cannot read {path}: not a list of records in JSON: {first_line(error)}") from None
+        content = stream.read().removeprefix(b"\xef\xbb\xbf")
+    try:
+        if head.lstrip()[:1] == b"[":
+            content = b"\n".join(plain_json.dumps(record).encode() for record in plain_json.loads(content))
+        table = json.read_json(
+            pa.BufferReader(content), read_options=json.ReadOptions(block_size=min(len(content) + 1, _LONGEST))
+        )
+    except (ValueError, pa.ArrowInvalid) as error:
+        if content.strip():
+            raise InputError(_fault(path, content) or f"cannot read {path}: {first_line(error)}") from None
+        table = pa.table({})
+    if not table.column_names:
+        raise InputError(f"{path} is empty: a table needs records with names")
     require_columns(str(path), names or (), table.column_names)
     yield table
 
 
+def _fault(path: Path, content: bytes) -> str | None:
+    """The line that is no record, or has a cell of another kind than those before it."""
+    kinds: dict[str, type] = {}
+    for line, text in enumerate(content.splitlines(), start=1):
+        try:
+            record = plain_json.loads(text or b"{}")
+            cells = {name: float if type(cell) is int else type(cell) for name, cell in record.items()}
+        except (ValueError, AttributeError) as error:
+            return f"{path}:{line}: not a record in JSON: {first_line(error)}"
+        for name, kind in cells.items():
+            if cells[name] is not NoneType and kinds.setdefault(name, kind) is not kind:
+                return (
+                    f"{path}:{line}: column {name!r}: {record[name]!r} is no {_JSON[kinds[name]]}, as those before it"
+                )
+    return None
+
+
+_JSON = {float: "number", str: "text", bool: "boolean", dict: "record", list: "list"}
 _READERS = {"csv": read_text, "parquet": _parquet, "feather": _feather, "json": _json}

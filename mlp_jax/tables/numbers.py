@@ -9,6 +9,7 @@ from mlp_jax.sections import Index, Section
 from mlp_jax.tables.arrow import pa, pc
 
 Array = NDArray[Any]
+FAR = 100.0  # spreads from the median, beyond which a number is named
 _CLIP = 3.0  # where x / √(1 + (x / 3)²), which goes towards it, begins to bend
 
 
@@ -26,6 +27,7 @@ class Number(Section):
     smallest: float
     largest: float
     median: float
+    spread: float = 0.0  # between the quartiles; where they are equal, of what is not the median, from it
     center: float
     scale: float
     robust: bool = False
@@ -51,17 +53,20 @@ class Number(Section):
         filled = np.concatenate([there, np.full(missing.sum(), median)])
         center, scale = 0.0, 1.0
         with np.errstate(over="ignore", invalid="ignore"):
+            low, high = np.quantile(there, [0.25, 0.75])
+            others = np.abs(there - median)[there != median]
+            spread = float(high - low) or (float(np.median(others)) if len(others) else 0.0)
             if standardize == "robust":
                 center = median
                 low, high = np.quantile(filled, [0.25, 0.75])
                 scale = float(high - low) or float(np.ptp(filled)) / 2
             elif standardize:
                 center, scale = float(filled.mean()), float(filled.std())
-        if not np.isfinite([center, scale]).all():
+        if not np.isfinite([center, scale, spread]).all():
             raise ValueError("its spread is outside the range of float64; rescale it")
         return cls(
             name=name, kind=kind, why=why, missing=int(missing.sum()), smallest=float(there.min()),
-            largest=float(there.max()), median=median, center=center, scale=scale or 1.0,
+            largest=float(there.max()), median=median, spread=spread, center=center, scale=scale or 1.0,
             robust=standardize == "robust",
         )  # fmt: skip
 
@@ -74,14 +79,20 @@ class Number(Section):
             x = x / np.sqrt(1 + (x / _CLIP) ** 2)
         return [x, is_missing.astype(np.float64)] if self.missing else [x]
 
+    def are_far(self, x: Array) -> Array:
+        """Which of its inputs x (n,) are far from where most of the training part is."""
+        if self.robust or not self.spread:
+            return np.zeros(len(x), bool)
+        return np.abs(self.center + self.scale * x.astype(np.float64) - self.median) > FAR * self.spread
+
 
 def as_numbers(column: Any) -> Array:
     """Cells as float64, NaN where one is missing."""
     kind = column.type
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
-    elif pa.types.is_temporal(kind):
-        column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
+    elif pa.types.is_duration(kind):
+        column = column.cast(pa.int64())
     if pa.types.is_string(kind):
         column = pc.if_else(pc.is_in(pc.utf8_lower(column), pa.array(["true", "false"])), _truth(column), column)
     values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)

@@ -5,7 +5,7 @@ A schema is saved with the weights as JSON, which a person can read and edit.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -17,20 +17,23 @@ from mlp_jax.errors import InputError
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
 from mlp_jax.tables.categories import Category, as_words
-from mlp_jax.tables.dates import ISO, Date, format_of, odd_cell
-from mlp_jax.tables.numbers import Number
+from mlp_jax.tables.dates import ISO, Date, all_are_dates, format_of, is_date
+from mlp_jax.tables.numbers import FAR, Number
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.targets import Target
-from mlp_jax.tables.text import is_number, require_columns
+from mlp_jax.tables.text import LEADING_ZERO, BadCell, BadCells, is_number, of_each, require_columns
 
 Array = NDArray[Any]
-_FAR = 100.0  # spreads of the training part, beyond which a number is named
 _ROWS = 4096
 _MANY = 20  # rows, from which on all values being different says something
 _IDENTIFIER = re.compile(r"(^|[\W_])(id|key|index|uuid|guid|rownames)$|[a-z](Id|ID)$", re.IGNORECASE)
 _NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 # What looks like a number that is written in another way, as 39,6 or 1.000,5 or 8 % or $2008.
 _ANOTHER_NUMBER = re.compile(r"[\s$€£+−-]*\d[\d.,' ]*[\s$€£%]*")
+_WITH_UNIT = re.compile(r"[\s+−-]*\d[\d.,' ]*(°?[^\W\d_][^\W_]{0,4}|°)")
+_FEW_WORDS = 20  # different ones, up to which they may be categories, though they look like numbers with a unit
+_TRUTH = ("true", "false", "0", "1")
+FEW_COLUMNS = 3  # of which each is said in a line of its own
 
 
 class Dropped(Section):
@@ -44,38 +47,62 @@ class Dropped(Section):
 
 @dataclass
 class Surprises:
-    """Unseen categories, and numbers far out of the range of the training part: how many cells, by column."""
+    """What the training part does not have: by kind and column, how many cells, with some of them."""
 
-    unseen: dict[str, Counter[str]] = field(default_factory=dict)
-    far: dict[str, Counter[float]] = field(default_factory=dict)
-    later: Counter[str] = field(default_factory=Counter)  # dates after all of the training part
+    cells: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+
+    def count(self, kind: str, column: str, found: Mapping[str, int]) -> None:
+        """Count cells of a column that are surprising in one way."""
+        if found:
+            self.cells.setdefault(kind, {}).setdefault(column, Counter()).update(found)
 
     def add(self, other: "Surprises") -> None:
         """Count those of more rows, too."""
-        for name, words in other.unseen.items():
-            self.unseen.setdefault(name, Counter()).update(words)
-        for name, sizes in other.far.items():
-            self.far.setdefault(name, Counter()).update(sizes)
-        self.later.update(other.later)
+        for kind, columns in other.cells.items():
+            for column, found in columns.items():
+                self.count(kind, column, found)
 
     def in_words(self, where: str) -> Iterator[str]:
-        """A line for each column."""
-        for name, words in self.unseen.items():
-            if words:
-                shown = ", ".join(map(repr, list(words)[:3])) + (" …" if len(words) > 3 else "")
-                yield f"{where}: column {name!r}: {words.total():,} cells are of categories unseen in training: {shown}"
-        for name, count in self.later.items():
-            if count:
-                yield (
-                    f"{where}: column {name!r}: {count:,} cells are later than all of the training part, and a network "
-                    f"does not know how time goes on; data.columns: {{{name}: drop}} leaves it out"
-                )
-        for name, sizes in self.far.items():
-            yield (
-                f"{where}: column {name!r}: {sizes.total():,} cells are more than {_FAR:g} deviations from the mean of "
-                f"the training part, as {max(sizes, key=abs):.6g}; if it means missing, name it in data.missing; "
-                "data.standardize_inputs: robust clips it"
-            )
+        """A line for each column; of many that surprise in the same way, one for all."""
+        for kind, columns in self.cells.items():
+            each = [[name] for name in columns]
+            for names in each if len(each) <= FEW_COLUMNS else [list(columns)]:
+                cells = sum((columns[name] for name in names), Counter[str]())
+                yield f"{where}: {subject(names)}: {cells.total():,} cells are {_said(kind, list(cells), names[0])}"
+
+
+def _plain(cell: Any) -> str:
+    return f"{cell:.15g}" if isinstance(cell, float) else str(cell)
+
+
+def subject(names: Sequence[str]) -> str:
+    """Columns in a sentence, in short.
+
+    >>> subject(["a", "b"])
+    "columns 'a' and 'b'"
+    """
+    if len(names) == 1:
+        return f"column {names[0]!r}"
+    shown, more = names[:FEW_COLUMNS], len(names) - FEW_COLUMNS
+    *first, last = [*map(repr, shown), *([f"{more:,} more"] if more > 0 else [])]
+    return f"columns {', '.join(first)} and {last}"
+
+
+def _said(kind: str, examples: list[str], column: str) -> str:
+    if kind == "unseen":
+        shown = ", ".join(map(repr, examples[:3])) + (" …" if len(examples) > 3 else "")
+        return f"of categories unseen in training: {shown}"
+    if kind == "later":
+        return (
+            "later than all of the training part, and a network does not know how time goes on; "
+            f"data.columns: {{{column}: drop}} leaves it out"
+        )
+    if kind == "missing":
+        return "missing, and none of the training part is: they are taken for its median, or for no category"
+    return (
+        f"more than {FAR:g} times as far from the median of the training part as its quartiles are from each other, as "
+        f"{examples[0]}; if it means missing, data.missing: [{examples[0]}]; data.standardize_inputs: robust clips it"
+    )
 
 
 Column = Annotated[Number | Category | Date | Dropped, Field(discriminator="kind")]
@@ -116,19 +143,18 @@ class Schema(Section):
             InputError: a column is missing, or a cell is not of its column's kind; rows are counted after `first_row`.
         """
         require_columns(where, [column.name for column in self.used], table.column_names)
-        width = sum(map(self._width, self.used))
+        width = sum(map(self.width, self.used))
         x = np.empty((table.num_rows, width), np.float64 if dtype == "float64" else np.float32)
+        found = of_each(lambda column: _encoded(column, table.column(column.name), where, first_row), self.used)
         columns = [
-            values.astype(x.dtype) if values.dtype == np.float64 else values
-            for column in self.used
-            for values in _encoded(column, table.column(column.name), where, first_row)
+            values.astype(x.dtype) if values.dtype == np.float64 else values for inputs in found for values in inputs
         ]
         for start in range(0, len(x), _ROWS):  # each block of x is written once, while it is in the cache
             rows = slice(start, start + _ROWS)
             np.stack([values[rows] for values in columns], axis=1, out=x[rows], casting="unsafe")
         return x
 
-    def _width(self, column: Number | Category | Date) -> int:
+    def width(self, column: Number | Category | Date) -> int:
         """How many columns of x it has."""
         return 1 if column in self.looked_up else len(column.inputs)
 
@@ -136,21 +162,22 @@ class Schema(Section):
         """What encoded rows of a table, all of them or these, hold that the training part does not."""
         found, k = Surprises(), 0
         for column in self.used:
+            cells = table.column(column.name)
+            cells = cells if rows is None else cells.take(pa.array(rows))
+            if not column.missing and (lost := int(pc.sum(pc.is_null(cells, nan_is_null=True)).as_py() or 0)):
+                found.count("missing", column.name, {"": lost})
             if isinstance(column, Category):
-                cells = table.column(column.name)
-                new = column.unseen(cells if rows is None else cells.take(pa.array(rows)))
-                found.unseen[column.name] = Counter(new)
+                found.count("unseen", column.name, column.unseen(cells))
             else:
                 number = column.days if isinstance(column, Date) else column
                 if isinstance(column, Date):
                     last = (number.largest - number.center) / number.scale
                     later = int((x[:, k] > last + 1e-5 * abs(last)).sum())
-                    found.later[column.name] = later if 2 * later > len(x) else 0  # a few are so by chance
-                far = np.abs(x[:, k]) > _FAR
-                if far.any() and not number.robust and number.scale != 1:
-                    worst = float(x[np.abs(x[:, k]).argmax(), k])
-                    found.far[column.name] = Counter({number.center + number.scale * worst: int(far.sum())})
-            k += self._width(column)
+                    found.count("later", column.name, {"": later} if 2 * later > len(x) else {})  # a few may be so
+                if (far := number.are_far(x[:, k])).any():
+                    worst = int(np.flatnonzero(far)[np.abs(x[far, k]).argmax()])
+                    found.count("far", column.name, {_plain(cells[worst].as_py()): int(far.sum())})
+            k += self.width(column)
         return found
 
     def as_json(self) -> str:
@@ -199,17 +226,21 @@ def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], w
         def cells(name: str) -> Any:
             return table.column(name).take(places) if len(rows) < table.num_rows else table.column(name)
 
-        return [_column(name, table.column(name), cells(name), source, where, asked) for name in names]
+        return of_each(lambda name: _column(name, table.column(name), cells(name), source, where, asked), names)
 
     found = columns(asked=False)
     if all(isinstance(column, Dropped) for column in found):
         found = columns(asked=True)  # there is nothing else to learn from
     schema = Schema(columns=tuple(found), targets=targets)
-    said = [
-        f"column {column.name!r} is left out: {column.why}"
-        for column in found
-        if isinstance(column, Dropped) and column.why not in ("data.drop", "data.columns")
-    ]
+    left_out: dict[str, list[str]] = {}
+    for column in found:
+        if isinstance(column, Dropped) and column.why not in ("data.drop", "data.columns"):
+            left_out.setdefault(column.why, []).append(column.name)
+    said = []
+    for why, of_this in left_out.items():
+        each = [[name] for name in of_this]
+        for few in each if len(each) <= FEW_COLUMNS else [of_this]:
+            said.append(f"{subject(few)} {'is' if len(few) == 1 else 'are'} left out: {why}")
     if not schema.used:
         why = "; ".join(said)
         raise InputError(
@@ -225,22 +256,30 @@ def _column(name: str, whole: Any, training: Any, source: Columns, where: str, a
     if name in source.drop or said == "drop":
         return Dropped(name=name, why="data.drop" if name in source.drop else "data.columns")
     kind = whole.type
-    if pa.types.is_nested(kind):
-        raise InputError(f"{where}: column {name!r} holds cells within cells ({kind}); name it in data.drop")
+    if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+        what = "cells within cells" if pa.types.is_nested(kind) else "cells of a kind of their own"
+        raise InputError(
+            f"{where}: column {name!r} holds {what} ({kind}): make numbers, dates or words of them, or name it in "
+            "data.drop"
+        )
+    if is_category := pa.types.is_dictionary(kind):
+        whole, training = as_words(whole), as_words(training)
     if training.null_count == len(training):
         return Dropped(name=name, why="all cells of the training part are missing")
     asked = asked or name in (source.inputs or ()) or said is not None
     if not asked and (why := _no_input(name, whole, training)):
         return Dropped(name=name, why=why)
     if said:
-        return _of_kind(said, name, training, source, where)
+        return _of_kind(said, name, training, source, where, whole=whole)
+    if is_category:
+        return _of_kind("category", name, training, source, where, "categories")
     if pa.types.is_boolean(kind):
         return _of_kind("boolean", name, training, source, where, "true or false")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
         return _of_kind("date", name, training, source, where, "dates")
     if not pa.types.is_string(kind):
         return _of_kind("number", name, training, source, where, "numbers")
-    return _of_words(name, training, source, where)
+    return _of_words(name, whole, training, source, where, asked)
 
 
 def _no_input(name: str, whole: Any, training: Any) -> str | None:
@@ -259,73 +298,117 @@ def _no_input(name: str, whole: Any, training: Any) -> str | None:
             return "it is the number of the row; to use it, name it in data.columns"
     if _NAMELESS.fullmatch(name):
         return "it has no name, as the index of a saved frame; to use it, name it in data.columns"
-    is_text = pa.types.is_string(whole.type)
-    if len(training) >= _MANY and different == len(training):
-        if is_text and format_of(training)[0] is None:
-            return "all its values are different, as of an identifier; to use it, name it in data.columns"
-        if pa.types.is_integer(whole.type) and _IDENTIFIER.search(name):
-            return "an identifier by its name, all its values are different; to use it, name it in data.columns"
+    all_different = len(training) >= _MANY and different == len(training)
+    if all_different and pa.types.is_integer(whole.type) and _IDENTIFIER.search(name):
+        return "an identifier by its name, all its values are different; to use it, name it in data.columns"
     return None
 
 
-def _of_words(name: str, training: Any, source: Columns, where: str) -> Any:
-    """A column of text: dates, categories, or numbers that cannot be read as such."""
-    format, others = format_of(training)
-    if format and others:
-        raise InputError(
-            f"{where}: column {name!r} holds dates as {training.drop_null()[0]}, which may be {format} or {others[0]}: "
-            f"say which, data.columns: {{{name}: {format!r}}}"
-        )
-    if format:
-        return Date.learn(name, f"dates as {format}", training, format, source.standardize_inputs)
-    words = training.drop_null().unique().to_pylist()
-    numbers = [word for word in words if is_number(word)]
-    if len(numbers) * 2 >= len(words):
-        raise _not_a_number(name, next(word for word in words if not is_number(word)), where)
-    if all(map(_ANOTHER_NUMBER.fullmatch, words)):
-        raise _not_a_number(name, words[0], where)
-    return Category.learn(name, "words", training, source.min_count)
-
-
-class BadCell(InputError):
-    """A cell that cannot be used; who knows the file finds its line, by `is_bad` of its text."""
-
-    def __init__(self, column: str, is_bad: Callable[[str], bool], what: str, place: str) -> None:
-        super().__init__(f"{place}: column {column!r}: {what}")
-        self.column, self.is_bad, self.what = column, is_bad, what
-
-
-def _not_a_number(column: str, cell: str, place: str) -> BadCell:
-    return BadCell(
-        column,
-        cell.__eq__,
-        f"{cell!r} is not a number; if it means missing, add it to data.missing; if commas are decimal points, "
-        f"data.decimal: ','; if these are words, data.columns: {{{column}: category}}",
-        place,
+def _of_words(name: str, whole: Any, training: Any, source: Columns, where: str, asked: bool) -> Any:
+    """A column of text: dates, truth values, numbers, categories; or what was meant for one of these, and is none."""
+    if written := format_of(whole):
+        if written.others:
+            raise InputError(
+                f"{where}: column {name!r} holds dates as {whole.drop_null()[0]}, which may be {written.format} or "
+                f"{written.others[0]}: say which, data.columns: {{{name}: {written.format!r}}}"
+            )
+        if written.odd is not None:
+            raise _no_date(name, whole, written.odd, written.format, where)
+        return _of_kind("date", name, training, source, where, f"dates as {written.format}", whole)
+    words = whole.drop_null().unique().to_pylist()
+    are_codes = any(re.match(LEADING_ZERO, word) for word in words)
+    if not are_codes:
+        numbers = sum(map(is_number, words))
+        if numbers == len(words):
+            return _of_kind("number", name, training, source, where, "numbers as text")
+        if numbers * 2 >= len(words):
+            raise not_a_number(name, whole, next(word for word in words if not is_number(word)), where)
+        units = {unit and unit[1] for unit in map(_WITH_UNIT.fullmatch, words)}
+        if all(map(_ANOTHER_NUMBER.fullmatch, words)) or (
+            len(units) == 1 < _FEW_WORDS < len(words) and None not in units
+        ):
+            raise not_a_number(name, whole, words[0], where)
+        if all(word.lower() in _TRUTH for word in words):
+            return _of_kind("boolean", name, training, source, where, "true or false")
+    if not asked and len(training) >= _MANY and pc.count_distinct(training, mode="all").as_py() == len(training):
+        why = "all its values are different, as of an identifier; to use it, name it in data.columns"
+        return Dropped(name=name, why=why)
+    column = Category.learn(
+        name, "whole numbers with leading zeros" if are_codes else "words", training, source.min_count
     )
+    if not asked and not column.categories and not column.missing:
+        why = f"each of its categories has fewer than {source.min_count} examples (data.min_count)"
+        return Dropped(name=name, why=f"{why}; to use it, name it in data.columns")
+    return column
 
 
-def _no_date(column: str, cell: str, format: str, place: str) -> BadCell:
-    what = f"{cell!r} is no date as {format}; if it means missing, add it to data.missing; data.columns says formats"
-    return BadCell(column, cell.__eq__, what, place)
+def _bad_cell(column: str, cells: Any, cell: str, what: str, where: str, first_row: int = 0) -> BadCells:
+    """A cell that has a text, with its row."""
+    row = first_row + pc.index(as_words(cells), cell).as_py() + 1
+    return BadCells([BadCell(column, cell.__eq__, f"{cell!r} {what}", f"{where}: row {row}")])
+
+
+def not_a_number(column: str, cells: Any, cell: str, where: str, first_row: int = 0) -> BadCells:
+    """The error for a word among numbers."""
+    what = "is not a number; if it means missing, add it to data.missing"
+    if re.fullmatch(r"[+-]?(0,\d+|\d+,(?!\d{3}$)\d+)", cell):
+        what += "; if commas are decimal points, data.decimal: ','"
+    if (unit := _WITH_UNIT.fullmatch(cell)) and len(unit[1]) > 1:
+        what += f"; if it has a unit, write it without {unit[1]!r}"
+    what += f"; if these are words, data.columns: {{{column}: category}}"
+    return _bad_cell(column, cells, cell, what, where, first_row)
+
+
+def _no_date(column: str, cells: Any, cell: str, format: str, where: str, first_row: int = 0) -> BadCells:
+    what = (
+        f"is no date as {format}; if it means missing, add it to data.missing; data.columns says formats, or category"
+    )
+    return _bad_cell(column, cells, cell, what, where, first_row)
 
 
 def _is_infinite(cell: str) -> bool:
     return is_number(cell) and not np.isfinite(float(cell))
 
 
-def _of_kind(kind: str, name: str, training: Any, source: Columns, where: str, why: str = "data.columns") -> Any:
+def _is_truth(cell: str) -> bool:
+    return cell.lower() in _TRUTH
+
+
+def _require_kind(kind: str, name: str, cells: Any, where: str, format: str | None = None, first_row: int = 0) -> None:
+    """Raise BadCells with the first cell that is not of a kind, where the type of the cells does not say so."""
+    is_text = pa.types.is_string(cells.type)
+    if kind == "category" or not (is_text or (kind == "boolean" and not pa.types.is_boolean(cells.type))):
+        return
+    format = format or ISO
+    if kind == "date":
+        if all_are_dates(cells, format):
+            return
+        odd = next(word for word in cells.drop_null().to_pylist() if not is_date(word, format))
+        raise _no_date(name, cells, odd, format, where, first_row)
+    words = as_words(cells).drop_null().unique().to_pylist()
+    bad = [word for word in words if not _is_truth(word) and (kind == "boolean" or not is_number(word))]
+    if bad and kind == "boolean":
+        raise _bad_cell(name, cells, bad[0], "is no truth value: true, false, 1 or 0", where, first_row)
+    if bad:
+        raise not_a_number(name, cells, bad[0], where, first_row)
+
+
+def _of_kind(
+    kind: str, name: str, training: Any, source: Columns, where: str, why: str = "data.columns", whole: Any = None
+) -> Any:
     try:
         if kind == "category":
             return Category.learn(name, why, training, source.min_count)
         if kind == "date" or "%" in kind:
             format = kind if "%" in kind else None
             if pa.types.is_string(training.type) or format:
-                training = as_words(training)
-                format = format or format_of(training)[0] or ISO
-                if (odd := odd_cell(training, format)) is not None:
-                    raise _no_date(name, odd, format, where)
+                training, whole = as_words(training), as_words(whole)
+                if not format:
+                    written = format_of(whole)
+                    format = written.format if written else ISO
+                _require_kind("date", name, whole, where, format)
             return Date.learn(name, why, training, format, source.standardize_inputs)
+        _require_kind(kind, name, training if whole is None else whole, where)
         return Number.learn(name, kind, why, training, source.standardize_inputs)
     except InputError:
         raise
@@ -334,15 +417,14 @@ def _of_kind(kind: str, name: str, training: Any, source: Columns, where: str, w
 
 
 def _encoded(column: Number | Category | Date, cells: Any, where: str, first_row: int) -> Sequence[Array]:
+    _require_kind(column.kind, column.name, cells, where, getattr(column, "format", None), first_row)
     try:
         found = column.encode(cells)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if isinstance(column, Date) and (odd := odd_cell(cells, column.format)) is not None:
-            raise _no_date(column.name, odd, column.format or ISO, where) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, AttributeError) as error:
         raise InputError(f"{where}: column {column.name!r} is a {column.kind}: {str(error).splitlines()[0]}") from None
     for values in found:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))
             what = f"{cells[row].as_py()!r} is not a finite number; if it means missing, add it to data.missing"
-            raise BadCell(column.name, _is_infinite, what, f"{where}: row {first_row + row + 1}")
+            raise BadCells([BadCell(column.name, _is_infinite, what, f"{where}: row {first_row + row + 1}")])
     return found

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from mlp_jax.tables.text import Dialect
 
 _Path = Annotated[Path, Field(strict=False)]
-_Names = Annotated[tuple[str, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
+
+
+def _as_text(value: Any) -> Any:
+    """A number in the place of a word, as in a header of numbers: 3 is "3", and 999999.0 is "999999"."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.0f}" if float(value).is_integer() else repr(value)
+    return value
+
+
+def _as_texts(values: Any) -> Any:
+    return tuple(map(_as_text, values if isinstance(values, tuple | list) else [values]))
+
+
+_Name = Annotated[str, BeforeValidator(_as_text)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 _FOLDS = Annotated[int, Field(ge=2, le=1000)]
 
 
@@ -61,9 +75,9 @@ class TableSplit(Split):
     validation: _FractionOrFile = 0.15
     test: _FractionOrFile = 0.15
     stratify: bool | None = None  # the same share of each class in each part; by default where there are classes
-    column: str | None = None  # that says train, validation or test
-    groups: str | None = None  # a column no value of which is in two parts
-    time: str | None = None  # a column of dates or numbers: the last are for the test
+    column: _Name | None = None  # that says train, validation or test
+    groups: _Name | None = None  # a column no value of which is in two parts
+    time: _Name | None = None  # a column of dates or numbers: the last are for the test
     folds: _FOLDS | None = None  # each of so many parts is the test part once
     fold: Index | None = None  # which of them: of the trainings that folds make
 
@@ -140,12 +154,14 @@ class SklearnData(Arrays):
 class Columns(Source):
     """A table with named columns of any kind."""
 
-    target: one_or_each(str)  # type: ignore[valid-type]
+    target: one_or_each(_Name)  # type: ignore[valid-type]
     inputs: _Names | None = None  # by default all columns that are nothing else
     drop: _Names = ()
     # what a column is, in place of what it looks like: a kind, or a format of dates such as "%d/%m/%Y"
     columns: dict[str, Annotated[str, Field(pattern="^(number|boolean|category|date|drop)$|%")]] = {}  # noqa: RUF012
-    weights: str | None = None  # a column: how often an example counts
+    weights: _Name | None = None  # a column: how often an example counts
+    missing: _Names | None = None  # what stands in a cell that is missing, beside the usual words of text files, as NA
+    not_missing: _Names | None = None  # those of the usual words that mean something here
     min_count: Count = 3  # fewer examples make a category a rare one
     split: TableSplit = TableSplit()
     standardize_inputs: bool | Literal["robust"] = True  # robust: by median and quartiles, clipped smoothly
@@ -185,15 +201,15 @@ class TableData(Columns):
     decimal: Literal[".", ","] | None = None
     quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
     encoding: str | None = None  # by default UTF-8
-    missing: _Names | None = None  # what stands in a cell that is missing
 
     @property
     def dialect(self) -> "Dialect":
         """How cells are written."""
         from mlp_jax.tables.text import MISSING, Dialect
 
-        missing = MISSING if self.missing is None else self.missing
-        return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, missing)
+        coded, meant = self.missing or (), self.not_missing or ()
+        words = (*(word for word in MISSING if word not in meant), *coded)
+        return Dialect(self.delimiter, self.decimal, self.quote, self.encoding, words, coded, self.targets)
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from mlp_jax.errors import InputError
 
 Array = NDArray[Any]
 PARTS = ("train", "validation", "test")
-_WORDS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
+WORDS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
 
 
 def by_fractions(n: int, fractions: dict[str, float], seed: int, strata: Array | None, name: str) -> dict[str, Array]:
@@ -44,7 +44,7 @@ def shuffled(n: int, seed: int, strata: Array | None = None) -> Array:
     return order[np.argsort(place[order], kind="stable")]
 
 
-def by_time(times: Array, fractions: dict[str, float], name: str) -> dict[str, Array]:
+def by_time(times: Array, fractions: dict[str, float], name: str, numbers: Array) -> dict[str, Array]:
     """The earliest rows are for training, then come validation and test; equal times are in one part.
 
     Raises:
@@ -52,7 +52,7 @@ def by_time(times: Array, fractions: dict[str, float], name: str) -> dict[str, A
     """
     if np.isnan(times).any():
         row = int(np.argmax(np.isnan(times)))
-        raise InputError(f"{name}: data.split.time: the time of row {row + 1} is missing; drop the row")
+        raise InputError(f"{name}: data.split.time: the time of row {numbers[row]} is missing; drop the row")
     return _by_units(np.unique(times, return_inverse=True)[1], fractions, lambda units: units, name)
 
 
@@ -74,19 +74,21 @@ def _by_units(unit: Array, fractions: dict[str, float], order: Any, name: str) -
     return rows
 
 
-def by_column(words: Sequence[Any], name: str, column: str) -> dict[str, Array]:
+def by_column(words: Sequence[Any], name: str, column: str, numbers: Array) -> dict[str, Array]:
     """Rows by a column that says train, validation or test; TRUE and FALSE mean train and test.
+
+    `numbers` are those of the rows in the file, for messages.
 
     Raises:
         InputError: it says something else, or no row is for training.
     """
-    known = {**_WORDS, "true": 0, "false": 2}
+    known = {**WORDS, "true": 0, "false": 2}
     codes = np.array([known.get(str(word).strip().lower(), -1) for word in words])
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise InputError(
-            f"{name}: data.split.column: {column!r} of row {row + 1} is {words[row]!r}; it must be train, validation "
-            "or test"
+            f"{name}: data.split.column: {column!r} of row {numbers[row]} is {words[row]!r}; it must be train, "
+            "validation or test"
         )
     rows = {part: np.flatnonzero(codes == k) for k, part in enumerate(PARTS)}
     if not len(rows["train"]):

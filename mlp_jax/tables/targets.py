@@ -1,7 +1,7 @@
 """Targets of a table: words, truth values and whole numbers as classes, quantities as they are."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.output_units import OutputUnit
 from mlp_jax.sections import Section
-from mlp_jax.tables.arrow import pc
+from mlp_jax.tables.arrow import pa, pc
+from mlp_jax.tables.text import is_number
 
 Array = NDArray[Any]
-_MOST_CLASSES = 20  # different whole numbers, that are taken for classes where no output is said
+MOST_CLASSES = 20  # different whole numbers, that are taken for classes where no output is said
 _SHOWN = 6
+_TRUTH = ("false", "true")
 
 
 class Target(Section):
@@ -21,6 +23,35 @@ class Target(Section):
 
     name: str
     classes: tuple[str, ...] | None = None
+    kind: Literal["text", "whole", "boolean"] = "text"  # of the classes
+
+    @property
+    def values(self) -> list[Any]:
+        """The classes as they were: text, whole numbers or truth values."""
+        names = self.classes or ()
+        if self.kind == "boolean":
+            return [name.lower() == "true" for name in names]
+        return list(map(int, names) if self.kind == "whole" else names)
+
+    @property
+    def type(self) -> Any:
+        """How the cells of a text file are read; None where they say it themselves."""
+        return pa.float64() if self.classes is None else pa.string() if self.kind == "text" else None
+
+    def cells(self, y: Array) -> list[Any]:
+        """What targets (n,) are, as text of classes, or numbers."""
+        return np.array(self.classes, object)[y.astype(int)].tolist() if self.classes else y.tolist()
+
+    def number_of(self, name: str) -> int | None:
+        """The number of the class of a cell, however it is spelled; None if it is none of them."""
+
+        def spelled(word: str) -> str:
+            if self.kind == "whole" and is_number(word):
+                return f"{float(word):g}"
+            return word.lower() if self.kind == "boolean" else word
+
+        names = list(map(spelled, self.classes or ()))
+        return names.index(spelled(name)) if spelled(name) in names else None
 
 
 class Labels(NamedTuple):
@@ -31,12 +62,21 @@ class Labels(NamedTuple):
         values: the different ones, in order.
         codes: which of them each cell is, (n,).
         numbers: the cells as float64, (n,); None where they are words.
+        are_true_or_false: whether they are truth values.
     """
 
     name: str
     values: list[Any]
     codes: Array
     numbers: Array | None
+    are_true_or_false: bool = False
+
+    def target(self, classes: tuple[str, ...] | None = None) -> Target:
+        """The record of it."""
+        if classes is None:
+            return Target(name=self.name)
+        kind: Any = "boolean" if self.are_true_or_false else "whole" if self.are_whole else "text"
+        return Target(name=self.name, classes=classes, kind=kind)
 
     @property
     def are_whole(self) -> bool:
@@ -53,8 +93,8 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
-def labels(name: str, column: Any) -> Labels:
-    """The cells of a column of a table, or of an array (n,)."""
+def labels(name: str, column: Any, from_text: bool = False) -> Labels:
+    """The cells of a column of a table, or of an array (n,); in a file of text, true and false are truth values."""
     if isinstance(column, np.ndarray):
         values, codes = np.unique(column, return_inverse=True)
         found, numeric = values.tolist(), column.dtype.kind in "iuf"
@@ -67,7 +107,8 @@ def labels(name: str, column: Any) -> Labels:
         places[order] = np.arange(len(order))
         found, codes = [found[k] for k in order], places[codes]
     numbers = np.asarray(found, np.float64)[codes] if numeric else None
-    return Labels(name, found, codes, numbers)
+    are_truth = all(isinstance(value, bool) or (from_text and str(value).lower() in _TRUTH) for value in found)
+    return Labels(name, found, codes, numbers, are_truth)
 
 
 def output_for(targets: list[Labels]) -> tuple[str, str]:
@@ -90,7 +131,7 @@ def output_for(targets: list[Labels]) -> tuple[str, str]:
             "with two values each"
         )
     k = len(first.values)
-    if first.numbers is None or (first.are_whole and k <= _MOST_CLASSES and 2 * k <= len(first.codes)):
+    if first.numbers is None or (first.are_whole and k <= MOST_CLASSES and 2 * k <= len(first.codes)):
         what = "words" if first.numbers is None else "whole numbers"
         if k == 2:
             return "sigmoid", f"two different {what}: two classes"
@@ -128,7 +169,7 @@ def _classes(target: Labels, k: int | None, where: str) -> tuple[Array, tuple[Ta
     names, found = target.names, len(target.values)
     if k is not None and found != k and target.are_whole and target.values[0] >= 0 and target.values[-1] < k:
         names = tuple(map(str, range(k)))  # numbers of k classes, not all of which are there
-        return np.asarray(target.numbers, np.int32), (Target(name=target.name, classes=names),)
+        return np.asarray(target.numbers, np.int32), (target.target(names),)
     if k is not None and found != k:
         raise InputError(
             f"{where}: column {target.name!r} (data.target) has {found} different values, {_shown(names)}; "
@@ -137,7 +178,7 @@ def _classes(target: Labels, k: int | None, where: str) -> tuple[Array, tuple[Ta
         )
     if found < 2:
         raise InputError(f"{where}: column {target.name!r} (data.target) is {names[0]} everywhere: nothing to learn")
-    return target.codes.astype(np.int32), (Target(name=target.name, classes=names),)
+    return target.codes.astype(np.int32), (target.target(names),)
 
 
 def _two_classes_each(targets: list[Labels], unit: OutputUnit, where: str) -> tuple[Array, tuple[Target, ...]]:
@@ -146,7 +187,7 @@ def _two_classes_each(targets: list[Labels], unit: OutputUnit, where: str) -> tu
         soft = target.numbers is not None and unit.kind == "probabilities"
         if len(target.values) == 2 and not (soft and not target.are_whole):
             columns.append(target.codes.astype(np.float64))
-            records.append(Target(name=target.name, classes=target.names))
+            records.append(target.target(target.names))
         elif target.numbers is not None and (soft or len(target.values) == 1):
             columns.append(target.numbers)
             records.append(Target(name=target.name))
@@ -176,11 +217,12 @@ def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit
                 raise InputError(f"{where}: column {record.name!r} holds {_shown(target.names)}, not numbers")
             found.append(target.numbers)
             continue
-        if new := [name for name in target.names if name not in record.classes]:
+        numbers = [record.number_of(name) for name in target.names]
+        if new := [name for name, number in zip(target.names, numbers, strict=True) if number is None]:
             raise InputError(
                 f"{where}: column {record.name!r} has classes that training did not know: {_shown(tuple(new))}"
             )
-        found.append(np.array([record.classes.index(name) for name in target.names], np.int32)[target.codes])
+        found.append(np.array(numbers, np.int32)[target.codes])
     return found[0] if unit.kind == "classes" and len(found) == 1 else np.stack(found, axis=1).astype(np.float64)
 
 

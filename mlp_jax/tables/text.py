@@ -5,8 +5,11 @@ Whatever is wrong with a file is an `InputError` that names the file, the line a
 
 import csv as plain_csv
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +22,10 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ENCODING = "is it Latin-1? then data.encoding: latin-1"
 _HEAD = 1 << 16  # bytes that are looked at to find the delimiter
+_SHOWN = 8  # columns with bad cells
+_ROWS = 100  # by which a delimiter is judged
 _BLOCK = 1 << 21  # no row may be longer
+LEADING_ZERO = "^[+-]?0[0-9]+$"  # a code, such as a postcode: no number
 
 
 class Dialect(NamedTuple):
@@ -30,6 +36,8 @@ class Dialect(NamedTuple):
     quote: str = '"'
     encoding: str | None = None
     missing: tuple[str, ...] = MISSING
+    coded: tuple[str, ...] = ()  # of these, what stands for a missing cell in files of other kinds, too
+    spelled: tuple[str, ...] = ()  # columns of truth values that are read as they are spelled
 
 
 @contextmanager
@@ -66,22 +74,16 @@ def read_text(
     path: Path, dialect: Dialect, types: dict[str, Any], names: Sequence[str] | None, whole: bool
 ) -> Iterator[Arrow]:
     with opened(path) as (head, stream):
-        header, dialect = _header(path, head, dialect)
+        header, found = _header(path, head, dialect)
         given = {name.strip(): name for name in header}
         require_columns(str(path), names or (), list(given))
-        options: dict[str, Any] = {
-            "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
-            "parse_options": csv.ParseOptions(
-                delimiter=dialect.delimiter, quote_char=dialect.quote, newlines_in_values=True
-            ),
-            "convert_options": csv.ConvertOptions(
-                column_types={given[name]: kind for name, kind in types.items() if name in given},
-                include_columns=[given[name] for name in names] if names is not None else None,
-                null_values=[*dialect.missing, *(f" {word}" for word in dialect.missing)],
-                strings_can_be_null=True,
-                decimal_point=dialect.decimal,
-            ),
-        }
+        options = _options(
+            found,
+            column_types={given[name]: kind for name, kind in types.items() if name in given},
+            include_columns=[given[name] for name in names] if names is not None else None,
+            null_values=[*found.missing, *(f" {word}" for word in found.missing)],
+            decimal_point=found.decimal,
+        )
         try:
             tables = iter([csv.read_csv(stream, **options)]) if whole else iter(csv.open_csv(stream, **options))
             last = None
@@ -89,11 +91,65 @@ def read_text(
                 last = table
                 if any(map(pa.types.is_binary, table.schema.types)):
                     raise UnicodeError
-                yield _trimmed(table)
+                if whole and (texts := _as_texts(path, found, table, types)):
+                    yield from read_text(path, dialect, {**types, **dict.fromkeys(texts, pa.string())}, names, whole)
+                    return
+                for name, cells in zip(table.column_names, table.columns, strict=True):
+                    if pa.types.is_string(cells.type) and pc.any(pc.match_substring(cells, "\0")).as_py():
+                        raise InputError(f"cannot read {path}: column {name!r} has bytes 0: it is no text")
+                yield table
         except (pa.ArrowInvalid, UnicodeError) as error:
-            raise _explained(path, dialect, header, types, error) from None
+            raise _explained(path, found, header, types, error) from None
     if last is not None and last.num_rows:
-        _require_closed_quotes(path, dialect, last)
+        _require_closed_quotes(path, found, last)
+
+
+def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:
+    delimiter, quote = dialect.delimiter, dialect.quote
+    return {
+        "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
+        "parse_options": csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=True),
+        "convert_options": csv.ConvertOptions(**convert),
+    }
+
+
+def _as_texts(path: Path, dialect: Dialect, table: Arrow, types: dict[str, Any]) -> set[str]:
+    """Columns that a number or a truth value does not stand for: codes such as 01000, words that are spelled."""
+    kinds = {field.name: field.type for field in table.schema if field.name.strip() not in types}
+    texts = {name for name, kind in kinds.items() if pa.types.is_boolean(kind) and name.strip() in dialect.spelled}
+    if not path.is_file() or table.num_columns > len(set(table.column_names)):
+        return set()  # a pipe cannot be read again; and a name that is there twice is refused
+    whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind)]
+    options = _options(dialect, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
+    with opened(path) as (_, stream):
+        for block in csv.open_csv(stream, **options) if whole else ():
+            texts |= {name for name in whole if _has_leading_zeros(block[name])}
+    return {name.strip() for name in texts}
+
+
+def _has_leading_zeros(words: Arrow) -> bool:
+    return bool(pc.any(pc.match_substring_regex(words, LEADING_ZERO)).as_py())
+
+
+def cleaned(
+    table: Arrow, missing: Sequence[str], is_text: bool = False, noted: dict[str, Counter[str]] | None = None
+) -> Arrow:
+    """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
+    numbers = pa.array(sorted({float(word) for word in missing if is_number(word)}), pa.float64())
+    for k, field in enumerate(table.schema):
+        column = table.column(k)
+        if pa.types.is_string(field.type):
+            column = pc.utf8_trim_whitespace(column) if is_text else column
+            lost = pc.is_in(column, value_set=pa.array(missing, pa.string()))
+            if noted is not None:
+                found = pc.value_counts(column.filter(lost)).to_pylist()
+                noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in found})
+        elif len(numbers) and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
+            lost = pc.is_in(column.cast(pa.float64(), safe=False), value_set=numbers)
+        else:
+            continue
+        table = table.set_column(k, field.name, pc.if_else(lost, None, column))
+    return table
 
 
 def _header(path: Path, head: bytes, dialect: Dialect) -> tuple[list[str], Dialect]:
@@ -112,7 +168,9 @@ def _header(path: Path, head: bytes, dialect: Dialect) -> tuple[list[str], Diale
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path} is empty: a table needs a header with names, and rows")
-    delimiter = dialect.delimiter or max(",;\t|", key=lines[0].count)
+    if len(head) == _HEAD:
+        lines = lines[:-1] or lines  # which is cut
+    delimiter = dialect.delimiter or max(",;\t|", key=lambda delimiter: _suits(delimiter, lines, dialect))
     reader = plain_csv.reader(lines, delimiter=delimiter, quotechar=dialect.quote)
     try:
         header = next(reader)
@@ -123,20 +181,22 @@ def _header(path: Path, head: bytes, dialect: Dialect) -> tuple[list[str], Diale
     return header, dialect._replace(delimiter=delimiter, decimal=decimal, encoding=encoding)
 
 
+def _suits(delimiter: str, lines: list[str], dialect: Dialect) -> tuple[float, int]:
+    """How well it explains the first rows: in how many there are as many cells as in the header; and how many."""
+    try:
+        rows = list(islice(plain_csv.reader(lines, delimiter=delimiter, quotechar=dialect.quote), _ROWS))
+    except plain_csv.Error:
+        return 0, 0
+    width = len(rows[0])
+    return (width > 1) * sum(len(row) == width for row in rows) / len(rows), width
+
+
 def _has_decimal_commas(cells: list[str]) -> bool:
     def count(point: str) -> int:
         numbers = (cell.strip().lstrip("+-").split(point) for cell in cells)
         return sum(len(halves) == 2 and all(map(str.isdecimal, halves)) for halves in numbers)
 
     return count(",") > count(".")
-
-
-def _trimmed(table: Arrow) -> Arrow:
-    """Without blanks around words: ' Male' is Male."""
-    for k, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            table = table.set_column(k, field.name, pc.utf8_trim_whitespace(table.column(k)))
-    return table
 
 
 def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> None:
@@ -148,15 +208,17 @@ def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> 
 
 
 def rows_of(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a text file after its header, with the number of its last line: slow, to say where a fault is."""
+    """The rows of a text file after its header, with the number of its first line: slow, to say where a fault is."""
     with opened(path) as (head, stream):
         _, dialect = _header(path, head, dialect)
         text = io.TextIOWrapper(stream, encoding=dialect.encoding or "utf-8", errors="replace", newline="")
         reader = plain_csv.reader(text, delimiter=dialect.delimiter or ",", quotechar=dialect.quote)
-        rows = ((reader.line_num, row) for row in reader if row)
-        next(rows, None)
+        before, is_header = 0, True
         try:
-            yield from rows
+            for row in reader:
+                if row and not is_header:
+                    yield before + 1, row
+                before, is_header = reader.line_num, is_header and not row
         finally:
             text.detach()  # the file is closed by who opened it
 
@@ -169,12 +231,55 @@ def line_of(path: Path, dialect: Dialect, is_bad: Callable[[list[str]], bool]) -
         return None
 
 
-def cell_line(path: Path, dialect: Dialect, column: str, is_bad: Callable[[str], bool]) -> int | None:
-    """The first line of a text file on which the cell of a column is bad."""
+class BadCell(NamedTuple):
+    """A cell that cannot be used: which has `is_bad` of its text, where it was met, and what to do."""
+
+    column: str
+    is_bad: Callable[[str], bool]
+    what: str
+    place: str
+
+
+class BadCells(InputError):
+    """Cells that cannot be used, the first of each column; who knows the file finds their lines."""
+
+    def __init__(self, cells: Sequence[BadCell]) -> None:
+        lines = [f"{cell.place}: column {cell.column!r}: {cell.what}" for cell in cells[:_SHOWN]]
+        more = [f"and {len(cells) - _SHOWN} columns more"] if len(cells) > _SHOWN else []
+        super().__init__("\n".join([*lines, *more]))
+        self.cells = cells
+
+
+def of_each(function: Callable[[Any], Any], columns: Iterable[Any]) -> list[Any]:
+    """What a function finds for each column; the bad cells of all of them are raised together."""
+    found: list[Any] = []
+    bad: list[BadCell] = []
+    for column in columns:
+        try:
+            found.append(function(column))
+        except BadCells as error:
+            bad += error.cells
+    if bad:
+        raise BadCells(bad)
+    return found
+
+
+def bad_cells(path: Path, dialect: Dialect, tests: dict[str, Callable[[str], bool]]) -> dict[str, tuple[int, str]]:
+    """The line and the text of the first cell of each column of a text file that is bad by the test of its text."""
+    found: dict[str, tuple[int, str]] = {}
     with opened(path) as (head, _):
-        k = [name.strip() for name in _header(path, head, dialect)[0]].index(column)
-    line = line_of(path, dialect, lambda row: len(row) > k and is_bad(row[k].strip()))
-    return line[0] if line else None
+        header = [name.strip() for name in _header(path, head, dialect)[0]]
+    places = {name: header.index(name) for name in tests if name in header}
+
+    def seen(row: list[str], line: int) -> bool:
+        for name, k in places.items():
+            if name not in found and len(row) > k and tests[name](row[k].strip()):
+                found[name] = line, row[k].strip()
+        return len(found) == len(places)
+
+    with suppress(OSError, plain_csv.Error, InputError):
+        any(seen(row, line) for line, row in rows_of(path, dialect))
+    return found
 
 
 def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str, Any], error: Exception) -> InputError:
@@ -197,29 +302,42 @@ def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str,
         return InputError(f"{path} has a header but no rows")
     if "straddl" in str(error):
         return InputError(f"cannot read {path}: a row of more than {_BLOCK:,} bytes; is a quote left open?")
-    for name, kind in types.items() if "conversion error" in str(error) else ():
-
-        def is_bad(cell: str, kind: Any = kind) -> bool:
-            return not _is(cell, kind, dialect)
-
-        if name in header and (place := cell_line(path, dialect, name, is_bad)):
-            what = _WORDS.get(str(kind), kind)
-            return InputError(
-                f"{path}:{place}: column {name!r}: a cell is no {what}; if it means missing, add it to data.missing"
-            )
+    if "conversion error" in str(error) and path.is_file():
+        tests: dict[str, Callable[[str], bool]] = {
+            name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()
+        }
+        if found := bad_cells(path, dialect, tests):
+            words = {name: _WORDS.get(str(types[name]), types[name]) for name in found}
+            return BadCells(
+                [
+                    BadCell(
+                        name, tests[name], f"{cell!r} is no {words[name]}; if it means missing, add it to data.missing",
+                        f"{path}:{line}",
+                    )
+                    for name, (line, cell) in found.items()
+                ]
+            )  # fmt: skip
     return InputError(f"cannot read {path}: {first_line(error)}")
 
 
 _WORDS = {"double": "number", "bool": "boolean"}
 
 
-def _is(cell: str, kind: Any, dialect: Dialect) -> bool:
-    """Whether a cell can be of a type."""
-    if cell.strip() in dialect.missing:
-        return True
+def _is_not(cell: str, kind: Any, dialect: Dialect) -> bool:
+    """Whether a cell cannot be of a type."""
+    if cell in dialect.missing or pa.types.is_string(kind):
+        return False
     if kind == pa.bool_():
-        return cell.strip().lower() in ("true", "false", "0", "1")
-    return kind != pa.float64() or is_number(cell.replace(dialect.decimal or ".", "."))
+        return cell.lower() not in ("true", "false", "0", "1")
+    if kind == pa.float64():
+        return not is_number(cell.replace(dialect.decimal or ".", "."))
+    try:
+        pa.array([cell]).cast(kind)
+    except pa.ArrowInvalid:
+        return True
+    except pa.ArrowNotImplementedError:  # of a time of day
+        pass
+    return False
 
 
 def is_number(cell: str) -> bool:
@@ -236,16 +354,11 @@ def _require_closed_quotes(path: Path, dialect: Dialect, last: Arrow) -> None:
     row = last.slice(last.num_rows - 1).to_pylist()[0]
     if not any(isinstance(cell, str) and "\n" in cell for cell in row.values()) or not path.is_file():
         return
-    before = 1
-    quotes = 0
-    for line, cells in rows_of(path, dialect):
-        if any("\n" in cell for cell in cells):
-            quotes = before + 1
-        before = line
+    lines = [line for line, cells in rows_of(path, dialect) if any("\n" in cell for cell in cells)]
     with opened(path) as (_, stream):
         count = sum(chunk.count(dialect.quote.encode()) for chunk in iter(lambda: stream.read(_BLOCK), b""))
-    if count % 2:
-        raise InputError(f"{path}:{quotes}: a quote is opened here, and closed nowhere")
+    if count % 2 and lines:
+        raise InputError(f"{path}:{lines[-1]}: a quote is opened here, and closed nowhere")
 
 
 def first_line(error: Exception) -> str:

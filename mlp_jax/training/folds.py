@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
@@ -69,10 +71,14 @@ def of_fold(config: Config, k: int) -> Config:
 
 
 def _held_out(run: Run, prepared: Prepared, k: int) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The predictions for a fold: the number of the row among those with a target, from 1, and the fold, first."""
+    """The predictions for a fold: the number of the row in its file, from 1, the fold and the targets first."""
     assert run.model is not None
     assert prepared.rows is not None
     columns = predictions(run.config, run.model, prepared.parts["test"].x)
     numbers = (prepared.rows["test"] + 1).tolist()
-    rows = zip(numbers, [k] * len(numbers), *(values.tolist() for values in columns.values()), strict=True)
-    return ["row", "fold", *columns], list(rows)
+    targets = prepared.schema.targets if prepared.schema else ()
+    y = np.asarray(prepared.parts["test"].y)
+    y = prepared.targets.undo(y) if y.ndim == 2 else y[:, None]
+    true = {f"true {target.name}": target.cells(of) for target, of in zip(targets, y.T, strict=False)}
+    cells = (*true.values(), *(values.tolist() for values in columns.values()))
+    return ["row", "fold", *true, *columns], list(zip(numbers, [k] * len(numbers), *cells, strict=True))

@@ -50,7 +50,14 @@ def by_class(
 
 
 def baseline(
-    net: MLP, train: Array, y: Array, names: Sequence[str], targets: Scaling, weights: dict[str, Array], part: str
+    net: MLP,
+    train: Array,
+    y: Array,
+    names: Sequence[str],
+    target_names: Sequence[str],
+    targets: Scaling,
+    weights: dict[str, Array],
+    part: str,
 ) -> dict[str, Any]:
     """What the best constant gets on a part: the majority and the shares of the training part, or its mean."""
     of_train, of_part = (weights.get(which, np.ones(len(rows))) for which, rows in (("train", train), (part, y)))
@@ -62,11 +69,17 @@ def baseline(
             with np.errstate(divide="ignore"):
                 metrics["log_loss"] = float(-np.average(np.log(shares)[true], weights=of_part))
         return {"prediction": f"always {names[shares.argmax()]}", part: metrics}
+    if net.output_unit.kind in ("probabilities", "margins"):  # of several labels
+        often = np.average(train >= 0.5, axis=0, weights=of_train) >= 0.5
+        right = np.average((y >= 0.5) == often, axis=0, weights=of_part)
+        return {"prediction": "of each label what is more frequent", part: {"accuracy": float(right.mean())}}
     if net.output_unit.kind != "quantities":
         return {}
     error = (y - np.average(train, axis=0, weights=of_train)) * targets.scale
     rmse, mae = (np.average(of, axis=0, weights=of_part) for of in (error**2, np.abs(error)))
-    metrics = {"rmse": float(np.sqrt(rmse[0])), "mae": float(mae[0])} if len(rmse) == 1 else {}
+    of_each = [f"({name})" for name in target_names] if len(rmse) > 1 else [""]
+    metrics = {f"rmse{name}": float(value) for name, value in zip(of_each, np.sqrt(rmse), strict=True)}
+    metrics |= {f"mae{name}": float(value) for name, value in zip(of_each, mae, strict=True)}
     spread = np.average((y - np.average(y, axis=0, weights=of_part)) ** 2, axis=0, weights=of_part) * targets.scale**2
     metrics["r2"] = float(np.mean(1 - rmse / np.where(spread > 0, spread, 1)))
     return {"prediction": "the mean", part: metrics}

@@ -13,6 +13,7 @@ from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.frames import as_table, is_frame
 from mlp_jax.tables.numbers import as_numbers
 from mlp_jax.tables.reading import as_array, require_inputs
+from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.targets import Target
 from mlp_jax.tables.text import require_columns
 from mlp_jax.training.build import build_network
@@ -22,17 +23,30 @@ from mlp_jax.training.store.weights import Model
 from mlp_jax.training.xla import jitted
 
 
-def encoded(model: Model, x: Any, net: MLP, dtype: str, where: str = "x", first_row: int = 0) -> NDArray[Any]:
+def encoded(
+    config: Config,
+    model: Model,
+    x: Any,
+    net: MLP,
+    where: str = "x",
+    first_row: int = 0,
+    found: Surprises | None = None,
+) -> NDArray[Any]:
     """Inputs as the network takes them, before the scaling of arrays: of an array, or of a table by its names.
+
+    What a table holds that the training part does not is added to what was `found`.
 
     Raises:
         InputError: columns are missing, or a cell does not fit.
     """
     columns = model.schema.used if model.schema else []
     if is_frame(x) and (columns or model.input_names):
-        table = as_table(x, where)
+        table = as_table(x, where, getattr(config.data, "missing", None) or ())
         if model.schema and columns:
-            return model.schema.encode(table, dtype, where, first_row)
+            x = model.schema.encode(table, config.network.dtype, where, first_row)
+            if found is not None:
+                found.add(model.schema.surprises(table, x))
+            return x
         require_columns(where, model.input_names, table.column_names)
         x = np.stack([as_numbers(table.column(name)) for name in model.input_names], axis=1)
     x = as_array("the inputs x", x)
@@ -42,7 +56,7 @@ def encoded(model: Model, x: Any, net: MLP, dtype: str, where: str = "x", first_
             raise InputError(f"{where} has no names: give a data frame, or a file, with the columns {names}")
         require_inputs(where, x, len(columns))
         table = pa.table({column.name: x[:, k] for k, column in enumerate(columns)})
-        return model.schema.encode(table, dtype, where)
+        return encoded(config, model, table, net, where, first_row, found)
     require_inputs(where, x, net.inputs)
     return x
 

@@ -1,5 +1,6 @@
 """A run as a value: its configuration, network, parameters, results and records."""
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.tables.schema import Surprises
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
@@ -52,14 +54,22 @@ class Run(NamedTuple):
         """Predictions for inputs as they were before standardisation: names of columns, and a row for each.
 
         Inputs are an array (n, d), whose columns stand in the order of the training data; or a data frame, whose
-        columns are found by name.
+        columns are found by name: a warning names what it holds that the training part does not. Classes are text,
+        whole numbers or truth values, as they were.
 
         Raises:
             InputError: an input does not fit.
         """
-        model = self._one_model()
-        columns = predictions(self.config, model, encoded(model, x, self.net, self.config.network.dtype))
-        return list(columns), [list(row) for row in zip(*(values.tolist() for values in columns.values()), strict=True)]
+        model, found = self._one_model(), Surprises()
+        columns = predictions(self.config, model, encoded(self.config, model, x, self.net, found=found))
+        if lines := list(found.in_words("x")):
+            warnings.warn("\n".join(lines), stacklevel=2)
+        cells = {name: values.tolist() for name, values in columns.items()}
+        for target in model.schema.targets if model.schema else ():
+            if target.name in cells and target.classes:
+                values = dict(zip(target.classes, target.values, strict=True))
+                cells[target.name] = [values[name] for name in cells[target.name]]
+        return list(columns), [list(row) for row in zip(*cells.values(), strict=True)]
 
     def _one_model(self) -> Model:
         if self.model is None:

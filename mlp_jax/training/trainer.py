@@ -194,7 +194,9 @@ class Trainer:
         if names:
             judged["classes"] = by_class(self.net, y, self.predict(params, part), names, weights)
         train = self.prepared.parts["train"].y
-        constant = baseline(self.net, train, y, names, self.prepared.targets, (self.prepared.weights or {}), part)
+        targets = target_names(self.net, self.prepared.target_names)
+        weights_of = self.prepared.weights or {}
+        constant = baseline(self.net, train, y, names, targets, self.prepared.targets, weights_of, part)
         return judged | ({"baseline": constant} if constant else {})
 
     def remedy(self) -> str:

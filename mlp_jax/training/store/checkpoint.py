@@ -86,7 +86,7 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
     if checksum != prepared.fingerprint:
         raise InputError(
             f"{prepared.name} has changed since this run was trained: which of its examples were for "
-            "training cannot be known any more. Use `mlp-jax predict` for new data, or train anew"
+            "training cannot be known any more. `mlp-jax predict` and `evaluate` take files of new data"
         )
 
 
