@@ -5,7 +5,10 @@ import pytest
 
 from mlp_jax.verify import Verdict, policy
 from mlp_jax.verify.entries import Outcome, Side, decide, decide_by_name
-from mlp_jax.verify.judgement import Where, Why, along_directions, contradicted, gradient, judge, value
+from mlp_jax.verify.findings import Where, Why
+from mlp_jax.verify.judgement import along_directions, judge
+from mlp_jax.verify.lines import contradicted
+from mlp_jax.verify.one_leaf import gradient, value
 from mlp_jax.verify.policy import FLOAT64, Precision
 from mlp_jax.verify.slopes import Slopes, slopes, times
 from mlp_jax.verify.table import (

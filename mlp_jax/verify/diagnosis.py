@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.verify import examples, hypotheses, layers
+from mlp_jax.verify.findings import Judgement, Where, Why
 from mlp_jax.verify.hypotheses import Facts, cause, factor, largest
-from mlp_jax.verify.judgement import Judgement, Where, Why
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.table import Arrays, Beside, Entries, Table, for_all
 

@@ -12,8 +12,9 @@ import numpy as np
 from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import Leaves, first_lines
 from mlp_jax.verify.compiled import as_numbers
+from mlp_jax.verify.findings import Judgement
 from mlp_jax.verify.function import Function, TracedFunction
-from mlp_jax.verify.judgement import Judgement, judge
+from mlp_jax.verify.judgement import judge
 from mlp_jax.verify.policy import Precision, half_the_digits
 from mlp_jax.verify.rule import RuleUnderTest, TracedRule
 from mlp_jax.verify.slopes import Slopes, slopes, times

@@ -24,9 +24,9 @@ from mlp_jax.verify.arguments import (
 from mlp_jax.verify.checks import Checked, is_of_operations, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64
 from mlp_jax.verify.experiment import Experiment
+from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction, typed
 from mlp_jax.verify.interpreter import Program, in_float64, trace
-from mlp_jax.verify.judgement import Where
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, OutsideJit, Table

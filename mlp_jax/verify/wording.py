@@ -7,7 +7,7 @@ import numpy as np
 
 from mlp_jax.verify import policy
 from mlp_jax.verify.diagnosis import causes
-from mlp_jax.verify.judgement import Finding, Judgement, Where, Why
+from mlp_jax.verify.findings import Finding, Judgement, Where, Why
 from mlp_jax.verify.report import Leaf, Report, Verdict, reported
 from mlp_jax.verify.table import OutsideJit, Table
 
