@@ -1,6 +1,7 @@
 """Is this gradient right, and if not, what is wrong with it."""
 
 from mlp_jax.verify.checks import check_grad, check_vjp
+from mlp_jax.verify.intentions import intended
 from mlp_jax.verify.mutation import Mutations, mutate
 from mlp_jax.verify.report import CannotCheck, GradientError, Leaf, Report, Verdict
 from mlp_jax.verify.transforms import check_transforms
@@ -15,5 +16,6 @@ __all__ = [
     "check_grad",
     "check_transforms",
     "check_vjp",
+    "intended",
     "mutate",
 ]

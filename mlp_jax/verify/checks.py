@@ -26,7 +26,8 @@ from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
-from mlp_jax.verify.interpreter import Program, trace
+from mlp_jax.verify.intentions import declared
+from mlp_jax.verify.interpreter import Program, trace, without_rules
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
 from mlp_jax.verify.rule import CalledRule, RuleUnderTest, TracedRule
 from mlp_jax.verify.wording import report_of
@@ -57,7 +58,12 @@ class Checked(NamedTuple):
 
 
 def check_vjp(
-    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
+    f: AnyFunction,
+    *args: Any,
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
+    seed: int = 0,
+    strict: bool = False,
 ) -> Report:
     """Check the gradient that `jax.vjp` gives for f, entry by entry.
 
@@ -71,9 +77,12 @@ def check_vjp(
         f: a function of pytrees of arrays: with a rule of its own, with rules inside it, or of the operations of
             `mlp_jax.autodiff`; integers, booleans, keys, None and all else are constants.
         args: its arguments, where it is checked.
-        reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative.
+        reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative; see also
+            `intended`.
         argnums: of which arguments the gradient is checked; of all if None.
         seed: of cotangents and directions.
+        strict: whether rules that are no derivative on purpose fail, too: a surrogate for the derivative of a step, and
+            what scales or clips the gradient of an identity.
 
     Returns:
         The report, true if it passed: a verdict for each floating-point leaf of the arguments and for each output.
@@ -90,7 +99,7 @@ def check_vjp(
     (False, 'WRONG', 2.0)
     """
     started = time.perf_counter()
-    checked = prepared(f, args, reference, argnums, seed)
+    checked = prepared(f, args, reference, argnums, seed, strict)
     return _report(f"check_vjp({name_of(f)})", checked, seed, started)
 
 
@@ -134,7 +143,12 @@ def check_grad(
 
 
 def prepared(
-    f: AnyFunction, args: tuple[Any, ...], reference: AnyFunction | None, argnums: Argnums, seed: int
+    f: AnyFunction,
+    args: tuple[Any, ...],
+    reference: AnyFunction | None,
+    argnums: Argnums,
+    seed: int,
+    strict: bool = False,
 ) -> Checked:
     """What `check_vjp` checks; errors as there."""
     _require_seed(seed)
@@ -147,11 +161,12 @@ def prepared(
     if is_of_operations(f, arguments, leaves):
         outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
     program = _traced(beneath, f, arguments, leaves)
+    meant = None if reference else declared(f)
     function: Function
     if program is None:
         function, source = CalledFunction(numbers, leaves, on_jax=True), FROM_VALUES
     else:
-        function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp")
+        function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp", meant)
 
     def rule() -> RuleUnderTest:
         if program is not None:
@@ -159,9 +174,10 @@ def prepared(
                 return TracedRule(by_vjp(outputs, vjp), leaves, function.outputs)
         return _called(by_vjp(numbers, vjp), function, leaves, on_jax=True)
 
-    again = lambda others: prepared(f, others, reference, argnums, seed)  # noqa: E731
+    again = lambda others: prepared(f, others, reference, argnums, seed, strict)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
-    return _completed(checked, function, rule, leaves, seed, named=reference is not None, program=program)
+    named = (reference or meant) is not None
+    return _completed(checked, function, rule, leaves, program, seed=seed, named=named, strict=strict)
 
 
 def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
@@ -225,7 +241,7 @@ def _prepared_by_hand(
 
     again = lambda others: _prepared_by_hand(f, grad_f, others, reference, form.argnums, seed)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
-    return _completed(checked, function, rule, leaves, seed, named=reference is not None, scalar=True)
+    return _completed(checked, function, rule, leaves, seed=seed, named=reference is not None, scalar=True)
 
 
 def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
@@ -240,9 +256,19 @@ def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_t
 
 
 def _held_to(
-    reference: AnyFunction | None, program: Program, f: AnyFunction, arguments: Arguments, leaves: Leaves, by: str
+    reference: AnyFunction | None,
+    program: Program,
+    f: AnyFunction,
+    arguments: Arguments,
+    leaves: Leaves,
+    by: str,
+    meant: AnyFunction | None = None,
 ) -> tuple[Function, str]:
-    """The program of f, or of the user's reference, with its gradients; and which, in words."""
+    """The program of f, or of the user's reference, with its gradients; and which, in words.
+
+    Of what is meant for a gradient alone, the values are none.
+    """
+    own_values, reference = reference is None, reference or meant
     if reference is None:
         return TracedFunction(program, leaves), f"reverse mode without the rules inside, and {FROM_VALUES}"
     name, outputs = name_of(reference), _outputs_of(reference, arguments)
@@ -252,7 +278,12 @@ def _held_to(
     yours, others = ([a.shape for a in p.out_avals] for p in (program, plain))
     if yours != others:
         raise CannotCheck(f"the reference {name} must return what {name_of(f)} returns, shapes {yours}, got {others}")
-    return TracedFunction(plain, leaves, by_vjp(outputs, jax.vjp)), f"{by} of the reference {name}"
+    gradients = by_vjp(outputs, jax.vjp)
+    if not own_values:
+        return TracedFunction(plain, leaves, gradients), f"{by} of the reference {name}"
+    values = without_rules(program)
+    named = TracedFunction(program, leaves, lambda xs, g: (values(*xs), gradients(xs, g)[1]))
+    return named, f"{by} of {name}, as was declared to be intended"
 
 
 def _called(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
@@ -267,14 +298,12 @@ def _completed(
     function: Function,
     rule: Callable[[], RuleUnderTest],
     leaves: Leaves,
-    seed: int,
-    named: bool,
-    scalar: bool = False,
     program: Program | None = None,
+    **plan: Any,
 ) -> Checked:
-    """With the experiment, and what is wrong before anything is computed."""
+    """With the experiment by a plan, and what is wrong before anything is computed."""
     try:
-        experiment = Experiment(function, rule(), leaves, seed, scalar, named)
+        experiment = Experiment(function, rule(), leaves, **plan)
     except Exception as error:  # whatever the user's rule raises is a finding
         return checked._replace(faults=[rule_that_raises(error, program, leaves)])
     faults = structure_faults(checked.arguments.names, experiment, checked.output_names)

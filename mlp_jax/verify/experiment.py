@@ -24,6 +24,8 @@ from mlp_jax.verify.table import (
     Beside,
     Constants,
     Entries,
+    Far,
+    FarPoint,
     Lines,
     Native,
     Neighbours,
@@ -57,6 +59,7 @@ class Experiment:
         seed: of cotangents and directions.
         scalar: whether the gradient is of one number, so that its only cotangent is 1.
         named: whether the user named the reference.
+        strict: whether rules that are no derivative on purpose fail.
         witness_stops: whether a stop_gradient in the function is meant: values may hold its argument fast.
     """
 
@@ -66,6 +69,7 @@ class Experiment:
     seed: int
     scalar: bool = False
     named: bool = False
+    strict: bool = False
     witness_stops: bool = True
 
     def judged(self, table: Table | None = None) -> tuple[Table, Judgement]:
@@ -176,6 +180,7 @@ class Experiment:
             most_entries=self.function.most_entries,
             named=self.named,
             stops=self.function.stops,
+            strict=self.strict,
         )
 
     # --- what a table asks for ----------------------------------------------------------------------------------------
@@ -200,6 +205,8 @@ class Experiment:
                 return self._along(table, base, leaf, carefully)
             case Neighbours():
                 return self._neighbours(table, base)
+            case Far(leaf):
+                return self._far(table, base, leaf)
             case OutsideJit():
                 return self._outside_jit(self._typed(table), table.cotangents)
             case Beside(leaves, side):
@@ -320,6 +327,16 @@ class Experiment:
                 at = [x + step * entry_sizes(x) * rng.uniform(-1, 1, x.shape) for x in table.leaves]
                 found.append(self.function.reference(at, base)[1])
         return [np.stack(leaf) for leaf in zip(*found, strict=True)]
+
+    def _far(self, table: Table, base: Arrays, leaf: int) -> list[FarPoint]:
+        rng, found = np.random.default_rng([self.seed, 6]), []
+        for step in policy.FAR:
+            x = table.leaves[leaf] + step * entry_sizes(table.leaves[leaf]) * rng.normal(size=table.leaves[leaf].shape)
+            at = [x if i == leaf else other for i, other in enumerate(table.leaves)]
+            values, gradients = self.function.reference(at, base)
+            if all(np.isfinite(v).all() for v in values):
+                found.append(FarPoint(x, values, gradients[leaf]))
+        return found
 
     def _beside(self, table: Table, leaves: tuple[int, ...], side: int) -> Table | None:
         """A step aside in some leaves. Equal entries stay equal, so that a symmetric argument remains one."""

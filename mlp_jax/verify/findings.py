@@ -50,6 +50,7 @@ class Finding:
         where: in which evaluation.
         entries: how many it is about.
         why: what else is to be said.
+        factor: by which a gradient is scaled on purpose, or the bound to which it is clipped.
     """
 
     about: int
@@ -63,6 +64,7 @@ class Finding:
     where: Where = Where.EXACTLY
     entries: int = 0
     why: frozenset[Why] = frozenset()
+    factor: float | None = None
 
     @property
     def passes(self) -> bool:

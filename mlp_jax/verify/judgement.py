@@ -1,7 +1,7 @@
 """From a table of numbers to findings: ordered tests, each a pure function. docs/verify.md derives them.
 
 Each leaf is judged alone, by the tests of one_leaf.py. Then, along directions, the values judge all entries together;
-the rule is tried beside kinks, and outside of `jit`.
+the rule is tried beside kinks, and outside of `jit`. What fails may be no derivative on purpose.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from mlp_jax.verify.findings import Finding, Judgement, Where, Why, off_by, wors
 from mlp_jax.verify.lines import contradicted, has_kinks
 from mlp_jax.verify.one_leaf import decisions_on, gradient, half_of_its_digits, value, worst_of
 from mlp_jax.verify.policy import allowed
+from mlp_jax.verify.purposes import on_purpose
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.table import Beside, OutsideJit, Rounded, Table
 
@@ -32,6 +33,11 @@ def judge(table: Table) -> Judgement:
     for test in (along_directions, beside_kinks, beside_ones, outside_jit):
         if Judgement(leaves, outputs).passes:
             for finding in test(table, leaves):
+                leaves[finding.about] = finding
+    if not Judgement(leaves, outputs).passes:
+        leaves = on_purpose(table, leaves)
+        if Judgement(leaves, outputs).passes:
+            for finding in outside_jit(table, leaves):
                 leaves[finding.about] = finding
     return Judgement(leaves, outputs)
 

@@ -95,6 +95,11 @@ NEAR = (2.0**-30, 2.0**-22)
 NEIGHBOURS = 7
 # Each kink inside the function is taken to one of its sides: all up, all down, and so often at random.
 OTHER_PIECES = 6
+# What a function is like beyond these arguments is seen at these multiples of an entry's size: a step has the slope 0
+# at each of them, and what hands its argument through has its value.
+FAR = (1.0, 1.0, 8.0, 8.0, 64.0, 1024.0)
+# A rule that scales or clips on purpose does exactly that, but for the 1e-6 that people add to a norm.
+AS_MEANT = 1e-4
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.verify import policy
+from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why
 from mlp_jax.verify.report import Leaf, Report, Verdict, reported
@@ -68,6 +68,8 @@ def _largest(x: np.ndarray) -> float:
 
 
 def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
+    if verdict in (Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED):
+        return purposes.in_words(table, f)
     sits = "1 entry sits" if f.entries == 1 else f"{f.entries} entries sit"
     both = " (so is the reference)" if f.right is not None and not np.isfinite(f.right) else ""
     reasons = {
