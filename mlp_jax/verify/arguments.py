@@ -39,9 +39,9 @@ class Arguments:
     tree: Any
     constants: tuple[str, ...]
 
-    def rebuilt(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """The arguments with other leaves."""
-        full = list(self.everything)
+    def rebuilt(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """The arguments with other leaves, and with others in the places of constants."""
+        full = list(self.everything if others is None else others)
         for place, leaf in zip(self.places, leaves, strict=True):
             full[place] = leaf
         return tuple(jax.tree.unflatten(self.tree, full))

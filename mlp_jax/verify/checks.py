@@ -1,4 +1,4 @@
-"""The two checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
+"""The two main checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
 
 import contextlib
 import time
@@ -26,6 +26,7 @@ from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
+from mlp_jax.verify.hypotheses import Hypothesis
 from mlp_jax.verify.intentions import declared
 from mlp_jax.verify.interpreter import Program, trace, without_rules
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
@@ -46,6 +47,7 @@ class Checked(NamedTuple):
         again: the same check at other arguments.
         experiment: by which it is judged.
         faults: what is wrong before anything is computed.
+        hypotheses: on causes, where not all make sense.
     """
 
     arguments: Arguments
@@ -55,6 +57,7 @@ class Checked(NamedTuple):
     again: Callable[[tuple[Any, ...]], "Checked"] | None = None
     experiment: Experiment | None = None
     faults: Sequence[Leaf] = ()
+    hypotheses: Sequence[Hypothesis] = ()
 
 
 def check_vjp(
@@ -100,7 +103,7 @@ def check_vjp(
     """
     started = time.perf_counter()
     checked = prepared(f, args, reference, argnums, seed, strict)
-    return _report(f"check_vjp({name_of(f)})", checked, seed, started)
+    return report_on(f"check_vjp({name_of(f)})", checked, seed, started)
 
 
 def check_grad(
@@ -135,8 +138,8 @@ def check_grad(
     (False, ('x: yours = -1 × reference in every entry: a sign.',))
     """
     started = time.perf_counter()
-    checked = _prepared_by_hand(f, grad_f, args, reference, argnums, seed)
-    return _report(f"check_grad({name_of(f)}, {name_of(grad_f)})", checked, seed, started)
+    checked = prepared_by_hand(f, grad_f, args, reference, argnums, seed)
+    return report_on(f"check_grad({name_of(f)}, {name_of(grad_f)})", checked, seed, started)
 
 
 # --- the rule of a function -------------------------------------------------------------------------------------------
@@ -151,16 +154,16 @@ def prepared(
     strict: bool = False,
 ) -> Checked:
     """What `check_vjp` checks; errors as there."""
-    _require_seed(seed)
+    require_seed(seed)
     arguments = split(f, args, argnums)
     leaves = [jnp.asarray(x) for x in arguments.leaves]
     names: list[str] = []
-    outputs, beneath = _outputs_of(f, arguments, names), _outputs_of(ours.beneath(f), arguments)
+    outputs, beneath = outputs_of(f, arguments, names), outputs_of(ours.beneath(f), arguments)
     numbers = _only_numbers(outputs)
     vjp: AnyFunction = jax.vjp
     if is_of_operations(f, arguments, leaves):
         outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
-    program = _traced(beneath, f, arguments, leaves)
+    program = traced(beneath, f, arguments, leaves)
     meant = None if reference else declared(f)
     function: Function
     if program is None:
@@ -172,7 +175,7 @@ def prepared(
         if program is not None:
             with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
                 return TracedRule(by_vjp(outputs, vjp), leaves, function.outputs)
-        return _called(by_vjp(numbers, vjp), function, leaves, on_jax=True)
+        return called_rule(by_vjp(numbers, vjp), function, leaves, on_jax=True)
 
     again = lambda others: prepared(f, others, reference, argnums, seed, strict)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
@@ -190,27 +193,30 @@ def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
 # --- a gradient by hand -----------------------------------------------------------------------------------------------
 
 
-def _prepared_by_hand(
+def prepared_by_hand(
     f: AnyFunction,
     grad_f: AnyFunction,
     args: tuple[Any, ...],
     reference: AnyFunction | None,
     argnums: Argnums,
     seed: int,
+    jacobian: bool = False,
 ) -> Checked:
-    """What `check_grad` checks; errors as there."""
-    _require_seed(seed)
+    """What `check_grad` checks, and `check_jacobian`; errors as there."""
+    require_seed(seed)
     arguments, names = split(f, args), ["primal"]
     on_jax = by_hand.is_for_jax(f, grad_f, arguments)
     array = jnp.asarray if on_jax else np.asarray
     leaves = [array(x) for x in arguments.leaves]
-    program = _traced(_outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
+    program = traced(outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
     if program is None:
         values = _require_a_value(lambda xs: [_value_of(f, arguments, xs)], f, arguments, leaves)
         shapes = [np.shape(z) for z in values]
     else:
         shapes = [a.shape for a in program.out_avals]
-    if shapes != [()]:
+    if jacobian and len(shapes) != 1:
+        raise CannotCheck(f"{name_of(f)} must return one array, got {len(shapes)}; check each by itself")
+    if not jacobian and shapes != [()]:
         shape = shapes[0] if len(shapes) == 1 else (len(shapes),)
         raise CannotCheck(
             f"{name_of(f)} must return one number, got shape {shape}; reduce it, for example by a sum, or check its "
@@ -222,11 +228,11 @@ def _prepared_by_hand(
     except Exception as error:  # whatever the user's gradient raises is a finding
         return Checked(arguments, names, faults=[rule_that_raises(error, None, leaves)])
     _require_unchanged(grad_f, arguments, before, leaves)
-    form = by_hand.find_form(args, gradient, argnums)
+    form = by_hand.find_form(args, gradient, argnums, shapes[0] if jacobian else None)
     arguments = split(f, args, form.argnums)
     leaves = [array(x) for x in arguments.leaves]
-    outputs = _outputs_of(f, arguments)
-    program = program and _traced(outputs, f, arguments, leaves)
+    outputs = outputs_of(f, arguments)
+    program = program and traced(outputs, f, arguments, leaves)
     function: Function
     if program is None:
         function, source = CalledFunction(lambda xs: [f(*arguments.rebuilt(xs))], leaves, on_jax), FROM_VALUES
@@ -236,12 +242,15 @@ def _prepared_by_hand(
 
     def rule() -> RuleUnderTest:
         return (
-            TracedRule(by_args, leaves, function.outputs) if is_traced else _called(by_args, function, leaves, on_jax)
+            TracedRule(by_args, leaves, function.outputs)
+            if is_traced
+            else called_rule(by_args, function, leaves, on_jax)
         )
 
-    again = lambda others: _prepared_by_hand(f, grad_f, others, reference, form.argnums, seed)  # noqa: E731
+    again = lambda others: prepared_by_hand(f, grad_f, others, reference, form.argnums, seed, jacobian)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
-    return _completed(checked, function, rule, leaves, seed=seed, named=reference is not None, scalar=True)
+    named = reference is not None
+    return _completed(checked, function, rule, leaves, seed=seed, named=named, scalar=not jacobian, units=jacobian)
 
 
 def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
@@ -271,8 +280,8 @@ def _held_to(
     own_values, reference = reference is None, reference or meant
     if reference is None:
         return TracedFunction(program, leaves), f"reverse mode without the rules inside, and {FROM_VALUES}"
-    name, outputs = name_of(reference), _outputs_of(reference, arguments)
-    plain = _traced(outputs, reference, arguments, leaves)
+    name, outputs = name_of(reference), outputs_of(reference, arguments)
+    plain = traced(outputs, reference, arguments, leaves)
     if plain is None:
         raise CannotCheck(f"JAX must be able to trace the reference {name}; write it with jax.numpy")
     yours, others = ([a.shape for a in p.out_avals] for p in (program, plain))
@@ -286,7 +295,7 @@ def _held_to(
     return named, f"{by} of {name}, as was declared to be intended"
 
 
-def _called(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
+def called_rule(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
     """A rule that is not traced; what it raises is raised."""
     called = CalledRule(rule, function.outputs, on_jax)
     called.own(leaves, [np.ones(z.shape) for z in function.outputs])
@@ -310,7 +319,8 @@ def _completed(
     return checked._replace(experiment=experiment, faults=faults)
 
 
-def _require_seed(seed: Any) -> None:
+def require_seed(seed: Any) -> None:
+    """Refuse what is no seed."""
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
 
@@ -321,7 +331,7 @@ def _value_of(f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Any:
     return value
 
 
-def _outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
+def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
     """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
 
     def outputs(leaves: Leaves) -> Leaves:
@@ -338,7 +348,7 @@ def _only_numbers(outputs: Outputs) -> Outputs:
     return lambda leaves: [z for z in outputs(leaves) if is_number(z)]
 
 
-def _traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
+def traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
     """The program of the outputs of f, or None where JAX cannot trace it."""
     try:
         return trace(lambda *xs: outputs(list(xs)), *leaves)
@@ -379,7 +389,8 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-def _report(title: str, checked: Checked, seed: int, started: float) -> Report:
+def report_on(title: str, checked: Checked, seed: int, started: float) -> Report:
+    """The report on what was prepared."""
     if checked.faults or checked.experiment is None:
         return reported(title, checked.faults, seed, started)
     table, judgement = checked.experiment.judged()

@@ -50,6 +50,8 @@ class Points:
         if self.table.reference is None and self.table.leaves[i].size > MOST_SLOPES:
             return ""
         facts = self._facts(i)
+        if self.checked.hypotheses:
+            return cause(facts, self.checked.hypotheses) or "no simple cause fits."
         found = cause(facts, hypotheses.HYPOTHESES)
         if found is None and self.table.reference is not None:
             found = self._of_the_network(i, facts)

@@ -58,6 +58,7 @@ class Experiment:
         leaves: where, as the user has them.
         seed: of cotangents and directions.
         scalar: whether the gradient is of one number, so that its only cotangent is 1.
+        units: whether the rule is a matrix: its rows are looked at one by one, and it is linear.
         named: whether the user named the reference.
         strict: whether rules that are no derivative on purpose fail.
         witness_stops: whether a stop_gradient in the function is meant: values may hold its argument fast.
@@ -68,6 +69,7 @@ class Experiment:
     leaves: Leaves
     seed: int
     scalar: bool = False
+    units: bool = False
     named: bool = False
     strict: bool = False
     witness_stops: bool = True
@@ -115,7 +117,7 @@ class Experiment:
 
     def factors(self) -> np.ndarray:
         """Those of the cotangents that are multiples of the first one."""
-        if self.scalar:
+        if self.scalar or self.units:
             return np.zeros(0)
         few = any(Precision.of(z.dtype).exponent_bits < 8 for z in self.function.outputs)
         big = 2.0 ** (policy.SCALE_IN_FEW_BITS if few else policy.SCALE)
@@ -134,7 +136,17 @@ class Experiment:
             first, second = (_representable(g, z.dtype) for g in rng.normal(size=(2, *z.shape)))
             half = first * (rng.random(z.shape) < 0.5)
             found.append(np.stack([first, second, np.ones(z.shape), half, *(f * first for f in self.factors())]))
-        return found
+        return self._with_units(found) if self.units else found
+
+    def _with_units(self, cotangents: Arrays) -> Arrays:
+        """And 1 for one entry of the outputs alone, for each entry; of many, for some of them, evenly."""
+        sizes = [int(np.prod(z.shape)) for z in self.function.outputs]
+        entries = np.unique(np.linspace(0, sum(sizes) - 1, min(sum(sizes), policy.UNITS)).astype(int))
+        rows = np.split(np.eye(sum(sizes))[entries], np.cumsum(sizes)[:-1], axis=1)
+        parts = zip(cotangents, rows, strict=True)
+        if not self.function.has_reference and len(entries) == sum(sizes):  # values decide on each entry by itself
+            return [row.reshape(-1, *c.shape[1:]) for c, row in parts]
+        return [np.concatenate([c, row.reshape(-1, *c.shape[1:])]) for c, row in parts]
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
@@ -284,7 +296,7 @@ class Experiment:
         lines = [[d[k] for d in directions] for k in range(len(directions[0]))]
         found = [self.function.line(table.leaves, line, times(steps), base, held) for line in lines]
         phi, terms = (np.stack(part) for part in zip(*found, strict=True))
-        return slopes(steps, phi, terms, self.function.noise, noise)
+        return slopes(steps, phi, terms, self.function.noise, noise, self.function.staircase)
 
     def _entries(self, table: Table, base: Arrays, leaf: int, entries: tuple[int, ...]) -> Slopes:
         sizes = entry_sizes(table.leaves[leaf]).ravel()[list(entries)]

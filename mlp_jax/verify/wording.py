@@ -90,8 +90,22 @@ def _wrong(table: Table, f: Finding) -> Iterator[str]:
     if Why.NOT_LINEAR in f.why and f.cotangent is not None:
         factor = table.factors[f.cotangent - table.base]
         yield f"not linear in the gradient that arrives: compared where that is {factor:g} times as long"
+    if place := _place_of_output(table, f):
+        yield f"seen best where 1 arrives at {place} of the output alone"
     if Why.JAX_IS_WRONG in f.why:
         yield "JAX's derivative of the function is as yours; its values have another"
+
+
+def _place_of_output(table: Table, f: Finding) -> list[int] | None:
+    """Of a matrix whose rows were looked at one by one, the row with the largest error."""
+    arriving = table.cotangents[0]
+    units: Any = np.flatnonzero([np.count_nonzero(g) == 1 for g in arriving]) if len(table.cotangents) == 1 else []
+    if len(units) < 2 or f.where not in (Where.EXACTLY, Where.IN_YOUR_PRECISION):
+        return None
+    leaf, row = table.leaf(f.about), f.cotangent
+    if row not in units and table.reference is not None:
+        row = int(units[np.argmax(np.max(np.abs(leaf.own - leaf.reference)[units], axis=1))])
+    return np.argwhere(arriving[row])[0].tolist() if row in units else None
 
 
 def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
