@@ -31,7 +31,8 @@ from mlp_jax.verify.intentions import declared
 from mlp_jax.verify.interpreter import Program, trace, without_rules
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
 from mlp_jax.verify.rule import CalledRule, RuleUnderTest, TracedRule
-from mlp_jax.verify.wording import report_of
+from mlp_jax.verify.special import at_special_points
+from mlp_jax.verify.wording import Description, described
 
 FROM_VALUES = "slopes from values"
 
@@ -67,6 +68,7 @@ def check_vjp(
     argnums: Argnums = None,
     seed: int = 0,
     strict: bool = False,
+    special: bool = False,
 ) -> Report:
     """Check the gradient that `jax.vjp` gives for f, entry by entry.
 
@@ -86,6 +88,8 @@ def check_vjp(
         seed: of cotangents and directions.
         strict: whether rules that are no derivative on purpose fail, too: a surrogate for the derivative of a step, and
             what scales or clips the gradient of an identity.
+        special: whether to look at special points, too: each leaf with an entry that is 0, −0, ±1, denormal, tied with
+            the largest of its row, or at, near and between the constants that the function compares with.
 
     Returns:
         The report, true if it passed: a verdict for each floating-point leaf of the arguments and for each output.
@@ -103,7 +107,7 @@ def check_vjp(
     """
     started = time.perf_counter()
     checked = prepared(f, args, reference, argnums, seed, strict)
-    return report_on(f"check_vjp({name_of(f)})", checked, seed, started)
+    return report_on(f"check_vjp({name_of(f)})", checked, seed, started, special)
 
 
 def check_grad(
@@ -389,10 +393,19 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-def report_on(title: str, checked: Checked, seed: int, started: float) -> Report:
-    """The report on what was prepared."""
+def report_on(title: str, checked: Checked, seed: int, started: float, special: bool = False) -> Report:
+    """The report on what was prepared, at its arguments, and at special points if asked."""
+    leaves, causes, notes = description_of(title, checked)
+    if special and checked.experiment and not checked.faults:
+        more, note = at_special_points(checked.experiment, checked.arguments.names, checked.output_names)
+        leaves, notes = (*leaves, *more), (*notes, note)
+    return reported(title, leaves, seed, started, causes=causes, notes=notes)
+
+
+def description_of(title: str, checked: Checked) -> Description:
+    """What is to be said of what was prepared, at its arguments."""
     if checked.faults or checked.experiment is None:
-        return reported(title, checked.faults, seed, started)
+        return Description(tuple(checked.faults))
     table, judgement = checked.experiment.judged()
     if all(np.isnan(v).all() for v in table.values):
         raise CannotCheck(
@@ -402,5 +415,5 @@ def report_on(title: str, checked: Checked, seed: int, started: float) -> Report
     if not judgement.passes:
         differ = two_runs_differ(checked.arguments.names, checked.experiment, checked.outputs)
         if differ:
-            return Report(title, tuple(differ), seed=seed, seconds=time.perf_counter() - started)
-    return report_of(title, checked, table, judgement, seed, started)
+            return Description(tuple(differ))
+    return described(checked, table, judgement)

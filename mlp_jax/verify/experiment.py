@@ -220,7 +220,7 @@ class Experiment:
             case Far(leaf):
                 return self._far(table, base, leaf)
             case OutsideJit():
-                return self._outside_jit(self._typed(table), table.cotangents)
+                return self._outside_jit(self.given(table.leaves), table.cotangents)
             case Beside(leaves, side):
                 return self._beside(table, leaves, side)
         raise TypeError(f"no such question: {question}")
@@ -232,19 +232,16 @@ class Experiment:
             return f"{type(error).__name__}: {first_lines(error)}"
         return found and [as_numbers(g) for g in found]
 
-    def _typed(self, table: Table) -> Leaves:
-        return [self._as_given(x, p) for x, p in zip(table.leaves, table.precisions, strict=True)]
-
-    def _as_given(self, x: np.ndarray, precision: Precision) -> Any:
-        """In the user's precision, as an array of whichever kind the leaves are."""
-        on_jax = any(isinstance(leaf, jax.Array) for leaf in self.leaves)
-        return jnp.asarray(x, precision.name) if on_jax else x.astype(precision.name)
+    def given(self, leaves: Arrays) -> Leaves:
+        """In the user's precision, as arrays of whichever kind the leaves are."""
+        xp = jnp if any(isinstance(leaf, jax.Array) for leaf in self.leaves) else np
+        return [xp.asarray(x, leaf.dtype) for x, leaf in zip(leaves, map(np.asarray, self.leaves), strict=True)]
 
     def _native(self, table: Table, base: Arrays) -> tuple[Arrays, Arrays]:
         """How far the reference in the user's precision is from that in float64."""
         assert table.reference
         rows = min(3, table.base)
-        runs = [self.function.native(self._typed(table), [c[k] for c in base]) for k in range(rows)]
+        runs = [self.function.native(self.given(table.leaves), [c[k] for c in base]) for k in range(rows)]
         with np.errstate(all="ignore"):
             values = [as_numbers(v) - right for v, right in zip(runs[0][0], table.values, strict=True)]
             gradients = []
@@ -353,15 +350,15 @@ class Experiment:
     def _beside(self, table: Table, leaves: tuple[int, ...], side: int) -> Table | None:
         """A step aside in some leaves. Equal entries stay equal, so that a symmetric argument remains one."""
         rng = np.random.default_rng([self.seed, 3])
-        moved = list(self._typed(table))
-        for i, (x, p) in enumerate(zip(table.leaves, table.precisions, strict=True)):
+        moved = list(table.leaves)
+        for i, x in enumerate(table.leaves):
             if i in leaves:
                 values, where = np.unique(x, return_inverse=True)
                 steps = rng.uniform(0.3, 1, len(values)) * rng.choice([-1, 1], len(values)) * side * policy.BESIDE
                 step = steps[where].reshape(x.shape)
                 size = np.sqrt(np.mean(x**2)) or 1.0
-                moved[i] = self._as_given(np.where(x == 0, step * size, x * (1 + step)), p)
-        other = self.table(moved, table.cotangents)
+                moved[i] = np.where(x == 0, step * size, x * (1 + step))
+        other = self.table(self.given(moved), table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
 

@@ -17,6 +17,7 @@ class Where(enum.StrEnum):
     IN_YOUR_PRECISION = "in your precision"
     OUTSIDE_JIT = "outside jit"
     BESIDE = "beside these arguments"
+    SINGLE_POINT = "at a single point"
     ALONG = "along a direction, all entries together"
 
 
@@ -30,6 +31,7 @@ class Why(enum.Enum):
     NO_DERIVATIVE = enum.auto()  # entries where none exists
     JAX_IS_WRONG = enum.auto()  # values contradict reverse mode, and it is as yours
     JAX_DIFFERS = enum.auto()  # values contradict reverse mode, and not yours
+    TAIL = enum.auto()  # last digits of entries far below the largest
     REFERENCE_WITHOUT_DIGITS = enum.auto()
     NOT_LINEAR = enum.auto()
 

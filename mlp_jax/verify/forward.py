@@ -18,7 +18,7 @@ import numpy as np
 from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import AnyFunction, Argnums, Arguments, Leaves, first_lines, is_number, name_of, split
 from mlp_jax.verify.by_hand import StructureError, is_traceable
-from mlp_jax.verify.checks import FROM_VALUES, Checked, called_rule, outputs_of, report_on, require_seed, traced
+from mlp_jax.verify.checks import FROM_VALUES, Checked, called_rule, description_of, outputs_of, require_seed, traced
 from mlp_jax.verify.compiled import Outputs, Rule, as_numbers, by_vjp
 from mlp_jax.verify.experiment import Experiment, entry_sizes
 from mlp_jax.verify.failures import rule_that_raises, structure_faults
@@ -74,16 +74,16 @@ def check_jvp(f: AnyFunction, jvp_f: AnyFunction | None, *args: Any, argnums: Ar
     start: Leaves = [np.ones(len(FACTORS), (jnp if on_jax else np).result_type(*leaves))]
     start = [jnp.asarray(start[0])] if on_jax else start
     numbers(leaves)
-    reports, pushed = [], []
+    parts, pushed = [], []
     for k, name in enumerate(names):
         checked = _of_one_output(k, name, f, numbers, tangents, lines, start, on_jax)
-        reports.append(report_on(title, checked, seed, started))
+        parts.append(description_of(title, checked))
         pushed.append(checked.experiment)
-    rows = [_as_tangent(leaf, start[0].shape) for report in reports for leaf in report.leaves]
+    rows = [_as_tangent(leaf, start[0].shape) for part in parts for leaf in part.leaves]
     if on_jax and all(leaf.verdict is Verdict.OK for leaf in rows):
         rows.append(_adjoint(numbers, lines, leaves, start, pushed))
-    more = {part: tuple(dict.fromkeys(s for r in reports for s in getattr(r, part))) for part in ("causes", "notes")}
-    return reported(title, rows, seed, started, **more)
+    causes, notes = (tuple(dict.fromkeys(s for part in parts for s in part[k])) for k in (1, 2))
+    return reported(title, rows, seed, started, causes=causes, notes=notes)
 
 
 class _Lines:

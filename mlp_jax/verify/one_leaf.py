@@ -136,6 +136,11 @@ def _beyond_rounding(column: Column) -> _Beyond:
             beyond = off_by(column.yours, column.reference, exactly)
             why |= {Why.REFERENCE_WITHOUT_DIGITS} if (exact & ~beyond).any() else set()
             exact = beyond
+        if (
+            exact.any()
+            and (beyond := exact & off_by(column.yours, column.reference, _tail(column))).sum() < exact.sum()
+        ):
+            exact, why = beyond, why | {Why.TAIL}
     # where the formula is right, its run in your precision is held to it
     spread = spread_of(column)
     rounding = column.scales * policy.SPREADS * spread
@@ -158,6 +163,12 @@ def _last_digits(column: Column) -> np.ndarray:
     """
     unit, typed = min(column.precision.eps, policy.FLOAT32_EPS), column.table.typed
     return policy.ULPS * (max(unit, typed) * np.abs(column.reference) + typed * column.scales * column.size)
+
+
+def _tail(column: Column) -> np.ndarray:
+    """What nobody would call wrong: less than a unit of the leaf's largest entry, and half an entry's digits."""
+    unit = policy.FLOAT32_EPS if column.precision.eps > FLOAT64.eps else 0.0
+    return np.minimum(unit * column.scales * column.size, np.sqrt(unit) * np.abs(column.reference))
 
 
 def _native(column: Column) -> np.ndarray:

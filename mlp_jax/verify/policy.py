@@ -105,6 +105,11 @@ OTHER_PIECES = 6
 FAR = (1.0, 1.0, 8.0, 8.0, 64.0, 1024.0)
 # A rule that scales or clips on purpose does exactly that, but for the 1e-6 that people add to a norm.
 AS_MEANT = 1e-4
+# Special points: so many numbers that something in the program is compared with are tried, none of them larger.
+MOST_CONSTANTS, FARTHEST = 12, 1e6
+# A derivative is another at a single point if it is one thing at this part of its size, and twice that, on both sides:
+# over this the curvature is below 1 %, and formulas that lose digits at the point have them again.
+ASIDE = 2.0**-12
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.

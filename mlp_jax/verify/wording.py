@@ -1,14 +1,14 @@
 """Findings in words: the report of a check."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why
-from mlp_jax.verify.report import Leaf, Report, Verdict, reported
+from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.table import OutsideJit, Table
 
 WHERE = {
@@ -28,13 +28,21 @@ NOTES = {
 }
 
 
-def report_of(title: str, checked: Any, table: Table, judgement: Judgement, seed: int, started: float) -> Report:
-    """The report."""
+class Description(NamedTuple):
+    """What a report says of a judgement."""
+
+    leaves: tuple[Leaf, ...]
+    causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def described(checked: Any, table: Table, judgement: Judgement) -> Description:
+    """A judgement in words."""
     names = checked.arguments.names
     leaves = [_leaf(table, f, names[f.about]) for f in judgement.leaves]
     outputs = [_output(table, f, checked.output_names[f.about]) for f in judgement.outputs]
     found, notes = tuple(causes(checked, table, judgement)), tuple(_notes(checked, table, judgement))
-    return reported(title, (*leaves, *outputs), seed, started, causes=found, notes=notes)
+    return Description((*leaves, *outputs), found, notes)
 
 
 def _leaf(table: Table, f: Finding, name: str) -> Leaf:
@@ -116,6 +124,10 @@ def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
     left_out = sum(int((~np.isfinite(v)).sum()) for v in table.values)
     if left_out:
         yield f"{left_out} entries of the outputs are not finite: no gradient of them is looked at"
+    tails = [table.leaf(f.about) for f in judgement.leaves if f.passes and Why.TAIL in f.why]
+    for leaf in tails:
+        units = np.nanmax(np.abs(leaf.yours - leaf.reference) / (leaf.precision.eps * np.abs(leaf.reference)))
+        yield f"TAIL: {names[leaf.about]}: off by {units:.0f} units of the last place in entries far below its largest"
     for why, text in NOTES.items():
         about = [names[f.about] for f in judgement.leaves if why in f.why]
         if about:
