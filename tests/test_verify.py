@@ -313,8 +313,6 @@ def in_place(x):
         (lambda x, key: x, (1.0,), "a function that needs a key is checked with one"),
         (lambda x: x, (), "has no argument to differentiate for.*got no arguments"),
         (lambda x: x, (3,), "needs at least one floating-point array or number, got x: int"),
-        (lambda x: x, (1j,), "x is complex; split it into its real and imaginary part"),
-        (lambda x: x * 1j, (1.0,), "returns complex numbers; return their real and imaginary part"),
         (lambda x: jnp.log(x), (-1.0,), "is nan at these arguments, also in float64, so it has no gradient"),
     ],
 )

@@ -79,12 +79,20 @@ def as_rule(f: AnyFunction, grad_f: AnyFunction, form: Form, arguments: Argument
             for k, part in zip(form.argnums, gradient, strict=True):
                 full[k] = part
         grads = [g for x, g in zip(_flat(args)[0], _flat(tuple(full))[0], strict=True) if x is not None]
-        parts = [grads[place] for place in arguments.places]
+        parts = [_part(arguments, k, grads[place]) for k, place in enumerate(arguments.places)]
         if form.outer is not None:
             parts = [_pulled(cotangents[0], part, x) for x, part in zip(leaves, parts, strict=True)]
         return [value], [_zeros(x) if g is None else g for x, g in zip(leaves, parts, strict=True)]
 
     return rule
+
+
+def _part(arguments: Arguments, k: int, gradient: Any) -> Any:
+    """Of a gradient that for the k-th leaf: for z = x + iy JAX's is ∂f/∂x − i ∂f/∂y."""
+    place = arguments.places[k]
+    if gradient is None or arguments.places.count(place) == 1:
+        return gradient
+    return -gradient.imag if place in arguments.places[:k] else gradient.real
 
 
 def _pulled(g: Any, jacobian: Any, x: Any) -> Any:

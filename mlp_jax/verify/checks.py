@@ -19,6 +19,7 @@ from mlp_jax.verify.arguments import (
     is_number,
     name_of,
     output_names,
+    real_parts,
     require_numbers,
     split,
 )
@@ -80,7 +81,8 @@ def check_vjp(
 
     Args:
         f: a function of pytrees of arrays: with a rule of its own, with rules inside it, or of the operations of
-            `mlp_jax.autodiff`; integers, booleans, keys, None and all else are constants.
+            `mlp_jax.autodiff`; a complex leaf is two real ones, by JAX's convention (docs/verify.md); integers,
+            booleans, keys, None and all else are constants.
         args: its arguments, where it is checked.
         reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative; see also
             `intended`.
@@ -342,7 +344,8 @@ def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = N
         value = _value_of(f, arguments, leaves)
         if names is not None:
             names[:] = output_names(value)
-        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float)]
+        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
+        arrays = real_parts(arrays)
         return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays]
 
     return outputs

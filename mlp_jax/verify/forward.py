@@ -16,7 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import policy
-from mlp_jax.verify.arguments import AnyFunction, Argnums, Arguments, Leaves, first_lines, is_number, name_of, split
+from mlp_jax.verify.arguments import (
+    AnyFunction,
+    Argnums,
+    Arguments,
+    Leaves,
+    first_lines,
+    is_number,
+    name_of,
+    real_parts,
+    split,
+)
 from mlp_jax.verify.by_hand import StructureError, is_traceable
 from mlp_jax.verify.checks import FROM_VALUES, Checked, called_rule, description_of, outputs_of, require_seed, traced
 from mlp_jax.verify.compiled import Outputs, Rule, as_numbers, by_vjp
@@ -126,7 +136,7 @@ def _tangents(f: AnyFunction, jvp_f: AnyFunction | None, arguments: Arguments) -
         got, wanted = (str(jax.tree.structure(tree)) for tree in (out, value))
         if got != wanted:
             raise StructureError(f"the tangent must be like the value, {wanted}, got {got}")
-        pairs = zip(jax.tree.leaves(value), jax.tree.leaves(out), strict=True)
+        pairs = zip(real_parts(jax.tree.leaves(value)), real_parts(jax.tree.leaves(out)), strict=True)
         values, parts = zip(*((y, t) for y, t in pairs if is_number(y)), strict=True)
         for y, t in zip(values, parts, strict=True):
             if np.shape(y) != np.shape(t):
@@ -180,7 +190,7 @@ def _made(rule: Rule, function: Function, start: Leaves, on_jax: bool, is_traced
 
 def _no_tangent(x: Any) -> Any:
     """Of a constant, as JAX has it."""
-    if is_number(x):
+    if is_number(x) or np.iscomplexobj(x):
         return 0 * x
     return np.zeros(x.shape, jax.dtypes.float0) if isinstance(x, jax.Array) else None
 
