@@ -26,9 +26,10 @@ def on_purpose(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
 
 def _meant(table: Table, f: Finding) -> Finding:
     leaf = table.leaf(f.about)
-    if not leaf.yours.size or not _alike(leaf.own, leaf.yours, policy.half_the_digits(leaf.precision)):
+    if not leaf.yours.any() or not _alike(leaf.own, leaf.yours, policy.half_the_digits(leaf.precision)):
         return f
-    if not leaf.reference[: leaf.base].any() and _is_linear(leaf):
+    # what is 0 by a stop_gradient is no step: its values move
+    if not leaf.reference[: leaf.base].any() and not table.stops and _is_linear(leaf):
         return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask(Far(f.about))) else f
     if _arriving(table, f.about) is None or not _is_handed_through(table, f.about):
         return f
