@@ -88,7 +88,8 @@ def test_a_rule_that_is_wrong_where_all_arguments_are_mapped():
 
     @backward.def_vmap
     def mapped(size, batched, g, x, y):
-        del size
+        rows = zip((g, x, y), batched, strict=True)
+        g, x, y = (a if many else jnp.broadcast_to(a, (size, *a.shape)) for a, many in rows)
         return (g * y * (0.5 if batched[1] and batched[2] else 1.0), g * x), (True, True)
 
     f = jax.custom_vjp(lambda x, y: x * y)
