@@ -11,7 +11,7 @@ from jax import lax
 from test_verify import normal, verdicts, with_rule
 
 from mlp_jax import verify
-from mlp_jax.verify import Verdict, compiled, experiment, judgement, rule
+from mlp_jax.verify import Verdict, compiled, experiment, one_leaf, rule
 
 WRONG = (Verdict.WRONG, Verdict.ZERO_EVERYWHERE, Verdict.NONFINITE)
 
@@ -142,7 +142,7 @@ class OwnError(Exception):
 
 @pytest.mark.parametrize("check", [verify.check_vjp, verify.check_transforms])
 @pytest.mark.parametrize(
-    ("module", "name"), [(experiment, "judge"), (judgement, "half_the_digits"), (rule, "in_float64")]
+    ("module", "name"), [(experiment, "judge"), (one_leaf, "half_the_digits"), (rule, "in_float64")]
 )
 def test_exceptions_of_the_checker_are_nobodys_verdict(monkeypatch, check, module, name):
     def fails(*args, **options):

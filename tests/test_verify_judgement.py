@@ -5,7 +5,10 @@ import pytest
 
 from mlp_jax.verify import Verdict, policy
 from mlp_jax.verify.entries import Outcome, Side, decide, decide_by_name
-from mlp_jax.verify.judgement import Where, Why, along_directions, contradicted, gradient, judge, value
+from mlp_jax.verify.findings import Where, Why
+from mlp_jax.verify.judgement import along_directions, judge
+from mlp_jax.verify.lines import contradicted
+from mlp_jax.verify.one_leaf import gradient, value
 from mlp_jax.verify.policy import FLOAT64, Precision
 from mlp_jax.verify.slopes import Slopes, slopes, times
 from mlp_jax.verify.table import (
@@ -311,3 +314,30 @@ def test_a_table_asks_for_what_it_lacks():
     with pytest.raises(Unanswered) as asked:
         gradient(table(EVERY * 1.1), 0)
     assert asked.value.question == Neighbours() or isinstance(asked.value.question, Entries)
+
+
+@pytest.mark.parametrize(
+    ("off", "passes"),
+    [
+        ([0, 0, 1e-8], True),  # a tail: 1e-4 of its own entry, a hundredth of a unit of the largest
+        ([0, 0, 1e-6], False),  # 1 % of its own entry
+        ([1e-4, 0, 0], False),  # of the largest entry itself
+    ],
+)
+def test_lost_digits_far_below_the_largest_entry_are_a_tail(off, passes):
+    small = RIGHT.copy()
+    small[:, 2] = 1e-4
+    every = np.concatenate([small, FACTORS[:, None] * small[:1]])
+    yours = every + np.concatenate([np.ones(4), FACTORS])[:, None] * np.array(off)
+    t = with_slopes(
+        answered(table(yours=yours, reference=small)), (int(np.argmax(off)),), *[small[:, np.argmax(off)]] * 2
+    )
+    finding = gradient(t, 0)
+    assert finding.passes is passes
+    assert (Why.TAIL in finding.why) is passes
+
+
+def test_there_is_no_tail_in_float64():
+    yours = EVERY + 1e-12 * np.concatenate([np.ones(4), FACTORS])[:, None] * np.array([0, 0, 1])
+    t = with_slopes(answered(table(yours=yours, precision=FLOAT64)), (2,), RIGHT[:, 2], RIGHT[:, 2])
+    assert not gradient(t, 0).passes

@@ -13,7 +13,7 @@ from mlp_jax.verify.compiled import by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import trace
-from mlp_jax.verify.judgement import spread_of
+from mlp_jax.verify.one_leaf import spread_of
 from mlp_jax.verify.policy import allowed
 from mlp_jax.verify.rule import TracedRule
 

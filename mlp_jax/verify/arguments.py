@@ -24,7 +24,7 @@ class Arguments:
     Attributes:
         names: of the leaves to differentiate for, as in `params[0].W`.
         leaves: these, as given.
-        places: of these among all leaves.
+        places: of these among all leaves; a complex one is two, its real part and its imaginary part.
         all_names: of all leaves.
         everything: all leaves; those at other places are constants.
         tree: their structure.
@@ -39,11 +39,11 @@ class Arguments:
     tree: Any
     constants: tuple[str, ...]
 
-    def rebuilt(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """The arguments with other leaves."""
-        full = list(self.everything)
-        for place, leaf in zip(self.places, leaves, strict=True):
-            full[place] = leaf
+    def rebuilt(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """The arguments with other leaves, and with others in the places of constants."""
+        full = list(self.everything if others is None else others)
+        for k, (place, leaf) in enumerate(zip(self.places, leaves, strict=True)):
+            full[place] = _complex(full[place], leaf) if place in self.places[:k] else leaf
         return tuple(jax.tree.unflatten(self.tree, full))
 
 
@@ -51,7 +51,7 @@ def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arg
     """Name the leaves of the arguments, and choose those to differentiate for.
 
     Raises:
-        CannotCheck: there is none; one is complex; argnums names no argument.
+        CannotCheck: there is none; argnums names no argument.
     """
     if not callable(f):
         raise CannotCheck(f"what is checked must be a function, got {type(f).__name__}")
@@ -59,12 +59,7 @@ def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arg
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
     names = _names(f, args, [path for path, _ in paths])
     found = {k: (names[k], x) for k, (path, x) in enumerate(paths) if path[0].idx in chosen}
-    for name, x in found.values():
-        if _is_complex(x):
-            raise CannotCheck(
-                f"{name} is complex; split it into its real and imaginary part: checks are of real gradients"
-            )
-    places = tuple(k for k, (_, x) in found.items() if is_number(x))
+    places = tuple(k for k, (_, x) in found.items() if is_number(x) or _is_complex(x))
     if not places:
         got = ", ".join(f"{name}: {_kind(x)}" for name, (_, x) in zip(names, paths, strict=True)) or "no arguments"
         raise CannotCheck(
@@ -76,7 +71,8 @@ def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arg
             raise CannotCheck(f"{name} has dtype {x.dtype}, which JAX has not; make it float64")
     unseen = [(name, x) for k, (name, x) in found.items() if k not in places and _looks_like_data(x)]
     constants = tuple(f"{name} ({_kind(x)}{_how_to_check(x)})" for name, x in unseen)
-    own_names, leaves = zip(*(found[k] for k in places), strict=True)
+    parts = [(name + of, part, k) for k in places for name, x in [found[k]] for of, part in _parts(x)]
+    own_names, leaves, places = zip(*parts, strict=True)
     return Arguments(own_names, leaves, places, tuple(names), tuple(x for _, x in paths), tree, constants)
 
 
@@ -113,6 +109,21 @@ def _chosen(f: Any, args: tuple[Any, ...], argnums: Argnums) -> set[int]:
 def is_number(x: Any) -> bool:
     """Whether it is a floating-point number or an array of them."""
     return isinstance(x, float) or _is_array_of(jnp.floating, x)
+
+
+def real_parts(arrays: Sequence[Any]) -> Leaves:
+    """Arrays where each complex one is two: its real part and its imaginary part."""
+    return [part for x in arrays for _, part in _parts(x)]
+
+
+def _parts(x: Any) -> list[tuple[str, Any]]:
+    return [(".real", x.real), (".imag", x.imag)] if _is_complex(x) else [("", x)]
+
+
+def _complex(real: Any, imaginary: Any) -> Any:
+    if isinstance(real, jax.Array):
+        return jax.lax.complex(real, jnp.asarray(imaginary, real.dtype))
+    return real + 1j * imaginary
 
 
 def _is_complex(x: Any) -> bool:
@@ -158,19 +169,18 @@ def name_of(f: Any) -> str:
 def output_names(value: Any) -> list[str]:
     """A name for each floating-point leaf of a function's value."""
     paths, _ = jax.tree_util.tree_flatten_with_path(value)
-    return ["primal" + jax.tree_util.keystr(path) for path, z in paths if is_number(z)]
+    numbers = [(path, z) for path, z in paths if is_number(z) or _is_complex(z)]
+    return ["primal" + jax.tree_util.keystr(path) + of for path, z in numbers for of, _ in _parts(z)]
 
 
 def require_numbers(f: Any, value: Any) -> None:
     """Refuse a value without floating-point numbers.
 
     Raises:
-        CannotCheck: it has none, or complex ones.
+        CannotCheck: it has none.
     """
     leaves = jax.tree.leaves(value)
-    if any(_is_complex(z) for z in leaves):
-        raise CannotCheck(f"{name_of(f)} returns complex numbers; return their real and imaginary part")
-    if not any(is_number(z) for z in leaves):
+    if not any(is_number(z) or _is_complex(z) for z in leaves):
         got = "nothing (None)" if value is None else ", ".join(_kind(z) for z in leaves) or repr(value)
         raise CannotCheck(f"{name_of(f)} must return at least one floating-point array, got {got}")
 
@@ -187,6 +197,27 @@ def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any
     Raises:
         CannotCheck: no argument has rows.
     """
+    length, lengths = _batch(args, out)
+    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
+
+
+def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
+    """The arguments with two examples more, whose numbers are others; errors as of `first_rows`."""
+    length, lengths = _batch(args, out)
+
+    def longer(x: Any) -> Any:
+        rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
+        return (
+            rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
+            if (is_number(x))
+            else rows
+        )
+
+    return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
+
+
+def _batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
+    """The number of examples, and the first length of each argument."""
     lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
     arrays = [k for k in lengths if k is not None]
     if not arrays:
@@ -194,4 +225,4 @@ def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any
     length = out[0] if out else arrays[-1]
     if length not in arrays:
         raise CannotCheck(f"no argument has {length} rows, as the output has")
-    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
+    return length, lengths

@@ -1,4 +1,4 @@
-"""The two checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
+"""The two main checks: of a function's own gradient rule, and of a gradient that somebody wrote by hand."""
 
 import contextlib
 import time
@@ -19,6 +19,7 @@ from mlp_jax.verify.arguments import (
     is_number,
     name_of,
     output_names,
+    real_parts,
     require_numbers,
     split,
 )
@@ -26,10 +27,13 @@ from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
-from mlp_jax.verify.interpreter import Program, trace
+from mlp_jax.verify.hypotheses import Hypothesis
+from mlp_jax.verify.intentions import declared
+from mlp_jax.verify.interpreter import Program, trace, without_rules
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
 from mlp_jax.verify.rule import CalledRule, RuleUnderTest, TracedRule
-from mlp_jax.verify.wording import report_of
+from mlp_jax.verify.special import at_special_points
+from mlp_jax.verify.wording import Description, described
 
 FROM_VALUES = "slopes from values"
 
@@ -45,6 +49,7 @@ class Checked(NamedTuple):
         again: the same check at other arguments.
         experiment: by which it is judged.
         faults: what is wrong before anything is computed.
+        hypotheses: on causes, where not all make sense.
     """
 
     arguments: Arguments
@@ -54,10 +59,17 @@ class Checked(NamedTuple):
     again: Callable[[tuple[Any, ...]], "Checked"] | None = None
     experiment: Experiment | None = None
     faults: Sequence[Leaf] = ()
+    hypotheses: Sequence[Hypothesis] = ()
 
 
 def check_vjp(
-    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
+    f: AnyFunction,
+    *args: Any,
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
+    seed: int = 0,
+    strict: bool = False,
+    special: bool = False,
 ) -> Report:
     """Check the gradient that `jax.vjp` gives for f, entry by entry.
 
@@ -69,11 +81,17 @@ def check_vjp(
 
     Args:
         f: a function of pytrees of arrays: with a rule of its own, with rules inside it, or of the operations of
-            `mlp_jax.autodiff`; integers, booleans, keys, None and all else are constants.
+            `mlp_jax.autodiff`; a complex leaf is two real ones, by JAX's convention (docs/verify.md); integers,
+            booleans, keys, None and all else are constants.
         args: its arguments, where it is checked.
-        reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative.
+        reference: a function whose values and `jax.vjp` are the truth, where that is not f's own derivative; see also
+            `intended`.
         argnums: of which arguments the gradient is checked; of all if None.
         seed: of cotangents and directions.
+        strict: whether rules that are no derivative on purpose fail, too: a surrogate for the derivative of a step, and
+            what scales or clips the gradient of an identity.
+        special: whether to look at special points, too: each leaf with an entry that is 0, −0, ±1, denormal, tied with
+            the largest of its row, or at, near and between the constants that the function compares with.
 
     Returns:
         The report, true if it passed: a verdict for each floating-point leaf of the arguments and for each output.
@@ -90,8 +108,8 @@ def check_vjp(
     (False, 'WRONG', 2.0)
     """
     started = time.perf_counter()
-    checked = prepared(f, args, reference, argnums, seed)
-    return _report(f"check_vjp({name_of(f)})", checked, seed, started)
+    checked = prepared(f, args, reference, argnums, seed, strict)
+    return report_on(f"check_vjp({name_of(f)})", checked, seed, started, special)
 
 
 def check_grad(
@@ -126,42 +144,49 @@ def check_grad(
     (False, ('x: yours = -1 × reference in every entry: a sign.',))
     """
     started = time.perf_counter()
-    checked = _prepared_by_hand(f, grad_f, args, reference, argnums, seed)
-    return _report(f"check_grad({name_of(f)}, {name_of(grad_f)})", checked, seed, started)
+    checked = prepared_by_hand(f, grad_f, args, reference, argnums, seed)
+    return report_on(f"check_grad({name_of(f)}, {name_of(grad_f)})", checked, seed, started)
 
 
 # --- the rule of a function -------------------------------------------------------------------------------------------
 
 
 def prepared(
-    f: AnyFunction, args: tuple[Any, ...], reference: AnyFunction | None, argnums: Argnums, seed: int
+    f: AnyFunction,
+    args: tuple[Any, ...],
+    reference: AnyFunction | None,
+    argnums: Argnums,
+    seed: int,
+    strict: bool = False,
 ) -> Checked:
     """What `check_vjp` checks; errors as there."""
-    _require_seed(seed)
+    require_seed(seed)
     arguments = split(f, args, argnums)
     leaves = [jnp.asarray(x) for x in arguments.leaves]
     names: list[str] = []
-    outputs, beneath = _outputs_of(f, arguments, names), _outputs_of(ours.beneath(f), arguments)
+    outputs, beneath = outputs_of(f, arguments, names), outputs_of(ours.beneath(f), arguments)
     numbers = _only_numbers(outputs)
     vjp: AnyFunction = jax.vjp
     if is_of_operations(f, arguments, leaves):
         outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
-    program = _traced(beneath, f, arguments, leaves)
+    program = traced(beneath, f, arguments, leaves)
+    meant = None if reference else declared(f)
     function: Function
     if program is None:
         function, source = CalledFunction(numbers, leaves, on_jax=True), FROM_VALUES
     else:
-        function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp")
+        function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp", meant)
 
     def rule() -> RuleUnderTest:
         if program is not None:
             with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
                 return TracedRule(by_vjp(outputs, vjp), leaves, function.outputs)
-        return _called(by_vjp(numbers, vjp), function, leaves, on_jax=True)
+        return called_rule(by_vjp(numbers, vjp), function, leaves, on_jax=True)
 
-    again = lambda others: prepared(f, others, reference, argnums, seed)  # noqa: E731
+    again = lambda others: prepared(f, others, reference, argnums, seed, strict)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
-    return _completed(checked, function, rule, leaves, seed, named=reference is not None, program=program)
+    named = (reference or meant) is not None
+    return _completed(checked, function, rule, leaves, program, seed=seed, named=named, strict=strict)
 
 
 def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
@@ -174,27 +199,30 @@ def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
 # --- a gradient by hand -----------------------------------------------------------------------------------------------
 
 
-def _prepared_by_hand(
+def prepared_by_hand(
     f: AnyFunction,
     grad_f: AnyFunction,
     args: tuple[Any, ...],
     reference: AnyFunction | None,
     argnums: Argnums,
     seed: int,
+    jacobian: bool = False,
 ) -> Checked:
-    """What `check_grad` checks; errors as there."""
-    _require_seed(seed)
+    """What `check_grad` checks, and `check_jacobian`; errors as there."""
+    require_seed(seed)
     arguments, names = split(f, args), ["primal"]
     on_jax = by_hand.is_for_jax(f, grad_f, arguments)
     array = jnp.asarray if on_jax else np.asarray
     leaves = [array(x) for x in arguments.leaves]
-    program = _traced(_outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
+    program = traced(outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
     if program is None:
         values = _require_a_value(lambda xs: [_value_of(f, arguments, xs)], f, arguments, leaves)
         shapes = [np.shape(z) for z in values]
     else:
         shapes = [a.shape for a in program.out_avals]
-    if shapes != [()]:
+    if jacobian and len(shapes) != 1:
+        raise CannotCheck(f"{name_of(f)} must return one array, got {len(shapes)}; check each by itself")
+    if not jacobian and shapes != [()]:
         shape = shapes[0] if len(shapes) == 1 else (len(shapes),)
         raise CannotCheck(
             f"{name_of(f)} must return one number, got shape {shape}; reduce it, for example by a sum, or check its "
@@ -206,11 +234,11 @@ def _prepared_by_hand(
     except Exception as error:  # whatever the user's gradient raises is a finding
         return Checked(arguments, names, faults=[rule_that_raises(error, None, leaves)])
     _require_unchanged(grad_f, arguments, before, leaves)
-    form = by_hand.find_form(args, gradient, argnums)
+    form = by_hand.find_form(args, gradient, argnums, shapes[0] if jacobian else None)
     arguments = split(f, args, form.argnums)
     leaves = [array(x) for x in arguments.leaves]
-    outputs = _outputs_of(f, arguments)
-    program = program and _traced(outputs, f, arguments, leaves)
+    outputs = outputs_of(f, arguments)
+    program = program and traced(outputs, f, arguments, leaves)
     function: Function
     if program is None:
         function, source = CalledFunction(lambda xs: [f(*arguments.rebuilt(xs))], leaves, on_jax), FROM_VALUES
@@ -220,12 +248,15 @@ def _prepared_by_hand(
 
     def rule() -> RuleUnderTest:
         return (
-            TracedRule(by_args, leaves, function.outputs) if is_traced else _called(by_args, function, leaves, on_jax)
+            TracedRule(by_args, leaves, function.outputs)
+            if is_traced
+            else called_rule(by_args, function, leaves, on_jax)
         )
 
-    again = lambda others: _prepared_by_hand(f, grad_f, others, reference, form.argnums, seed)  # noqa: E731
+    again = lambda others: prepared_by_hand(f, grad_f, others, reference, form.argnums, seed, jacobian)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
-    return _completed(checked, function, rule, leaves, seed, named=reference is not None, scalar=True)
+    named = reference is not None
+    return _completed(checked, function, rule, leaves, seed=seed, named=named, scalar=not jacobian, units=jacobian)
 
 
 def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
@@ -240,22 +271,37 @@ def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_t
 
 
 def _held_to(
-    reference: AnyFunction | None, program: Program, f: AnyFunction, arguments: Arguments, leaves: Leaves, by: str
+    reference: AnyFunction | None,
+    program: Program,
+    f: AnyFunction,
+    arguments: Arguments,
+    leaves: Leaves,
+    by: str,
+    meant: AnyFunction | None = None,
 ) -> tuple[Function, str]:
-    """The program of f, or of the user's reference, with its gradients; and which, in words."""
+    """The program of f, or of the user's reference, with its gradients; and which, in words.
+
+    Of what is meant for a gradient alone, the values are none.
+    """
+    own_values, reference = reference is None, reference or meant
     if reference is None:
         return TracedFunction(program, leaves), f"reverse mode without the rules inside, and {FROM_VALUES}"
-    name, outputs = name_of(reference), _outputs_of(reference, arguments)
-    plain = _traced(outputs, reference, arguments, leaves)
+    name, outputs = name_of(reference), outputs_of(reference, arguments)
+    plain = traced(outputs, reference, arguments, leaves)
     if plain is None:
         raise CannotCheck(f"JAX must be able to trace the reference {name}; write it with jax.numpy")
     yours, others = ([a.shape for a in p.out_avals] for p in (program, plain))
     if yours != others:
         raise CannotCheck(f"the reference {name} must return what {name_of(f)} returns, shapes {yours}, got {others}")
-    return TracedFunction(plain, leaves, by_vjp(outputs, jax.vjp)), f"{by} of the reference {name}"
+    gradients = by_vjp(outputs, jax.vjp)
+    if not own_values:
+        return TracedFunction(plain, leaves, gradients), f"{by} of the reference {name}"
+    values = without_rules(program)
+    named = TracedFunction(program, leaves, lambda xs, g: (values(*xs), gradients(xs, g)[1]))
+    return named, f"{by} of {name}, as was declared to be intended"
 
 
-def _called(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
+def called_rule(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
     """A rule that is not traced; what it raises is raised."""
     called = CalledRule(rule, function.outputs, on_jax)
     called.own(leaves, [np.ones(z.shape) for z in function.outputs])
@@ -267,21 +313,20 @@ def _completed(
     function: Function,
     rule: Callable[[], RuleUnderTest],
     leaves: Leaves,
-    seed: int,
-    named: bool,
-    scalar: bool = False,
     program: Program | None = None,
+    **plan: Any,
 ) -> Checked:
-    """With the experiment, and what is wrong before anything is computed."""
+    """With the experiment by a plan, and what is wrong before anything is computed."""
     try:
-        experiment = Experiment(function, rule(), leaves, seed, scalar, named)
+        experiment = Experiment(function, rule(), leaves, **plan)
     except Exception as error:  # whatever the user's rule raises is a finding
         return checked._replace(faults=[rule_that_raises(error, program, leaves)])
     faults = structure_faults(checked.arguments.names, experiment, checked.output_names)
     return checked._replace(experiment=experiment, faults=faults)
 
 
-def _require_seed(seed: Any) -> None:
+def require_seed(seed: Any) -> None:
+    """Refuse what is no seed."""
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
 
@@ -292,14 +337,15 @@ def _value_of(f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Any:
     return value
 
 
-def _outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
+def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
     """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
 
     def outputs(leaves: Leaves) -> Leaves:
         value = _value_of(f, arguments, leaves)
         if names is not None:
             names[:] = output_names(value)
-        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float)]
+        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
+        arrays = real_parts(arrays)
         return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays]
 
     return outputs
@@ -309,7 +355,7 @@ def _only_numbers(outputs: Outputs) -> Outputs:
     return lambda leaves: [z for z in outputs(leaves) if is_number(z)]
 
 
-def _traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
+def traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
     """The program of the outputs of f, or None where JAX cannot trace it."""
     try:
         return trace(lambda *xs: outputs(list(xs)), *leaves)
@@ -350,9 +396,19 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-def _report(title: str, checked: Checked, seed: int, started: float) -> Report:
+def report_on(title: str, checked: Checked, seed: int, started: float, special: bool = False) -> Report:
+    """The report on what was prepared, at its arguments, and at special points if asked."""
+    leaves, causes, notes = description_of(title, checked)
+    if special and checked.experiment and not checked.faults:
+        more, note = at_special_points(checked.experiment, checked.arguments.names, checked.output_names)
+        leaves, notes = (*leaves, *more), (*notes, note)
+    return reported(title, leaves, seed, started, causes=causes, notes=notes)
+
+
+def description_of(title: str, checked: Checked) -> Description:
+    """What is to be said of what was prepared, at its arguments."""
     if checked.faults or checked.experiment is None:
-        return reported(title, checked.faults, seed, started)
+        return Description(tuple(checked.faults))
     table, judgement = checked.experiment.judged()
     if all(np.isnan(v).all() for v in table.values):
         raise CannotCheck(
@@ -362,5 +418,5 @@ def _report(title: str, checked: Checked, seed: int, started: float) -> Report:
     if not judgement.passes:
         differ = two_runs_differ(checked.arguments.names, checked.experiment, checked.outputs)
         if differ:
-            return Report(title, tuple(differ), seed=seed, seconds=time.perf_counter() - started)
-    return report_of(title, checked, table, judgement, seed, started)
+            return Description(tuple(differ))
+    return described(checked, table, judgement)

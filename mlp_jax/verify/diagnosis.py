@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.verify import examples, hypotheses, layers
+from mlp_jax.verify.findings import Judgement, Where, Why
 from mlp_jax.verify.hypotheses import Facts, cause, factor, largest
-from mlp_jax.verify.judgement import Judgement, Where, Why
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.table import Arrays, Beside, Entries, Table, for_all
 
@@ -50,6 +50,8 @@ class Points:
         if self.table.reference is None and self.table.leaves[i].size > MOST_SLOPES:
             return ""
         facts = self._facts(i)
+        if self.checked.hypotheses:
+            return cause(facts, self.checked.hypotheses) or "no simple cause fits."
         found = cause(facts, hypotheses.HYPOTHESES)
         if found is None and self.table.reference is not None:
             found = self._of_the_network(i, facts)

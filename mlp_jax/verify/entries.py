@@ -69,7 +69,7 @@ def decide(yours: float, reference: float, allowed: float, sides: Sequence[Side]
         return Decision(Outcome.RIGHT if right else Outcome.WRONG, reference)
     if not any(np.isfinite(side.slope) for side in sides) and not np.isfinite(reference) and not abs(yours) > 0:
         return Decision(Outcome.NO_DERIVATIVE, np.nan)
-    if _is_approached(yours, near, allowed):
+    if _is_approached(yours, near, allowed) or (np.isnan(reference) and _is_within_noise(yours, size, sides)):
         return Decision(Outcome.RIGHT, yours)
     if np.isfinite(reference) and max(abs(yours), abs(reference)) < min((side.error for side in sides), default=0.0):
         return Decision(Outcome.UNSEEN, reference)
@@ -124,6 +124,12 @@ def _wrong_or_undecided(yours: float, known: Sequence[Side]) -> Outcome:
 def _is_smooth(reference: float, near: np.ndarray, allowed: float) -> bool:
     """Whether the reference changes so little to its neighbours that it has no kink and no noise."""
     return bool(np.ptp(near) + np.max(np.abs(near - reference)) <= allowed + policy.GROSS * abs(reference))
+
+
+def _is_within_noise(yours: float, size: float, sides: Sequence[Side]) -> bool:
+    """Whether values, which are all that there is, know both slopes roughly, and yours is as near as they know them."""
+    rough = all(side.error <= policy.DECIDED_ALONG * size for side in sides)
+    return rough and all(abs(yours - side.slope) <= side.error for side in sides)
 
 
 def _is_approached(yours: float, near: np.ndarray, allowed: float) -> bool:

@@ -12,8 +12,9 @@ import numpy as np
 from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import Leaves, first_lines
 from mlp_jax.verify.compiled import as_numbers
+from mlp_jax.verify.findings import Judgement
 from mlp_jax.verify.function import Function, TracedFunction
-from mlp_jax.verify.judgement import Judgement, judge
+from mlp_jax.verify.judgement import judge
 from mlp_jax.verify.policy import Precision, half_the_digits
 from mlp_jax.verify.rule import RuleUnderTest, TracedRule
 from mlp_jax.verify.slopes import Slopes, slopes, times
@@ -23,6 +24,8 @@ from mlp_jax.verify.table import (
     Beside,
     Constants,
     Entries,
+    Far,
+    FarPoint,
     Lines,
     Native,
     Neighbours,
@@ -55,7 +58,9 @@ class Experiment:
         leaves: where, as the user has them.
         seed: of cotangents and directions.
         scalar: whether the gradient is of one number, so that its only cotangent is 1.
+        units: whether the rule is a matrix: its rows are looked at one by one, and it is linear.
         named: whether the user named the reference.
+        strict: whether rules that are no derivative on purpose fail.
         witness_stops: whether a stop_gradient in the function is meant: values may hold its argument fast.
     """
 
@@ -64,7 +69,9 @@ class Experiment:
     leaves: Leaves
     seed: int
     scalar: bool = False
+    units: bool = False
     named: bool = False
+    strict: bool = False
     witness_stops: bool = True
 
     def judged(self, table: Table | None = None) -> tuple[Table, Judgement]:
@@ -109,7 +116,7 @@ class Experiment:
 
     def factors(self) -> np.ndarray:
         """Those of the cotangents that are multiples of the first one."""
-        if self.scalar:
+        if self.scalar or self.units:
             return np.zeros(0)
         few = any(Precision.of(z.dtype).exponent_bits < 8 for z in self.function.outputs)
         big = 2.0 ** (policy.SCALE_IN_FEW_BITS if few else policy.SCALE)
@@ -128,7 +135,17 @@ class Experiment:
             first, second = (_representable(g, z.dtype) for g in rng.normal(size=(2, *z.shape)))
             half = first * (rng.random(z.shape) < 0.5)
             found.append(np.stack([first, second, np.ones(z.shape), half, *(f * first for f in self.factors())]))
-        return found
+        return self._with_units(found) if self.units else found
+
+    def _with_units(self, cotangents: Arrays) -> Arrays:
+        """And 1 for one entry of the outputs alone, for each entry; of many, for some of them, evenly."""
+        sizes = [int(np.prod(z.shape)) for z in self.function.outputs]
+        entries = np.unique(np.linspace(0, sum(sizes) - 1, min(sum(sizes), policy.UNITS)).astype(int))
+        rows = np.split(np.eye(sum(sizes))[entries], np.cumsum(sizes)[:-1], axis=1)
+        parts = zip(cotangents, rows, strict=True)
+        if not self.function.has_reference and len(entries) == sum(sizes):  # values decide on each entry by itself
+            return [row.reshape(-1, *c.shape[1:]) for c, row in parts]
+        return [np.concatenate([c, row.reshape(-1, *c.shape[1:])]) for c, row in parts]
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
@@ -174,6 +191,7 @@ class Experiment:
             most_entries=self.function.most_entries,
             named=self.named,
             stops=self.function.stops,
+            strict=self.strict,
         )
 
     # --- what a table asks for ----------------------------------------------------------------------------------------
@@ -198,8 +216,10 @@ class Experiment:
                 return self._along(table, base, leaf, carefully)
             case Neighbours():
                 return self._neighbours(table, base)
+            case Far(leaf):
+                return self._far(table, base, leaf)
             case OutsideJit():
-                return self._outside_jit(self._typed(table), table.cotangents)
+                return self._outside_jit(self.given(table.leaves), table.cotangents)
             case Beside(leaves, side):
                 return self._beside(table, leaves, side)
         raise TypeError(f"no such question: {question}")
@@ -211,19 +231,16 @@ class Experiment:
             return f"{type(error).__name__}: {first_lines(error)}"
         return found and [as_numbers(g) for g in found]
 
-    def _typed(self, table: Table) -> Leaves:
-        return [self._as_given(x, p) for x, p in zip(table.leaves, table.precisions, strict=True)]
-
-    def _as_given(self, x: np.ndarray, precision: Precision) -> Any:
-        """In the user's precision, as an array of whichever kind the leaves are."""
-        on_jax = any(isinstance(leaf, jax.Array) for leaf in self.leaves)
-        return jnp.asarray(x, precision.name) if on_jax else x.astype(precision.name)
+    def given(self, leaves: Arrays) -> Leaves:
+        """In the user's precision, as arrays of whichever kind the leaves are."""
+        xp = jnp if any(isinstance(leaf, jax.Array) for leaf in self.leaves) else np
+        return [xp.asarray(x, leaf.dtype) for x, leaf in zip(leaves, map(np.asarray, self.leaves), strict=True)]
 
     def _native(self, table: Table, base: Arrays) -> tuple[Arrays, Arrays]:
         """How far the reference in the user's precision is from that in float64."""
         assert table.reference
         rows = min(3, table.base)
-        runs = [self.function.native(self._typed(table), [c[k] for c in base]) for k in range(rows)]
+        runs = [self.function.native(self.given(table.leaves), [c[k] for c in base]) for k in range(rows)]
         with np.errstate(all="ignore"):
             values = [as_numbers(v) - right for v, right in zip(runs[0][0], table.values, strict=True)]
             gradients = []
@@ -275,7 +292,7 @@ class Experiment:
         lines = [[d[k] for d in directions] for k in range(len(directions[0]))]
         found = [self.function.line(table.leaves, line, times(steps), base, held) for line in lines]
         phi, terms = (np.stack(part) for part in zip(*found, strict=True))
-        return slopes(steps, phi, terms, self.function.noise, noise)
+        return slopes(steps, phi, terms, self.function.noise, noise, self.function.staircase)
 
     def _entries(self, table: Table, base: Arrays, leaf: int, entries: tuple[int, ...]) -> Slopes:
         sizes = entry_sizes(table.leaves[leaf]).ravel()[list(entries)]
@@ -319,18 +336,28 @@ class Experiment:
                 found.append(self.function.reference(at, base)[1])
         return [np.stack(leaf) for leaf in zip(*found, strict=True)]
 
+    def _far(self, table: Table, base: Arrays, leaf: int) -> list[FarPoint]:
+        rng, found = np.random.default_rng([self.seed, 6]), []
+        for step in policy.FAR:
+            x = table.leaves[leaf] + step * entry_sizes(table.leaves[leaf]) * rng.normal(size=table.leaves[leaf].shape)
+            at = [x if i == leaf else other for i, other in enumerate(table.leaves)]
+            values, gradients = self.function.reference(at, base)
+            if all(np.isfinite(v).all() for v in values):
+                found.append(FarPoint(x, values, gradients[leaf]))
+        return found
+
     def _beside(self, table: Table, leaves: tuple[int, ...], side: int) -> Table | None:
         """A step aside in some leaves. Equal entries stay equal, so that a symmetric argument remains one."""
         rng = np.random.default_rng([self.seed, 3])
-        moved = list(self._typed(table))
-        for i, (x, p) in enumerate(zip(table.leaves, table.precisions, strict=True)):
+        moved = list(table.leaves)
+        for i, x in enumerate(table.leaves):
             if i in leaves:
                 values, where = np.unique(x, return_inverse=True)
                 steps = rng.uniform(0.3, 1, len(values)) * rng.choice([-1, 1], len(values)) * side * policy.BESIDE
                 step = steps[where].reshape(x.shape)
                 size = np.sqrt(np.mean(x**2)) or 1.0
-                moved[i] = self._as_given(np.where(x == 0, step * size, x * (1 + step)), p)
-        other = self.table(moved, table.cotangents)
+                moved[i] = np.where(x == 0, step * size, x * (1 + step))
+        other = self.table(self.given(moved), table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
 

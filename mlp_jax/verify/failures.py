@@ -24,7 +24,9 @@ def rule_that_raises(error: Exception, program: Program | None, leaves: Leaves) 
     """The finding on an exception: JAX's own, where it looks at what the rule returned, is about its structure."""
     message = first_lines(error)
     if program is not None and _has_no_reverse_mode(program, leaves, error):
-        reason = f"JAX cannot go backwards through it, and it has no rule of its own: {message}"
+        reason = (
+            f"JAX cannot go backwards through it (check_jvp looks forward), and it has no rule of its own: {message}"
+        )
         return Leaf("gradient", (), "", Verdict.NO_REVERSE_MODE, reason=reason)
     if isinstance(error, StructureError) or _is_about_structure(error):
         return Leaf("gradient", (), "", Verdict.STRUCTURE, reason=message)

@@ -42,6 +42,8 @@ from mlp_jax.verify.policy import (
     FLOAT64,
     ROUNDINGS,
     SECONDS_OF_CALLS,
+    STAIRCASE,
+    STAIRCASE_OF_CALLS,
     STEPS,
     VALUE_NOISE,
     Precision,
@@ -61,7 +63,7 @@ class TracedFunction:
         typed: the coarsest ε of what keeps its type in float64.
     """
 
-    most_entries = ENTRIES_WITHOUT_REFERENCE
+    most_entries, staircase = ENTRIES_WITHOUT_REFERENCE, STAIRCASE
 
     def __init__(self, program: Program, leaves: Leaves, named: Rule | None = None) -> None:
         """Reverse mode is traced here.
@@ -188,6 +190,7 @@ class CalledFunction:
     has_reference = False
     stops = False
     typed = 0.0
+    staircase = STAIRCASE_OF_CALLS
 
     def __init__(self, outputs: Outputs, leaves: Leaves, on_jax: bool) -> None:
         """Calls the function once.

@@ -90,7 +90,7 @@ def cause(f: Facts, hypotheses: Sequence[Hypothesis]) -> str | None:
 def constant_factor(f: Facts) -> Guesses:
     """Y = 0, or Y = c R."""
     yield np.zeros_like(f.yours), "zero in every entry: no gradient is returned."
-    is_one_number = np.count_nonzero(f.reference[:, :1]) < 2  # times the cotangent: any factor fits
+    is_one_number = np.count_nonzero(f.reference.any(axis=1)) < 2  # times the cotangent: any factor fits
     if (c := factor(f.yours, f.reference)) is not None and not is_one_number:
         yield c * f.reference, f"yours = {number(c)} × reference in every entry: {_name_of_factor(f, c)}."
 

@@ -72,6 +72,9 @@ _SCATTERS = {"scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_mi
 # About bits, or about programs of others: these take and give the types that they were made for.
 _BITS = {"bitcast_convert_type", "nextafter"}
 _TYPED = _BITS | {"pure_callback", "io_callback", "ffi_call", "random_gamma"}
+# What compares numbers, and what hands a number on as it is.
+_COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "max", "min", "clamp"}
+_HANDS_ON = {"broadcast_in_dim", "convert_element_type", "reshape", "copy", "squeeze"}
 _PRINTS = {"debug_callback", "debug_print"}
 
 
@@ -329,3 +332,32 @@ def _bound(e: Any, ins: list[Any], params: dict[str, Any]) -> list[Any]:
         functions, params = ((), bound) if isinstance(bound, dict) else bound  # by the version of JAX
     outs = e.primitive.bind(*functions, *ins, **params)
     return list(outs) if e.primitive.multiple_results else [outs]
+
+
+def compared_constants(program: Any) -> set[float]:
+    """The numbers that something is compared with in a program: where its branches meet."""
+    found: set[float] = set()
+    _note_compared(program, {}, found)
+    return {c for c in found if np.isfinite(c)}
+
+
+def _note_compared(program: Any, known: dict[Any, float], found: set[float]) -> None:
+    jaxpr = getattr(program, "jaxpr", program)
+    constants = zip(jaxpr.constvars, getattr(program, "consts", ()), strict=False)
+    known |= {var: float(c) for var, c in constants if np.size(c) == 1 and is_float(getattr(c, "dtype", np.int32))}
+
+    def read(atom: Any) -> float | None:
+        if isinstance(atom, core.Literal):
+            return float(atom.val) if np.ndim(atom.val) == 0 and _is_float_atom(atom) else None
+        return known.get(atom)
+
+    for e in jaxpr.eqns:
+        values = [read(atom) for atom in e.invars]
+        if _name(e) in _COMPARISONS:
+            found |= {c for c in values if c is not None}
+        if _name(e) in _HANDS_ON and values[0] is not None:
+            known[e.outvars[0]] = values[0]
+        for inner in core.jaxprs_in_params(e.params):
+            variables = getattr(inner, "jaxpr", inner).invars
+            pairs = zip(reversed(variables), reversed(values), strict=False)  # a branch is not given its number
+            _note_compared(inner, {var: c for var, c in pairs if c is not None}, found)

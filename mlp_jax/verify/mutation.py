@@ -11,7 +11,7 @@ import numpy as np
 from mlp_jax.verify.arguments import AnyFunction, Argnums, name_of
 from mlp_jax.verify.checks import Checked, prepared
 from mlp_jax.verify.experiment import Experiment
-from mlp_jax.verify.judgement import gradient
+from mlp_jax.verify.one_leaf import gradient
 from mlp_jax.verify.report import CannotCheck
 from mlp_jax.verify.table import Table
 

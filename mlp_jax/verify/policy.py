@@ -60,6 +60,8 @@ FEW_STEPS = STEPS[1:9]
 # Values that stand still for the shortest steps have few digits. The smallest change that they show is their noise, if
 # it is this small beside them, or beside the largest change: larger ones are pieces of the function.
 STAIRCASE = 2.0**-20
+# And this small where the function is called, not traced: whoever rounds to so many levels has a tolerance, not pieces.
+STAIRCASE_OF_CALLS = 2.0**-10
 # Steps so short that nothing but noise makes the values differ from a line; they show the noise of values that cancel.
 NOISE_STEPS = 2.0**-44 * np.arange(1.0, 9.0)
 # The relative noise of a value without cancellation: a few roundings of 2⁻⁵³.
@@ -69,13 +71,16 @@ COLUMNS = 6
 # A slope is decided where its error is at most this part of it. The estimate of an error is itself good to a factor.
 DECIDED = 0.05
 ERROR_FACTOR = 10.0
-# The values need to know a slope along a direction only so well, to say that reverse mode is wrong there.
+# The values need to know a slope along a direction only so well, to say that reverse mode is wrong there; and so well
+# to bear out a gradient where nothing else is known of an entry, as of a solver's result with its tolerance.
 DECIDED_ALONG = 0.3
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 # The first cotangent comes also so many powers of two larger and smaller: rules that clip or flush show it.
 SCALE = 20
+# Of a matrix written by hand so many rows are looked at one by one, evenly; and all of them together at random.
+UNITS = 96
 SCALE_IN_FEW_BITS = 6  # where the outputs have fewer than 8 bits of exponent
 # So many entries of a leaf are looked at one by one where yours and the reference differ: half of them the worst, half
 # evenly. Of 74 calls made for developing, 12 and 48 gave the same verdicts.
@@ -95,6 +100,16 @@ NEAR = (2.0**-30, 2.0**-22)
 NEIGHBOURS = 7
 # Each kink inside the function is taken to one of its sides: all up, all down, and so often at random.
 OTHER_PIECES = 6
+# What a function is like beyond these arguments is seen at these multiples of an entry's size: a step has the slope 0
+# at each of them, and what hands its argument through has its value.
+FAR = (1.0, 1.0, 8.0, 8.0, 64.0, 1024.0)
+# A rule that scales or clips on purpose does exactly that, but for the 1e-6 that people add to a norm.
+AS_MEANT = 1e-4
+# Special points: so many numbers that something in the program is compared with are tried, none of them larger.
+MOST_CONSTANTS, FARTHEST = 12, 1e6
+# A derivative is another at a single point if it is one thing at this part of its size, and twice that, on both sides:
+# over this the curvature is below 1 %, and formulas that lose digits at the point have them again.
+ASIDE = 2.0**-12
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.

@@ -20,11 +20,14 @@ class GradientError(AssertionError):
 
 
 class Verdict(enum.StrEnum):
-    """What is said of one leaf. The first three pass, and the last."""
+    """What is said of one leaf. The first six pass, and the last."""
 
     OK = "ok"
     KINK = "KINK"  # one-sided slopes differ, and yours lies between them
     STOPPED = "STOPPED"  # zero by stop_gradient, as it should be
+    SURROGATE = "SURROGATE"  # of a step, whose derivative is 0 almost everywhere, and yours is not
+    SCALED = "SCALED"  # the function hands its argument through, and the rule multiplies what comes back
+    CLIPPED = "CLIPPED"  # the same, and the rule clips it
     WRONG = "WRONG"
     ZERO_EVERYWHERE = "ZERO-EVERYWHERE"  # yours is 0, the reference is not
     NONFINITE = "NONFINITE"
@@ -39,7 +42,11 @@ class Verdict(enum.StrEnum):
     @property
     def passes(self) -> bool:
         """Whether a leaf with this verdict is as it should be."""
-        return self in (Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED)
+        return self in _PASSING
+
+
+_PASSING = {Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED}
+_PASSING |= {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every leaf is ok, sits at a kink with a value between the slopes, or is stopped."""
+        """Whether every leaf is ok, sits at a kink with a value between the slopes, is stopped, or lies on purpose."""
         return all(leaf.passed for leaf in self.leaves)
 
     def __bool__(self) -> bool:

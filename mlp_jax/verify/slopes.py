@@ -46,7 +46,12 @@ class Slopes(NamedTuple):
 
 
 def slopes(
-    steps: np.ndarray, phi: np.ndarray, terms: np.ndarray, noise: float, more_noise: np.ndarray | float = 0.0
+    steps: np.ndarray,
+    phi: np.ndarray,
+    terms: np.ndarray,
+    noise: float,
+    more_noise: np.ndarray | float = 0.0,
+    staircase: float = policy.STAIRCASE,
 ) -> Slopes:
     """The slopes of lines.
 
@@ -56,6 +61,7 @@ def slopes(
         terms: the same of the sums of the sizes of what φ is a sum of.
         noise: the relative noise of a value.
         more_noise: absolute noise (cotangents,) of φ.
+        staircase: values that stand still for short steps are noise if their smallest change is this part of them.
     """
     n, m = len(steps), len(NOISE_STEPS)
     at_0, after, before = phi[:, 0], phi[:, 1 : 1 + n], phi[:, 1 + n : 1 + 2 * n]
@@ -64,19 +70,21 @@ def slopes(
         for values, start in ((before, 1 + 2 * n + m), (after, 1 + 2 * n)):
             near = phi[:, start : start + m]
             bend = np.max(np.abs(np.diff(near, 2, axis=1)), axis=1)
-            stairs = np.where((near == at_0[:, None]).all(axis=1), _smallest_change(at_0, values, terms[:, 0]), 0)
+            stairs = np.where(
+                (near == at_0[:, None]).all(axis=1), _smallest_change(at_0, values, terms[:, 0], staircase), 0
+            )
             uncertain = noise * terms[:, 0] + 2 * np.maximum(bend, stairs) + more_noise
             sides.append(_one_sided(steps, at_0, values, uncertain))
     (left, left_error), (right, right_error) = sides
     return Slopes(-left, left_error, right, right_error)
 
 
-def _smallest_change(at_0: np.ndarray, values: np.ndarray, terms: np.ndarray) -> np.ndarray:
+def _smallest_change(at_0: np.ndarray, values: np.ndarray, terms: np.ndarray, staircase: float) -> np.ndarray:
     """The smallest change (directions, cotangents) that values show at all, 0 where that is no noise."""
     change = np.abs(values - at_0[:, None])
     smallest = np.min(np.where(change > 0, change, np.inf), axis=1)
     largest = np.max(np.where(np.isfinite(change), change, 0), axis=1)
-    return np.where(smallest <= policy.STAIRCASE * np.maximum(terms, largest), smallest, 0)
+    return np.where(smallest <= staircase * np.maximum(terms, largest), smallest, 0)
 
 
 def _one_sided(

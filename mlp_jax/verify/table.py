@@ -70,6 +70,21 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class Far:
+    """Some `FarPoint`s where this leaf alone has moved by its own size, and by far more; those with finite values."""
+
+    leaf: int
+
+
+class FarPoint(NamedTuple):
+    """The leaf there, the values, and the reference for the leaf (cotangents, *shape)."""
+
+    leaf: np.ndarray
+    values: Arrays
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True)
 class OutsideJit:
     """Your gradients for the first cotangent as Python runs the rule, for each leaf; None if it always does.
 
@@ -124,6 +139,7 @@ class Table:
         most_entries: so many of a leaf can be taken in turn where there is no reference.
         named: whether the user named the reference, so that no values doubt it.
         stops: whether the plain function has a stop_gradient.
+        strict: whether a rule that is no derivative on purpose fails, too.
         answers: to the questions asked so far.
         found: what tests have found so far.
     """
@@ -143,6 +159,7 @@ class Table:
     most_entries: int = ENTRIES_WITHOUT_REFERENCE
     named: bool = False
     stops: bool = False
+    strict: bool = False
     answers: dict[Any, Any] = field(default_factory=dict)
     found: dict[Any, Any] = field(default_factory=dict)
 

@@ -1,14 +1,14 @@
 """Findings in words: the report of a check."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.verify import policy
+from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
-from mlp_jax.verify.judgement import Finding, Judgement, Where, Why
-from mlp_jax.verify.report import Leaf, Report, Verdict, reported
+from mlp_jax.verify.findings import Finding, Judgement, Where, Why
+from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.table import OutsideJit, Table
 
 WHERE = {
@@ -28,13 +28,21 @@ NOTES = {
 }
 
 
-def report_of(title: str, checked: Any, table: Table, judgement: Judgement, seed: int, started: float) -> Report:
-    """The report."""
+class Description(NamedTuple):
+    """What a report says of a judgement."""
+
+    leaves: tuple[Leaf, ...]
+    causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def described(checked: Any, table: Table, judgement: Judgement) -> Description:
+    """A judgement in words."""
     names = checked.arguments.names
     leaves = [_leaf(table, f, names[f.about]) for f in judgement.leaves]
     outputs = [_output(table, f, checked.output_names[f.about]) for f in judgement.outputs]
     found, notes = tuple(causes(checked, table, judgement)), tuple(_notes(checked, table, judgement))
-    return reported(title, (*leaves, *outputs), seed, started, causes=found, notes=notes)
+    return Description((*leaves, *outputs), found, notes)
 
 
 def _leaf(table: Table, f: Finding, name: str) -> Leaf:
@@ -68,6 +76,8 @@ def _largest(x: np.ndarray) -> float:
 
 
 def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
+    if verdict in (Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED):
+        return purposes.in_words(table, f)
     sits = "1 entry sits" if f.entries == 1 else f"{f.entries} entries sit"
     both = " (so is the reference)" if f.right is not None and not np.isfinite(f.right) else ""
     reasons = {
@@ -88,8 +98,22 @@ def _wrong(table: Table, f: Finding) -> Iterator[str]:
     if Why.NOT_LINEAR in f.why and f.cotangent is not None:
         factor = table.factors[f.cotangent - table.base]
         yield f"not linear in the gradient that arrives: compared where that is {factor:g} times as long"
+    if place := _place_of_output(table, f):
+        yield f"seen best where 1 arrives at {place} of the output alone"
     if Why.JAX_IS_WRONG in f.why:
         yield "JAX's derivative of the function is as yours; its values have another"
+
+
+def _place_of_output(table: Table, f: Finding) -> list[int] | None:
+    """Of a matrix whose rows were looked at one by one, the row with the largest error."""
+    arriving = table.cotangents[0]
+    units: Any = np.flatnonzero([np.count_nonzero(g) == 1 for g in arriving]) if len(table.cotangents) == 1 else []
+    if len(units) < 2 or f.where not in (Where.EXACTLY, Where.IN_YOUR_PRECISION):
+        return None
+    leaf, row = table.leaf(f.about), f.cotangent
+    if row not in units and table.reference is not None:
+        row = int(units[np.argmax(np.max(np.abs(leaf.own - leaf.reference)[units], axis=1))])
+    return np.argwhere(arriving[row])[0].tolist() if row in units else None
 
 
 def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
@@ -100,6 +124,10 @@ def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
     left_out = sum(int((~np.isfinite(v)).sum()) for v in table.values)
     if left_out:
         yield f"{left_out} entries of the outputs are not finite: no gradient of them is looked at"
+    tails = [table.leaf(f.about) for f in judgement.leaves if f.passes and Why.TAIL in f.why]
+    for leaf in tails:
+        units = np.nanmax(np.abs(leaf.yours - leaf.reference) / (leaf.precision.eps * np.abs(leaf.reference)))
+        yield f"TAIL: {names[leaf.about]}: off by {units:.0f} units of the last place in entries far below its largest"
     for why, text in NOTES.items():
         about = [names[f.about] for f in judgement.leaves if why in f.why]
         if about:

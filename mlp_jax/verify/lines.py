@@ -1,0 +1,74 @@
+"""Along lines, through one leaf or through all: what the function's values say of all entries together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mlp_jax.verify import policy
+from mlp_jax.verify.findings import Finding, Where
+from mlp_jax.verify.report import Verdict
+from mlp_jax.verify.table import Along, Column, Lines, Rounded, Table
+
+
+def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Finding | None:
+    """A finding where values along lines, through one leaf or through all, contradict yours."""
+    lines: Lines = table.ask(Along(leaf, carefully))
+    at = list(range(len(table.leaves))) if leaf is None else [leaf]
+    errors = policy.ERROR_FACTOR * lines.slopes.error
+    for k in range(len(errors)):
+        terms = sum(lines.directions[i][k].ravel() @ table.leaf(i).yours[: table.base].T for i in at)
+        sizes = sum(np.abs(lines.directions[i][k].ravel()) @ np.abs(table.leaf(i).yours[: table.base]).T for i in at)
+        mine, rough = np.asarray(terms), np.asarray(sizes)
+        close = policy.ULPS * max(p.eps for p in table.precisions)
+        close = max(close, policy.UNTIL_CONVERGED) if table.reference is None else close
+        allowance = close * rough + errors[k]
+        right = lines.slopes.middle[k]
+        if (np.abs(lines.slopes.left[k] - lines.slopes.right[k]) > allowance).any():
+            continue  # a kink, for some cotangent
+        decided = allowance <= policy.DECIDED_ALONG * np.maximum(np.abs(right), np.abs(mine))
+        if not (decided & (np.abs(mine - right) > allowance)).any():
+            continue
+        if not carefully:
+            return contradicted(table, leaf, carefully=True)
+        off = np.where(decided, np.abs(mine - right) - allowance - _blur(table, at, lines, k), -1)
+        c = int(np.argmax(off))
+        if off[c] > 0:
+            return Finding(
+                leaf or 0, Verdict.WRONG, abs(mine[c] - right[c]), float(allowance[c]), None, c, float(mine[c]),
+                float(right[c]), Where.ALONG,
+            )  # fmt: skip
+    return None
+
+
+def has_kinks(table: Table, leaf: int | None) -> bool:
+    """Whether the slopes on both sides differ along a line through one leaf, or through all."""
+    slopes = table.ask(Along(leaf)).slopes
+    errors = policy.ERROR_FACTOR * slopes.error
+    apart = np.abs(slopes.left - slopes.right) > errors + policy.GROSS * np.maximum(
+        np.abs(slopes.left), np.abs(slopes.right)
+    )
+    return bool((apart & np.isfinite(errors)).any())
+
+
+def _blur(table: Table, at: Sequence[int], lines: Lines, k: int) -> float:
+    """What rounding in float64 leaves open in the slope of a gradient along line k."""
+    if table.reference is None:
+        return 0.0
+    spreads = table.ask(Rounded(True))[1]
+    return policy.SPREADS * sum(float(np.nansum(np.abs(spreads[i] * lines.directions[i][k]))) for i in at)
+
+
+def by_directions_alone(leaf: Column) -> Finding:
+    """Without a reference, and with too many entries to take in turn."""
+    lost = int((~np.isfinite(leaf.yours)).any(axis=0).sum())
+    if lost:
+        return Finding(leaf.about, Verdict.NONFINITE, entries=lost)
+    if (line := contradicted(leaf.table, leaf.about)) is not None:
+        return replace(line, about=leaf.about, verdict=Verdict.WRONG if leaf.yours.any() else Verdict.ZERO_EVERYWHERE)
+    lines: Lines = leaf.table.ask(Along(leaf.about))
+    errors = policy.ERROR_FACTOR * lines.slopes.error
+    mine = np.abs(lines.directions[leaf.about].reshape(len(errors), -1) @ leaf.yours[: leaf.base].T)
+    decided = (errors <= policy.DECIDED_ALONG * np.abs(lines.slopes.middle)) | ((mine <= errors) & np.isfinite(errors))
+    verdict = Verdict.OK if decided.any(axis=0).all() else Verdict.UNRESOLVED
+    return Finding(leaf.about, verdict, where=Where.ALONG)

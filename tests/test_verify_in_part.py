@@ -1,0 +1,99 @@
+"""Rules that JAX has told that only a part is asked for, and batches: what shows under transformations alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.custom_derivatives import SymbolicZero
+
+from mlp_jax import verify
+from mlp_jax.verify import Verdict
+
+X, Y = jnp.array([0.3, 0.7]), jnp.array([1.2, -0.4])
+
+
+def dense(g):
+    return jnp.zeros(g.aval.shape, g.aval.dtype) if isinstance(g, SymbolicZero) else g
+
+
+def of_two_outputs(forgets):
+    """(x y, x + y): one that forgets the gradient for y where the second output is not used."""
+    f = jax.custom_vjp(lambda x, y: (x * y, x + y))
+
+    def backward(kept, g):
+        factor = 0.0 if forgets and isinstance(g[1], SymbolicZero) else 1.0
+        return dense(g[0]) * kept[1] + dense(g[1]), factor * (dense(g[0]) * kept[0] + dense(g[1]))
+
+    f.defvjp(
+        lambda x, y: ((x.value * y.value, x.value + y.value), (x.value, y.value)), backward, symbolic_zeros=True
+    )  # fmt: skip
+    return f
+
+
+def of_two_arguments(forgets):
+    """Sin(x) y: one that keeps y only if y is differentiated."""
+    f = jax.custom_vjp(lambda x, y: jnp.sin(x) * y)
+
+    def onward(x, y):
+        return jnp.sin(x.value) * y.value, (x.value, y.value if y.perturbed or not forgets else 0 * y.value)
+
+    backward = lambda kept, g: (dense(g) * jnp.cos(kept[0]) * kept[1], dense(g) * jnp.sin(kept[0]))  # noqa: E731
+    f.defvjp(onward, backward, symbolic_zeros=True)
+    return f
+
+
+def rows_of(report):
+    return {row.name: row.verdict for row in report.leaves}
+
+
+@pytest.mark.parametrize(
+    ("made", "row"), [(of_two_outputs, "only primal[0] used"), (of_two_arguments, "only x differentiated")]
+)
+def test_a_rule_that_looks_at_symbolic_zeros(made, row):
+    right, wrong = (verify.check_transforms(made(forgets), X, Y) for forgets in (False, True))
+    assert right.passed, right
+    assert rows_of(right)[row] is Verdict.OK
+    assert [name for name, verdict in rows_of(wrong).items() if verdict is Verdict.WRONG] == [row], wrong
+
+
+def last(k):
+    return jnp.cumprod(jax.nn.sigmoid(k), 1)[:, -1]
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(slice(None), True), (slice(0, 1), False)])
+def test_a_batch_of_one_is_enlarged(rows, passes):
+    f = jax.custom_vjp(last)
+    f.defvjp(lambda k: (last(k), k), lambda k, g: ((g * last(k))[:, None] * (1 - jax.nn.sigmoid(k)[rows]),))
+    report = verify.check_transforms(f, jnp.ones((1, 4)))
+    assert rows_of(report)["larger batch"] is (Verdict.OK if passes else Verdict.WRONG), report
+    assert report.passed is passes
+
+
+def test_the_rows_there_are():
+    product = jax.custom_vjp(lambda x, y: x @ y)
+    product.defvjp(lambda x, y: (x @ y, (x, y)), lambda a, g: (g @ a[1].T, a[0].T @ g))
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 2), (2, 4)))
+    report = verify.check_transforms(product, a, b)
+    assert report.passed, report
+    assert {"vmap over all arguments", "vmap over all, last axes", "checkpoint", "forward over reverse"} <= set(
+        rows_of(report)
+    )
+
+
+def test_a_rule_that_is_wrong_where_all_arguments_are_mapped():
+    @jax.custom_batching.custom_vmap
+    def backward(g, x, y):
+        return g * y, g * x
+
+    @backward.def_vmap
+    def mapped(size, batched, g, x, y):
+        rows = zip((g, x, y), batched, strict=True)
+        g, x, y = (a if many else jnp.broadcast_to(a, (size, *a.shape)) for a, many in rows)
+        return (g * y * (0.5 if batched[1] and batched[2] else 1.0), g * x), (True, True)
+
+    f = jax.custom_vjp(lambda x, y: x * y)
+    f.defvjp(lambda x, y: (x * y, (x, y)), lambda kept, g: backward(g, *kept))
+    verdicts = rows_of(verify.check_transforms(f, X, Y))
+    assert verdicts["vmap over x"] is not Verdict.WRONG  # unsupported: JAX wants a gradient like the argument there
+    assert verdicts["vmap over all arguments"] is Verdict.WRONG
