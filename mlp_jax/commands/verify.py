@@ -20,8 +20,8 @@ from mlp_jax.training.build import batch_size, build_network, initial_params, pr
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
 from mlp_jax.verify.arguments import first_lines
-from mlp_jax.verify.auditing.audit import as_the_program, checked
 from mlp_jax.verify.auditing.calls import load
+from mlp_jax.verify.auditing.checking import as_the_program, checked
 from mlp_jax.verify.auditing.findings import local
 from mlp_jax.verify.auditing.rules import discover
 

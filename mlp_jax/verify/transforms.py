@@ -69,9 +69,21 @@ def check_transforms(
     >>> report.passed, [row.name for row in report.leaves][:2]
     (True, ['jit', 'vmap over x'])
     """
+    return rows_of(f, args, reference, argnums, seed)
+
+
+def rows_of(
+    f: AnyFunction,
+    args: tuple[Any, ...],
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
+    seed: int = 0,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> Report:
+    """What `check_transforms` returns, with those of the rows whose names are wanted."""
     started = time.perf_counter()
     checked = prepared(f, args, reference, argnums, seed)
-    rows = checked.faults or [_row(name, traced) for name, traced in _rows(f, args, checked)]
+    rows = checked.faults or [_row(name, traced) for name, traced in _rows(f, args, checked) if wanted(name)]
     return reported(f"check_transforms({name_of(f)})", rows, seed, started)
 
 

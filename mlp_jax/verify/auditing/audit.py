@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import signal
-import threading
 import time
 import tomllib
 import zlib
@@ -14,27 +12,19 @@ from typing import Any
 
 import jax
 
-from mlp_jax.verify.arguments import first_lines
-from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, store
+from mlp_jax.verify.auditing.calls import NotStorable, call_of, store
+from mlp_jax.verify.auditing.checking import as_the_program, check, look_further
 from mlp_jax.verify.auditing.findings import (
     INTENDED,
-    KINK,
-    NOT_CHECKED,
-    OK,
-    RAISES,
-    UNDECIDED,
-    WRONG,
     Audit,
     Finding,
     local,
 )
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
-from mlp_jax.verify.checks import check_vjp
-from mlp_jax.verify.report import CannotCheck, Report, Verdict
+from mlp_jax.verify.report import CannotCheck
 
 SECONDS = 120.0  # for all checks
-_SECONDS_EACH = 30.0
 
 
 @contextlib.contextmanager
@@ -59,7 +49,7 @@ def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
     >>> with audit() as found:
     ...     _ = jax.jit(jax.grad(cube))(2.0)
     >>> found.passed, [(f.verdict, f.arguments) for f in found.findings]
-    (False, [('WRONG', 'f32[]')])
+    (False, [('WRONG', '~float32[]')])
     """
     found, watch = Audit(), Watch(exact)
     jax.clear_caches()
@@ -74,6 +64,9 @@ def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
 def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) -> None:
     """Check what was seen; wrong calls are written to a folder, if there is one, to be checked again.
 
+    First each use, then of each rule that passed the transformations that the program used it under, and special points
+    beside its arguments: as much as there is time for.
+
     Args:
         found: gets the findings.
         watch: what was seen.
@@ -82,12 +75,10 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
     """
     where, meant = addresses(), intentions(Path.cwd())
     end = time.monotonic() + seconds
-    for signature in _in_order(watch.signatures.values()):
-        name = _name(signature, where)
-        finding = Finding(
-            name, local(signature.about.place), local(signature.caller), signature.arguments, signature.times
-        )
-        report, finding = _checked(signature, finding, end, seconds)
+    uses = [(signature, _finding(signature, where)) for signature in _in_order(watch.signatures.values())]
+    results = [(signature, *check(signature, finding, end, seconds)) for signature, finding in uses]
+    left = look_further(results, end)
+    for signature, report, finding in results:
         if report is not None and not report.passed:
             finding = _stored(signature, finding, where, folder)
             report = dataclasses.replace(report, reproduce=finding.reproduce)
@@ -99,10 +90,12 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         found.findings.append(finding)
     found.problems += watch.problems
     found.not_reached += _not_reached(watch)
-    if any(passed for s in watch.signatures.values() for v in s.values for passed in v.path if passed.by == "compiled"):
+    if any(passed.by == "compiled" for s in watch.signatures.values() for v in s.values for passed in v.path):
         found.said.append(
             "compiled programs gave out values: their results may differ in the last digit from those without the audit"
         )
+    if left:
+        found.said.append(f"no time was left for transformations and special points of {left} rules that passed")
 
 
 def intentions(folder: Path) -> dict[str, str]:
@@ -135,53 +128,11 @@ def _size(signature: Signature) -> int:
     return sum(getattr(leaf, "nbytes", 8) for values in signature.values[:1] for leaf in values.leaves)
 
 
-def _name(signature: Signature, where: dict[int, str]) -> str:
-    """Where it is found, or what it is called where it was made in a function."""
+def _finding(signature: Signature, where: dict[int, str]) -> Finding:
+    """A use, not checked yet; of a rule that was made in a function, the name is what it is called there."""
     address = where.get(id(signature.rule))
-    return address.replace(":", ".") if address else signature.about.name
-
-
-def _checked(signature: Signature, finding: Finding, end: float, budget: float) -> tuple[Report | None, Finding]:
-    """The report on a use of a rule, and what it amounts to."""
-
-    def left_out(reason: str) -> tuple[None, Finding]:
-        return None, dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason)
-
-    if not signature.values:
-        return left_out(signature.note or "never run: only its shapes were asked for")
-    left = end - time.monotonic()
-    if left <= 0:
-        return left_out(f"the {budget:g} seconds for checks were used up")
-    started = time.monotonic()
-    try:
-        with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
-            call = call_of(signature)
-            assert call is not None
-            report = checked(call)
-    except TimeUp:
-        return left_out(f"it took more than {min(left, _SECONDS_EACH):.0f} seconds")
-    except CannotCheck as error:
-        return left_out(first_lines(error, 120))
-    except Exception as error:  # a rule may not go alone: within a collective, over an object's traced value
-        return left_out(f"alone it raises {type(error).__name__}: {first_lines(error, 120)}")
-    took = time.monotonic() - started
-    return report, dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), seconds=took)
-
-
-def checked(call: Call) -> Report:
-    """The report on a call."""
-    return check_vjp(call.rule, *call.args, argnums=call.argnums)
-
-
-def verdict_of(report: Report) -> str:
-    """In a word."""
-    verdicts = {leaf.verdict for leaf in report.leaves}
-    if report.passed:
-        return KINK if Verdict.KINK in verdicts else OK
-    failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
-    if failed == {Verdict.RAISED}:
-        return RAISES
-    return UNDECIDED if failed <= {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE} else WRONG
+    name = address.replace(":", ".") if address else signature.about.name
+    return Finding(name, local(signature.about.place), local(signature.caller), signature.arguments, signature.times)
 
 
 def _stored(signature: Signature, finding: Finding, where: dict[int, str], folder: Path | None) -> Finding:
@@ -213,42 +164,3 @@ def _not_reached(watch: Watch) -> list[str]:
         if place != rule.place and "site-packages" not in place:
             found.append(f"{rule.name} ({place})")
     return sorted(found)
-
-
-# --- around a check ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def as_the_program(x64: bool) -> Iterator[None]:
-    """With the program's precision, and without what it may have set to find its own faults."""
-    with (
-        jax.enable_x64(x64),
-        jax.disable_jit(False),
-        jax.debug_nans(False),
-        jax.debug_infs(False),
-        jax.transfer_guard("allow"),
-    ):
-        yield
-
-
-class TimeUp(BaseException):
-    """A check takes too long; no code of the user's catches it by mistake."""
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeUp when the time is over, where the system and the thread permit it."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise TimeUp
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -11,9 +11,9 @@ from mlp_jax.verify.report import GradientError, Report
 _SHOWN = 12
 # From the best to the worst, as one rule is summed up.
 OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRONG"
-INTENDED = "as intended (accepted)"
+MEANT, INTENDED = "on purpose (accepted)", "as intended (accepted)"  # as it looks; as the project says
 RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
-_ORDER = (NOT_CHECKED, OK, KINK, INTENDED, RAISES, UNDECIDED, WRONG)
+_ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, RAISES, UNDECIDED, WRONG)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Finding:
         caller: file:line of its first call.
         arguments: their shapes and dtypes.
         times: how often it was called.
-        verdict: ok, at a kink (accepted), as intended (accepted), RAISES, UNDECIDED, WRONG, or not checked.
+        verdict: ok; at a kink, on purpose, or as intended, which are accepted; RAISES, UNDECIDED or WRONG; not checked.
         reason: why it was not checked, or what else should be known.
         text: of the report, where there is one.
         reproduce: the command that checks it again.
@@ -117,7 +117,7 @@ class Audit:
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
         verdicts = ", ".join(
-            f"{counts[v]} {v}" for v in (OK, KINK, INTENDED, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v]
+            f"{counts[v]} {v}" for v in (OK, KINK, MEANT, INTENDED, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v]
         )
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "

@@ -1,0 +1,152 @@
+"""The check of one use of a rule, as the program had it: its arguments, its precision, its transformations."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from mlp_jax.verify.arguments import first_lines
+from mlp_jax.verify.auditing.calls import Call, call_of
+from mlp_jax.verify.auditing.findings import KINK, MEANT, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Finding
+from mlp_jax.verify.auditing.watch import Signature
+from mlp_jax.verify.checks import check_vjp
+from mlp_jax.verify.report import CannotCheck, Report, Verdict
+from mlp_jax.verify.transforms import rows_of
+
+_SECONDS_EACH = 30.0
+Result = tuple[Signature, Report | None, Finding]
+
+
+def check(signature: Signature, finding: Finding, end: float, budget: float) -> tuple[Report | None, Finding]:
+    """The report on a use of a rule, and what it amounts to."""
+
+    def left_out(reason: str) -> tuple[None, Finding]:
+        return None, dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason)
+
+    if not signature.values:
+        return left_out(signature.note or "never run: only its shapes were asked for")
+    left = end - time.monotonic()
+    if left <= 0:
+        return left_out(f"the {budget:g} seconds for checks were used up")
+    started = time.monotonic()
+    try:
+        with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
+            report = checked(_call(signature))
+    except TimeUp:
+        return left_out(f"it took more than {min(left, _SECONDS_EACH):.0f} seconds")
+    except CannotCheck as error:
+        return left_out(first_lines(error, 120))
+    except Exception as error:  # a rule may not go alone: within a collective, over an object's traced value
+        return left_out(f"alone it raises {type(error).__name__}: {first_lines(error, 120)}")
+    took = time.monotonic() - started
+    return report, dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), seconds=took)
+
+
+def look_further(results: list[Result], end: float) -> int:
+    """Transformations and special points, for one use of each rule that passed; what fails there takes its place.
+
+    Returns:
+        How many rules there was no time for.
+    """
+    seen, left = set(), 0
+    for k, (signature, report, finding) in enumerate(results):
+        if report is None or not report.passed or finding.rule in seen:
+            continue
+        seen.add(finding.rule)
+        seconds = end - time.monotonic()
+        if seconds <= 0:
+            left += 1
+            continue
+        try:
+            with as_the_program(signature.x64), time_limit(min(seconds, _SECONDS_EACH)):
+                more = _further(signature)
+        except (TimeUp, Exception):  # it passed where the program uses it
+            left += 1
+            continue
+        if more is not None:
+            results[k] = signature, more, dataclasses.replace(finding, verdict=verdict_of(more), text=str(more))
+    return left
+
+
+def _further(signature: Signature) -> Report | None:
+    """A report that did not pass, if there is one."""
+    call = _call(signature)
+    paths = [values.path for values in signature.values]
+    by = {passed.by for path in paths for passed in path}
+    rows = {"vmap": ("vmap over",), "compiled": ("jit",)}
+    wanted = tuple(name for word, names in rows.items() if word in by for name in names)
+    if any(sum(passed.by == "jvp" for passed in path) > 1 for path in paths):
+        wanted += ("second order", "forward over reverse")
+    if wanted:
+        report = rows_of(call.rule, call.args, argnums=call.argnums, wanted=lambda name: name.startswith(wanted))
+        if not report.passed:
+            return report
+    report = check_vjp(call.rule, *call.args, argnums=call.argnums, special=True)
+    return None if report.passed else report
+
+
+def _call(signature: Signature) -> Call:
+    call = call_of(signature)
+    assert call is not None
+    return call
+
+
+def checked(call: Call) -> Report:
+    """The report on a call."""
+    return check_vjp(call.rule, *call.args, argnums=call.argnums)
+
+
+def verdict_of(report: Report) -> str:
+    """In a word."""
+    verdicts = {leaf.verdict for leaf in report.leaves}
+    if report.passed:
+        on_purpose = verdicts & {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
+        return MEANT if on_purpose else KINK if Verdict.KINK in verdicts else OK
+    failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
+    if failed == {Verdict.RAISED}:
+        return RAISES
+    return UNDECIDED if failed <= {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE} else WRONG
+
+
+# --- around a check ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_the_program(x64: bool) -> Iterator[None]:
+    """With the program's precision, and without what it may have set to find its own faults."""
+    with (
+        jax.enable_x64(x64),
+        jax.disable_jit(False),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        jax.transfer_guard("allow"),
+    ):
+        yield
+
+
+class TimeUp(BaseException):
+    """A check takes too long; no code of the user's catches it by mistake."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeUp when the time is over, where the system and the thread permit it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
