@@ -47,12 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --grad-report and --audit-gradients."""
     group = parser.getgroup("gradients")
     group.addoption(
-        "--audit-gradients",
-        nargs="?",
-        type=float,
-        const=120.0,
-        metavar="SECONDS",
-        help="check every gradient rule that the tests call, in so many seconds a process (default 120)",
+        "--audit-gradients", action="store_true", help="check every gradient rule that the tests call, at the end"
+    )
+    group.addoption(
+        "--audit-seconds", type=float, default=120.0, metavar="SECONDS", help="for these checks, in each process"
     )
     group.addoption(
         "--grad-report",
@@ -65,8 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the reports of a run that asks for them, and watch the rules of one that asks for that."""
-    if config.getoption("audit_gradients") is not None:
-        config.pluginmanager.register(_Auditor(config.getoption("audit_gradients")), "mlp_jax-audit")
+    if config.getoption("audit_gradients"):
+        config.pluginmanager.register(_Auditor(config.getoption("audit_seconds")), "mlp_jax-audit")
     if config.getoption("grad_report") is not None:
         config.pluginmanager.register(_Collector(config.getoption("grad_report")), "mlp_jax-gradients")
 
@@ -97,8 +95,11 @@ class _Auditor:
     """The rules that all tests call, also those that run in the workers of pytest-xdist."""
 
     def __init__(self, seconds: float) -> None:
+        import jax
+
         from mlp_jax.verify.auditing.watch import Watch, start
 
+        jax.clear_caches()  # what a conftest.py has traced would not call its rules again
         self.seconds = seconds
         self.watch = Watch()
         self.parts: list[Any] = []  # of the workers

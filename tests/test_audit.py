@@ -1,7 +1,10 @@
 """The audit within a process: what a tap passes through, what is seen of each call, and what is made of it."""
 
 import functools
+import json
+import signal
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from mlp_jax.verify import GradientError, audit
 from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, load, store
-from mlp_jax.verify.auditing.findings import NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
+from mlp_jax.verify.auditing.checking import TimeUp, time_limit
+from mlp_jax.verify.auditing.findings import BESIDE, NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
 from mlp_jax.verify.auditing.rules import addresses, at, described, discover, identity
 from mlp_jax.verify.auditing.tap import tap
 from mlp_jax.verify.auditing.watch import Watch, watching
@@ -174,7 +178,7 @@ def test_static_arguments_keywords_keys_and_numbers_of_python():
     np.testing.assert_array_equal(x, X)
     assert call_of(second).args == (jnp.sin, 0.5, 3.0)
     assert call_of(second).argnums == (1,)
-    assert second.arguments == "~float32[]"
+    assert second.arguments == "~float32[] (0: sin, 2: 3.0)"
 
 
 def test_threads_and_donated_arrays():
@@ -201,6 +205,36 @@ def test_rules_of_one_source_are_one_and_closed_over_numbers_tell_them_apart():
 
     assert identity(made(2.0)) == identity(made(2.0)) != identity(made(3.0))
     assert len(seen(lambda: [made(2.0)(1.0) for _ in range(50)])) == 1
+
+
+def test_rules_over_other_values_are_others():
+    def of(f, df, k=1.0):
+        @jax.custom_jvp
+        def rule(x, k=k):
+            return f(x)
+
+        rule.defjvps(lambda t, out, x: df(x) * t)
+        return rule
+
+    def sine(x):
+        return jnp.sin(x)
+
+    def cosine(x):
+        return jnp.cos(x)
+
+    def exponential(x):
+        return jnp.exp(x)
+
+    assert identity(of(sine, cosine)) == identity(of(sine, cosine)) != identity(of(exponential, sine))
+    assert identity(of(sine, cosine, 1.0)) != identity(of(sine, cosine, 2.0))
+    arrays = [functools.partial(jnp.multiply, jnp.full(3, k)) for k in (1.0, 1.0, 2.0)]
+    one, same, other = (identity(of(f, f)) for f in arrays)
+    assert one == same != other
+
+
+def test_traces_that_never_run_do_not_hide_those_that_do():
+    (signature,) = seen(lambda: [*(jax.eval_shape(right, X) for _ in range(5)), jax.jit(right)(X)])
+    np.testing.assert_array_equal(call_of(signature).args[0], X)
 
 
 def test_shapes_alone_where_nothing_runs_and_where_it_is_too_much():
@@ -285,6 +319,58 @@ def test_what_cannot_be_checked_is_named():
     assert verdicts["right"] == (NOT_CHECKED, "never run: only its shapes were asked for")
 
 
+@jax.custom_vjp
+def guarded(x):
+    return jnp.sum(jnp.where(x == 0, 1.0, jnp.sin(x) / jnp.where(x == 0, 1.0, x)) + x)
+
+
+guarded.defvjp(
+    lambda x: (guarded(x), x),
+    lambda x, g: (jnp.where(x == 0, 0.0, g * (1 + jnp.cos(x) / x - jnp.sin(x) / x**2)),),  # at 0 it is 1
+)
+
+
+def test_special_points_are_looked_at_and_fail_nothing():
+    with audit() as found:
+        guarded(jnp.array([0.5, 1.5]))
+    assert found.passed
+    assert [f.verdict for f in found.findings] == [BESIDE], str(found)
+    assert "check_vjp(guarded)" in found.findings[0].text
+
+
+def test_the_rule_is_held_to_itself_as_the_program_used_it():
+    with audit() as found:
+        jax.grad(jax.grad(second))(2.0)
+    (finding,) = found.findings
+    assert finding.verdict == WRONG
+    assert "second order" in finding.text
+
+
+@jax.custom_vjp
+def second(x):
+    return x**3
+
+
+# its gradient is right, and is cut off from x
+second.defvjp(lambda x: (second(x), jax.lax.stop_gradient(x)), lambda x, g: (3 * x**2 * g,))
+
+
+def test_the_programs_timer_goes_on():
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with time_limit(5):
+            pass
+        with pytest.raises(TimeUp), time_limit(0.05):
+            time.sleep(2)
+        time.sleep(0.3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rung == [1]
+
+
 def test_no_time_is_left():
     with audit(seconds=0) as found:
         right(X)
@@ -345,6 +431,24 @@ def test_what_no_file_can_hold_and_files_that_hold_none(tmp_path):
     for name in ("text", "other", "none"):
         with pytest.raises(ValueError, match="it holds no call of a rule"):
             load(tmp_path / f"{name}.npz")
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"record": "os:system", "fields": [{"plain": "touch pwned"}]},
+        {"record": "jax.numpy:sin", "fields": []},
+        {"array": "none", "dtype": "float32", "shape": [1], "weak": False, "of": "jax"},
+        [],
+    ],
+)
+def test_a_file_from_a_stranger_calls_nothing(tmp_path, monkeypatch, described):
+    monkeypatch.chdir(tmp_path)
+    record = {"rule": "jax.nn:relu", "from": "", "args": described, "argnums": [0], "x64": False}
+    np.savez("call.npz", description=np.array(json.dumps(record | {"rows": [], "special": False})))
+    with pytest.raises((LookupError, ValueError)):
+        load(tmp_path / "call.npz").call()
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_the_rules_of_a_package(tmp_path, monkeypatch):

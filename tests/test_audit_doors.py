@@ -25,6 +25,10 @@ match sys.argv[1:]:
         if os.fork() == 0:
             os._exit(0)
         os.wait()
+    case ["raise"]:
+        os.chdir("/")
+        os.environ.clear()
+        raise ValueError("a mistake")
 """
 TESTS = """
 import jax
@@ -79,11 +83,13 @@ def test_a_program_is_run_unchanged_and_its_rules_are_checked_at_their_arguments
         ("exit", 3, ["1 ok, 1 WRONG", "the command ended with exit status 3"]),
         ("kill", 137, ["2 not checked", "not checked, its process ended before the checks: kernels.bad, kernels.good"]),
         ("fork", 1, ["1 ok, 1 WRONG"]),
+        ("raise", 1, ["1 ok, 1 WRONG", "the command ended with exit status 1"]),
     ],
 )
 def test_however_the_program_ends(package, how, status, said):
-    text = audit("--", sys.executable, "program.py", how, cwd=package, status=status)
-    assert all(words in text for words in (HEAD, *said)), text
+    command = [sys.executable, "program.py", how]
+    text = run("-m", "mlp_jax", "audit", "--", *command, cwd=package, status=status, traceback=how == "raise").stdout
+    assert all(words in text for words in ("gradient rules of 1 package reached", *said)), text
 
 
 def test_pytest_has_an_item_for_each_rule_also_from_workers(package):

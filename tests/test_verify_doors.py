@@ -44,13 +44,13 @@ def broken_args():
 """
 
 
-def run(*arguments, cwd, status=0, python=sys.executable, **environment):
+def run(*arguments, cwd, status=0, python=sys.executable, traceback=False, **environment):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": "", **environment}
     done = subprocess.run(
         [python, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    assert ("Traceback" in done.stderr) == traceback, done.stderr
     return done
 
 

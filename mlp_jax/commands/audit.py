@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -23,19 +24,29 @@ def run(config: None, options: Namespace) -> int:
         raise InputError("audit needs a command, as in: mlp-jax audit -- pytest tests/")
     if shutil.which(command[0]) is None:
         raise InputError(f"there is no command {command[0]!r} to audit")
+    if not (options.seconds >= 0):
+        raise InputError(f"--seconds must be at least 0, got {options.seconds}")
+    options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         order = Order(folder, options.exact, options.seconds, options.folder.absolute())
-        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: what it used is checked all the same
-        status = subprocess.run(command, env=environment(order, os.environ), check=False).returncode
+        status = _run(command, environment(order, os.environ))
         found = _collected(shlex.join(command), folder)
+    write_atomically(options.folder / "report.json", found.to_json().encode())
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     print(found)
     if status:
         sentence = f"the command ended with exit status {status}"
         print(f"  {sentence}; if it does not without the audit, try --exact" if not options.exact else f"  {sentence}")
-    options.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.folder / "report.json", found.to_json().encode())
     return status if status > 0 else 128 - status if status < 0 else int(not found.passed)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command, which gets the signals: what it used until then is checked all the same."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, too
+    process = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    return process.wait()
 
 
 def _collected(of: str, folder: Path) -> Audit:

@@ -4,7 +4,6 @@ Of a package it lists the gradient rules.
 """
 
 import importlib
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, ch
 from mlp_jax.verify.arguments import first_lines
 from mlp_jax.verify.auditing.calls import load
 from mlp_jax.verify.auditing.checking import as_the_program, checked
-from mlp_jax.verify.auditing.findings import local
+from mlp_jax.verify.auditing.findings import local, of_json
 from mlp_jax.verify.auditing.rules import discover
 
 HOW = """for example, in mypackage/kernels.py:
@@ -100,10 +99,12 @@ def list_rules(package: str) -> int:
     except Exception as error:  # a module may raise anything
         raise InputError(f"cannot import {package}: {type(error).__name__}: {first_lines(error)}") from None
     report = Path("audit") / "report.json"
-    audited = json.loads(report.read_text(encoding="utf-8"))["findings"] if report.exists() else []
     verdicts: dict[str, list[str]] = {}
-    for finding in audited:
-        verdicts.setdefault(finding["place"], []).append(finding["verdict"])
+    try:
+        for finding in of_json(report.read_text(encoding="utf-8")).findings if report.exists() else ():
+            verdicts.setdefault(finding.place, []).append(finding.verdict)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(f"{report} is no report of an audit; remove it, or audit again") from None
     print(
         f"{package}: {len(found.rules)} gradient rules, and {len(found.made_later)} places that make some when called"
     )

@@ -5,7 +5,7 @@ import dataclasses
 import time
 import tomllib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,20 @@ from typing import Any
 import jax
 
 from mlp_jax.verify.auditing.calls import NotStorable, call_of, store
-from mlp_jax.verify.auditing.checking import as_the_program, check, look_further
+from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, check, look_further, rows_used
 from mlp_jax.verify.auditing.findings import (
+    BESIDE,
     INTENDED,
+    KINK,
+    MEANT,
+    OK,
     Audit,
     Finding,
     local,
 )
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
-from mlp_jax.verify.report import CannotCheck
+from mlp_jax.verify.report import Report
 
 SECONDS = 120.0  # for all checks
 
@@ -73,45 +77,65 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         seconds: the budget.
         folder: for calls that did not pass.
     """
-    where, meant = addresses(), intentions(Path.cwd())
+    where, meant = addresses(), intentions(found)
     end = time.monotonic() + seconds
     uses = [(signature, _finding(signature, where)) for signature in _in_order(watch.signatures.values())]
-    results = [(signature, *check(signature, finding, end, seconds)) for signature, finding in uses]
-    left = look_further(results, end)
-    for signature, report, finding in results:
+    first = len(found.findings)
+    found.findings += [dataclasses.replace(finding, reason="the checks were interrupted") for _, finding in uses]
+
+    def keep(k: int, report: Report | None, finding: Finding) -> None:
+        signature = uses[k - first][0]
         if report is not None and not report.passed:
             finding = _stored(signature, finding, where, folder)
             report = dataclasses.replace(report, reproduce=finding.reproduce)
             reason = next((why for rule, why in meant.items() if fnmatchcase(finding.rule, rule)), "")
             verdict = INTENDED if reason else finding.verdict
             finding = dataclasses.replace(finding, verdict=verdict, reason=reason, text=str(report))
-        if report is not None:
-            found.reports.append(report)
-        found.findings.append(finding)
-    found.problems += watch.problems
+        found.findings[k] = finding
+        found.reports += [report] if report is not None else []
+
     found.not_reached += _not_reached(watch)
+    found.problems += watch.problems
     if any(passed.by == "compiled" for s in watch.signatures.values() for v in s.values for passed in v.path):
         found.said.append(
             "compiled programs gave out values: their results may differ in the last digit from those without the audit"
         )
+    for k, (signature, finding) in enumerate(uses, first):
+        keep(k, *check(signature, finding, end, seconds))
+    _look_further(found, uses, first, end, keep)
+
+
+def _look_further(
+    found: Audit, uses: list[Any], first: int, end: float, keep: Callable[[int, Report | None, Finding], None]
+) -> None:
+    """Of each rule that passed, one use under transformations and at special points."""
+    seen, left = set(), 0
+    for k, (signature, _) in enumerate(uses, first):
+        finding = found.findings[k]
+        if finding.verdict not in (OK, KINK, MEANT) or finding.rule in seen:
+            continue
+        seen.add(finding.rule)
+        try:
+            if more := look_further(signature, finding, end):
+                keep(k, *more)
+        except (TimeUp, Exception):  # it passed where the program uses it
+            left += 1
     if left:
-        found.said.append(f"no time was left for transformations and special points of {left} rules that passed")
+        found.said.append(f"not looked at under transformations and at special points, for lack of time: {left} rules")
 
 
-def intentions(folder: Path) -> dict[str, str]:
-    """The rules that a project means to be as they are, and why: of `[tool.mlp_jax.audit.intended]` in pyproject.toml.
-
-    Raises:
-        CannotCheck: the file cannot be read.
-    """
-    file = next((f for f in (parent / "pyproject.toml" for parent in (folder, *folder.parents)) if f.is_file()), None)
-    if file is None:
-        return {}
+def intentions(found: Audit) -> dict[str, str]:
+    """The rules that a project means as they are, and why: of `[tool.mlp_jax.audit.intended]` in pyproject.toml."""
+    file = None
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("mlp_jax", {}).get("audit", {})
-        return {str(rule): str(reason) for rule, reason in said.get("intended", {}).items()}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise CannotCheck(f"cannot read [tool.mlp_jax.audit.intended] of {file}: {error}") from None
+        here = Path.cwd()
+        file = next((f for f in (p / "pyproject.toml" for p in (here, *here.parents)) if f.is_file()), None)
+        said = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
+        intended = said.get("tool", {}).get("mlp_jax", {}).get("audit", {}).get("intended", {})
+        return {str(rule): str(reason) for rule, reason in intended.items()}
+    except (OSError, ValueError, AttributeError) as error:  # the folder may be gone, the file may be no TOML
+        found.problems.append(f"cannot read [tool.mlp_jax.audit.intended] of {file}: {error}")
+        return {}
 
 
 def _in_order(signatures: Sequence[Signature] | Any) -> list[Signature]:
@@ -132,6 +156,7 @@ def _finding(signature: Signature, where: dict[int, str]) -> Finding:
     """A use, not checked yet; of a rule that was made in a function, the name is what it is called there."""
     address = where.get(id(signature.rule))
     name = address.replace(":", ".") if address else signature.about.name
+    name = name.replace("__mp_main__", "__main__")  # of a process that was spawned
     return Finding(name, local(signature.about.place), local(signature.caller), signature.arguments, signature.times)
 
 
@@ -140,18 +165,24 @@ def _stored(signature: Signature, finding: Finding, where: dict[int, str], folde
     address = where.get(id(signature.rule))
     if folder is None:
         return finding
-    if address is None or signature.closed_over or address.startswith("__main__:"):
-        what = "in the main file" if address and not signature.closed_over else "made within a function"
+    is_over_tracers = any(values.closed_over for values in signature.values)
+    is_main = address is not None and address.startswith(("__main__:", "__mp_main__:"))
+    if address is None or is_over_tracers or is_main:
+        what = "in the main file" if is_main and not is_over_tracers else "made within a function"
         return dataclasses.replace(finding, reproduce=f"the audit again: the rule is {what}")
     with as_the_program(signature.x64):
         call = call_of(signature)
         assert call is not None
+        rows = rows_used(signature) if finding.text.startswith("check_transforms") else ()
+        call = dataclasses.replace(call, rows=rows, special=finding.verdict == BESIDE)
         short = address.partition(":")[2]
         path = folder / f"{short}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
         try:
             store(call, address, where, path)
         except NotStorable as error:
             return dataclasses.replace(finding, reproduce=f"the audit again: no file can hold {error}")
+        except OSError as error:
+            return dataclasses.replace(finding, reproduce=f"the audit again: cannot write {path}: {error.strerror}")
     return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(path))}")
 
 

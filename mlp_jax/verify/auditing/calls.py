@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify.auditing.closures import with_values
+from mlp_jax.verify.auditing.findings import local
 from mlp_jax.verify.auditing.rules import at
 from mlp_jax.verify.auditing.watch import Key, Signature, Values
 
@@ -26,12 +26,16 @@ class Call:
         args: in their order.
         argnums: of those that are differentiated.
         x64: whether JAX had 64 bits.
+        rows: the transformations that are looked at, by how their names begin.
+        special: whether special points are.
     """
 
     rule: Any
     args: tuple[Any, ...]
     argnums: tuple[int, ...]
     x64: bool
+    rows: tuple[str, ...] = ()
+    special: bool = False
 
     def is_finite(self) -> bool:
         """Whether all of its numbers are."""
@@ -51,8 +55,8 @@ def _rebuilt(signature: Signature, values: Values) -> Call:
     args = tuple(signature.static[k] if k in signature.static else next(given) for k in range(signature.arity))
     argnums = tuple(k for k in range(signature.arity) if k not in signature.static)
     rule = signature.rule
-    if signature.closed_over:
-        rule = with_values(rule, signature.closed_over, leaves[own:])
+    if values.closed_over:
+        rule = with_values(rule, values.closed_over, leaves[own:])
     return Call(rule, args, argnums, signature.x64)
 
 
@@ -97,6 +101,7 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
     arrays: dict[str, Any] = {}
     args = _described(call.args, arrays, addresses)
     record = {"rule": address, "from": _folder_of(address), "args": args, "argnums": call.argnums, "x64": call.x64}
+    record |= {"rows": call.rows, "special": call.special}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
@@ -105,9 +110,9 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
 def _folder_of(address: str) -> str:
     """From which its module was imported."""
     module = sys.modules[address.partition(":")[0]]
-    file = Path(module.__file__ or "")
+    file = Path(getattr(module, "__file__", None) or "/").absolute()
     depth = module.__name__.count(".") + (file.name == "__init__.py")
-    return str(file.absolute().parents[depth])
+    return local(str(file.parents[min(depth, len(file.parents) - 1)])) if len(file.parts) > 1 else ""
 
 
 def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:
@@ -116,7 +121,7 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
     def inner(y: Any) -> Any:
         return _described(y, arrays, addresses)
 
-    if x is None or isinstance(x, bool | int | float | str):
+    if x is None or type(x) in (bool, int, float, str):
         return {"plain": x} if not isinstance(x, float) else {"float": x.hex()}
     if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return {"key": inner(jax.random.key_data(x)), "impl": str(jax.random.key_impl(x))}
@@ -124,14 +129,15 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
         value = np.asarray(x)
         name = f"a{len(arrays)}"
         arrays[name] = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        kind = "jax" if isinstance(x, jax.Array) else "numpy"
         weak = bool(getattr(x, "weak_type", False))
-        return {"array": name, "dtype": str(value.dtype), "shape": value.shape, "weak": weak}
+        return {"array": name, "dtype": str(value.dtype), "shape": value.shape, "weak": weak, "of": kind}
     if type(x) in (tuple, list):
         return {type(x).__name__: [inner(y) for y in x]}
     if type(x) is dict:
         return {"dict": [[inner(k), inner(v)] for k, v in x.items()]}
     if isinstance(x, tuple) and hasattr(x, "_fields") and id(type(x)) in addresses:
-        return {"at": addresses[id(type(x))], "fields": [inner(y) for y in x]}
+        return {"record": addresses[id(type(x))], "fields": [inner(y) for y in x]}
     if callable(x) and id(x) in addresses:
         return {"at": addresses[id(x)]}
     raise NotStorable(f"an argument of type {type(x).__module__}.{type(x).__qualname__}")
@@ -154,9 +160,14 @@ class Stored(NamedTuple):
         Raises:
             LookupError: the rule, or what an argument is made of, is not where it was.
         """
-        sys.path.append(self.record["from"])  # as of a test's module
-        rule, args = at(self.record["rule"], as_rule=True), _restored(self.record["args"], self.arrays)
-        return Call(rule, args, tuple(self.record["argnums"]), self.x64)
+        record, folder = self.record, Path(self.record["from"])
+        if not folder.is_absolute() and ".." not in folder.parts:  # as of a test's module, within this folder alone
+            sys.path.append(str(folder.absolute()))
+        try:
+            rule, args = at(record["rule"], as_rule=True), _restored(record["args"], self.arrays)
+            return Call(rule, args, tuple(record["argnums"]), self.x64, tuple(record["rows"]), record["special"])
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
 
 
 def load(path: Path) -> Stored:
@@ -169,7 +180,7 @@ def load(path: Path) -> Stored:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("description")))
-        if record.keys() != {"rule", "from", "args", "argnums", "x64"}:
+        if record.keys() != {"rule", "from", "args", "argnums", "x64", "rows", "special"}:
             raise KeyError("its parts")
     except (OSError, KeyError, ValueError, EOFError, AttributeError, BadZipFile) as error:
         why = "it is no .npz of plain arrays" if "pickle" in str(error) else str(error)
@@ -185,16 +196,21 @@ def _restored(x: dict[str, Any], arrays: dict[str, Any]) -> Any:
             return float.fromhex(text)
         case {"key": data, "impl": impl}:
             return jax.random.wrap_key_data(_restored(data, arrays), impl=impl)
-        case {"array": name, "dtype": dtype, "shape": shape, "weak": weak}:
+        case {"array": name, "dtype": dtype, "shape": shape, "weak": weak, "of": kind}:
             value = np.frombuffer(arrays[name].tobytes(), jnp.dtype(dtype)).reshape(shape)
+            if kind == "numpy":
+                return value if shape else value[()]
             return jnp.asarray(value.item()) if weak and not shape else jnp.asarray(value)
         case {"tuple": parts} | {"list": parts}:
-            kind: Callable[..., Any] = tuple if "tuple" in x else list
-            return kind(_restored(part, arrays) for part in parts)
+            found = [_restored(part, arrays) for part in parts]
+            return tuple(found) if "tuple" in x else found
         case {"dict": pairs}:
             return {_restored(key, arrays): _restored(value, arrays) for key, value in pairs}
-        case {"at": address, "fields": fields}:
-            return at(address, as_rule=False)(*(_restored(field, arrays) for field in fields))
+        case {"record": address, "fields": fields}:
+            cls = at(address, as_rule=False)
+            if not (isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
+                raise LookupError(f"{address} is no NamedTuple")  # a file must not call what it likes
+            return cls(*(_restored(field, arrays) for field in fields))
         case {"at": address}:
             return at(address, as_rule=False)
     raise ValueError(f"unknown part of a call: {x}")

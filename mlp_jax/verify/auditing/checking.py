@@ -12,14 +12,13 @@ import jax
 
 from mlp_jax.verify.arguments import first_lines
 from mlp_jax.verify.auditing.calls import Call, call_of
-from mlp_jax.verify.auditing.findings import KINK, MEANT, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Finding
+from mlp_jax.verify.auditing.findings import BESIDE, KINK, MEANT, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Finding
 from mlp_jax.verify.auditing.watch import Signature
 from mlp_jax.verify.checks import check_vjp
 from mlp_jax.verify.report import CannotCheck, Report, Verdict
 from mlp_jax.verify.transforms import rows_of
 
 _SECONDS_EACH = 30.0
-Result = tuple[Signature, Report | None, Finding]
 
 
 def check(signature: Signature, finding: Finding, end: float, budget: float) -> tuple[Report | None, Finding]:
@@ -47,47 +46,36 @@ def check(signature: Signature, finding: Finding, end: float, budget: float) -> 
     return report, dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), seconds=took)
 
 
-def look_further(results: list[Result], end: float) -> int:
-    """Transformations and special points, for one use of each rule that passed; what fails there takes its place.
+def look_further(signature: Signature, finding: Finding, end: float) -> tuple[Report, Finding] | None:
+    """What fails of a rule that passed: under the transformations that it was used under, or at special points.
 
-    Returns:
-        How many rules there was no time for.
+    Raises:
+        TimeUp: there is no time for it.
     """
-    seen, left = set(), 0
-    for k, (signature, report, finding) in enumerate(results):
-        if report is None or not report.passed or finding.rule in seen:
-            continue
-        seen.add(finding.rule)
-        seconds = end - time.monotonic()
-        if seconds <= 0:
-            left += 1
-            continue
-        try:
-            with as_the_program(signature.x64), time_limit(min(seconds, _SECONDS_EACH)):
-                more = _further(signature)
-        except (TimeUp, Exception):  # it passed where the program uses it
-            left += 1
-            continue
-        if more is not None:
-            results[k] = signature, more, dataclasses.replace(finding, verdict=verdict_of(more), text=str(more))
-    return left
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeUp
+    with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
+        for special in (False, True):
+            call = dataclasses.replace(_call(signature), rows=() if special else rows_used(signature), special=special)
+            if not (call.rows or special):
+                continue
+            report = checked(call)
+            if not report.passed:
+                verdict = BESIDE if special else verdict_of(report)
+                return report, dataclasses.replace(finding, verdict=verdict, text=str(report))
+    return None
 
 
-def _further(signature: Signature) -> Report | None:
-    """A report that did not pass, if there is one."""
-    call = _call(signature)
+def rows_used(signature: Signature) -> tuple[str, ...]:
+    """The rows of `check_transforms` about what the program did with the rule, by how their names begin."""
     paths = [values.path for values in signature.values]
     by = {passed.by for path in paths for passed in path}
     rows = {"vmap": ("vmap over",), "compiled": ("jit",)}
-    wanted = tuple(name for word, names in rows.items() if word in by for name in names)
+    used = tuple(name for word, names in rows.items() if word in by for name in names)
     if any(sum(passed.by == "jvp" for passed in path) > 1 for path in paths):
-        wanted += ("second order", "forward over reverse")
-    if wanted:
-        report = rows_of(call.rule, call.args, argnums=call.argnums, wanted=lambda name: name.startswith(wanted))
-        if not report.passed:
-            return report
-    report = check_vjp(call.rule, *call.args, argnums=call.argnums, special=True)
-    return None if report.passed else report
+        used += ("second order", "forward over reverse")
+    return used
 
 
 def _call(signature: Signature) -> Call:
@@ -98,7 +86,9 @@ def _call(signature: Signature) -> Call:
 
 def checked(call: Call) -> Report:
     """The report on a call."""
-    return check_vjp(call.rule, *call.args, argnums=call.argnums)
+    if call.rows:
+        return rows_of(call.rule, call.args, argnums=call.argnums, wanted=lambda name: name.startswith(call.rows))
+    return check_vjp(call.rule, *call.args, argnums=call.argnums, special=call.special)
 
 
 def verdict_of(report: Report) -> str:
@@ -144,9 +134,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    started, (own, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if own:  # the program's, which goes on
+            signal.setitimer(signal.ITIMER_REAL, max(own - (time.monotonic() - started), 1e-3), interval)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from mlp_jax.verify.auditing.rules import KINDS, functions_of
+from mlp_jax.verify.auditing.rules import KINDS, cells_of, functions_of
 
 _MOST = 500  # functions that are looked into
 
@@ -22,7 +22,7 @@ def traced_values(rule: Any) -> list[Any]:
             continue
         seen.add(id(f))
         for value in _held_by(f):
-            for leaf in jax.tree.leaves(value):
+            for leaf in _leaves(value):
                 if isinstance(leaf, jax.core.Tracer):
                     found[id(leaf)] = leaf
                 elif callable(leaf):
@@ -38,13 +38,15 @@ def _held_by(f: Any) -> list[Any]:
         return [f.__func__]
     if isinstance(f, KINDS):
         return functions_of(f)
-    found = []
-    for cell in getattr(f, "__closure__", None) or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # an empty cell
-            continue
+    found = cells_of(f) if isinstance(f, types.FunctionType) else []
     return [*found, *([f.__wrapped__] if hasattr(f, "__wrapped__") else [])]
+
+
+def _leaves(value: Any) -> list[Any]:
+    try:
+        return jax.tree.leaves(value)
+    except Exception:  # as of a dict whose keys have no order
+        return [value]
 
 
 def with_values(rule: Any, traced: list[Any], values: list[Any]) -> Any:

@@ -13,7 +13,8 @@ _SHOWN = 12
 OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRONG"
 MEANT, INTENDED = "on purpose (accepted)", "as intended (accepted)"  # as it looks; as the project says
 RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
-_ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, RAISES, UNDECIDED, WRONG)
+BESIDE = "wrong at special points"  # beside the arguments that the program has, where nobody may ever be
+_ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Audit:
         """The head, each wrong rule with its report, then what was not checked and what was not reached."""
         lines = [self.head()]
         for f in self.findings:
-            if f.verdict in (WRONG, UNDECIDED, RAISES):
+            if f.verdict in (WRONG, UNDECIDED, RAISES, BESIDE):
                 lines.append(f"  {f.verdict}  {f.rule}  ({f.place})  called from {f.caller} with {f.arguments}")
                 lines += [f"    {line}" for line in f.text.splitlines()[1:]]
         return "\n".join([*lines, *self.rest()])
@@ -117,7 +118,9 @@ class Audit:
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
         verdicts = ", ".join(
-            f"{counts[v]} {v}" for v in (OK, KINK, MEANT, INTENDED, RAISES, UNDECIDED, WRONG, NOT_CHECKED) if counts[v]
+            f"{counts[v]} {v}"
+            for v in (OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG, NOT_CHECKED)
+            if counts[v]
         )
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
@@ -193,5 +196,5 @@ def local(path: str) -> str:
     """A place relative to the folder in which the program runs, where it is in there."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # the folder may be gone
         return path

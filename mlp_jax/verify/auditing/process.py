@@ -8,6 +8,7 @@ what it found.
 import atexit
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,31 +44,40 @@ def environment(order: Order, inherited: Mapping[str, str]) -> dict[str, str]:
 _finish: Any = None
 
 
-def start() -> None:
-    """Watch this process from now on, and check when it ends; called when JAX has been imported."""
+def start(said: str) -> None:
+    """Watch this process from now on, and check when it ends; called when JAX has been imported.
+
+    Args:
+        said: what the variable said when Python started: the program may change its environment.
+    """
     global _finish
     from mlp_jax.verify.auditing.watch import Watch
     from mlp_jax.verify.auditing.watch import start as start_watching
 
-    folder, exact, seconds, calls = json.loads(os.environ[VARIABLE])
-    me = os.getpid()
-    watch = Watch(exact, Path(folder) / f"{me}.seen")
-    (Path(folder) / f"{me}.started").touch()
+    folder, exact, seconds, calls = json.loads(said)
+    if not Path(folder).is_dir():
+        return  # the audit is over: this process outlived the command
+    me, name = os.getpid(), Path(folder) / secrets.token_hex(8)
+    watch = Watch(exact, name)
+    name.with_suffix(".started").touch()
     start_watching(watch)
 
     def finish() -> None:
         """Check, and write what was found: once, and not in a process that was forked."""
-        if os.getpid() != me or not watch.is_on:
+        if os.getpid() != me or not watch.is_on or not Path(folder).is_dir():
             return
         from mlp_jax.verify.auditing.audit import complete
         from mlp_jax.verify.auditing.findings import Audit
 
         watch.close()
         found = Audit()
-        complete(found, watch, seconds, Path(calls))
-        part = Path(folder) / f"{me}.part"
-        part.write_text(found.to_json(), encoding="utf-8")
-        part.rename(part.with_suffix(".json"))
+        try:
+            complete(found, watch, seconds, Path(calls))
+        except BaseException as error:  # as KeyboardInterrupt: what was found until then is kept
+            found.problems.append(f"the checks ended early: {type(error).__name__}: {error}")
+        with suppress(OSError):
+            name.with_suffix(".part").write_text(found.to_json(), encoding="utf-8")
+            name.with_suffix(".part").rename(name.with_suffix(".json"))
 
     def and_exit(status: int) -> None:
         with suppress(Exception):

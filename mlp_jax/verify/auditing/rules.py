@@ -4,6 +4,7 @@ import ast
 import functools
 import gc
 import importlib
+import os
 import pkgutil
 import sys
 import types
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 KINDS: tuple[type, ...] = (jax.custom_vjp, jax.custom_jvp)
 _PARTS = ("fun", "fwd", "bwd", "jvp")  # the functions of a rule, none of which JAX documents
 _WRAPPED = 20  # decorators around a function that are looked through
+_DEPTH, _SMALL = 6, 1 << 12  # of values within values, and bytes of arrays that are compared by their numbers
 _MAKERS = ("custom_vjp", "custom_jvp", "custom_gradient")
 
 
@@ -64,24 +68,41 @@ def described(rule: Any) -> Rule:
 
 
 def identity(rule: Any) -> tuple[Any, ...]:
-    """Equal for rules that are made of the same source and closed-over numbers: a loop that makes 1,000 made one."""
-    found: list[Any] = [type(rule)]
-    for part in functions_of(rule):
-        f = beneath(part)
-        found += [getattr(f, "__code__", None) or id(f), _numbers_in(f)]
-    return tuple(found)
+    """Equal for rules that compute the same: of one source, over equal values. A loop that makes 1,000 made one."""
+    return (type(rule), *(value_of(part) for part in functions_of(rule)))
 
 
-def _numbers_in(f: Any) -> tuple[Any, ...]:
+def value_of(x: Any, depth: int = 0) -> Any:
+    """What is equal for equal values, and hashable: of a function its code and what it holds on to."""
+    if depth > _DEPTH or isinstance(x, jax.core.Tracer):
+        return type(x)
+    inner = functools.partial(value_of, depth=depth + 1)
+    if isinstance(x, KINDS):  # which its own derivative often closes over
+        return type(x), getattr(beneath(x), "__code__", id(x))
+    if isinstance(x, functools.partial):
+        return (functools.partial, inner(x.func), *map(inner, x.args), *((k, inner(v)) for k, v in x.keywords.items()))
+    if isinstance(x, types.MethodType):
+        return inner(x.__func__), id(x.__self__)
+    if isinstance(x, types.FunctionType):
+        return (x.__code__, *map(inner, x.__defaults__ or ()), *map(inner, cells_of(x)))
+    if isinstance(x, np.ndarray | jax.Array) and not jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        return str(x.dtype), x.shape, np.asarray(x).tobytes() if x.nbytes <= _SMALL else id(x)
+    if type(x) in (tuple, list):
+        return (type(x), *map(inner, x))
+    if type(x) is dict:
+        return (dict, *((k, inner(v)) for k, v in x.items()))
+    if type(x) in (bool, int, float, complex, str, bytes, type(None), type):
+        return type(x), x
+    return id(x)
+
+
+def cells_of(f: types.FunctionType) -> list[Any]:
+    """What a function closes over."""
     found = []
-    for cell in getattr(f, "__closure__", None) or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:  # an empty cell
-            continue
-        if isinstance(value, bool | int | float | str | None):
-            found.append(value)
-    return tuple(found)
+    for cell in f.__closure__ or ():
+        with suppress(ValueError):  # an empty cell
+            found.append(cell.cell_contents)
+    return found
 
 
 def _qualified(f: Any) -> str:
@@ -163,7 +184,7 @@ def at(address: str, as_rule: bool) -> Any:
     module, _, path = address.partition(":")
     try:
         found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module may raise anything
         raise LookupError(f"{address} cannot be imported: {error}") from None
     if not as_rule:
         return found
@@ -196,19 +217,33 @@ def discover(package: str) -> Discovered:
     Raises:
         ImportError: the package itself cannot be imported.
     """
-    top = importlib.import_module(package)
-    failed = {}
-    for module in pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}.", onerror=lambda name: None):
-        last = module.name.rpartition(".")[2]
-        if {"tests", "conftest"} & set(module.name.split(".")) or last.startswith("test_") or last.endswith("_test"):
-            continue
-        try:
-            importlib.import_module(module.name)
-        except BaseException as error:  # a module may raise anything, or exit
-            failed[module.name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    failed: dict[str, str] = {}
+    top = _imported(package, failed)
+    if top is None:
+        raise ImportError(failed[package])
+    todo = [top]
+    while todo:
+        parent = todo.pop()
+        for found in pkgutil.iter_modules(getattr(parent, "__path__", ()), f"{parent.__name__}."):
+            last = found.name.rpartition(".")[2]
+            is_test = last in ("tests", "conftest", "__main__") or last.startswith("test_") or last.endswith("_test")
+            module = None if is_test else _imported(found.name, failed)
+            todo += [module] if module is not None and found.ispkg else []
     folder = _folder(top)
     rules = {described(rule) for rule in alive()}
-    return Discovered(sorted(rule for rule in rules if rule.place.startswith(folder)), _made_later(folder), failed)
+    inside = sorted(rule for rule in rules if rule.place.startswith((f"{folder}{os.sep}", f"{folder}:")))
+    return Discovered(inside, _made_later(folder), failed)
+
+
+def _imported(name: str, failed: dict[str, str]) -> Any:
+    """A module, or None and why it cannot be imported: it may raise anything, or exit."""
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        failed[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return None
 
 
 def alive() -> list[Any]:

@@ -7,6 +7,7 @@ made before are seen, too. A function that was traced before is not traced again
 import functools
 import inspect
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify.auditing.closures import traced_values
-from mlp_jax.verify.auditing.rules import KINDS, Rule, described, identity
+from mlp_jax.verify.auditing.rules import KINDS, Rule, described, identity, value_of
 from mlp_jax.verify.auditing.tap import Passed, tap
 
 # A tap costs 25 to 90 ms of compilation, and its callback a part of a millisecond each time: more taps of one signature
-# would find the same arguments again.
-_TAPS = 3
+# would find the same arguments again. Some are in traces that never run, as for shapes.
+_TAPS = 8
 _VALUES = 3  # of a signature: the first may not be finite
 MOST_BYTES = 1 << 26  # of one call's arguments that are kept
 _MOST_BYTES_IN_ALL = 1 << 30
@@ -53,11 +54,13 @@ class Values(NamedTuple):
         path: the transformations that passed them on, the innermost first.
         leaves: of the arguments, then of what the rule closes over; numpy arrays, keys, or anything.
         traced: which of the leaves JAX was tracing: they may be batches.
+        closed_over: the tracers that the rule closed over.
     """
 
     path: tuple[Passed, ...]
     leaves: list[Any]
     traced: list[int]
+    closed_over: list[Any]
 
 
 @dataclass
@@ -72,7 +75,6 @@ class Signature:
         kinds: their shapes and dtypes.
         static: the others, by position.
         arity: the number of all.
-        closed_over: tracers that the rule closes over.
         x64: whether JAX had 64 bits.
         times: how often it was called.
         values: of some of the calls.
@@ -86,7 +88,6 @@ class Signature:
     kinds: tuple[str, ...]
     static: dict[int, Any]
     arity: int
-    closed_over: list[Any]
     x64: bool
     times: int = 0
     taps: int = 0
@@ -97,7 +98,8 @@ class Signature:
     def arguments(self) -> str:
         """Shapes and dtypes, in short."""
         shown = ", ".join(self.kinds[:6]) + (f" and {len(self.kinds) - 6} more" if len(self.kinds) > 6 else "")
-        return shown or "no arguments"
+        static = ", ".join(f"{k}: {_shown(value)}" for k, value in self.static.items())
+        return f"{shown or 'no arguments'}{f' ({static})' if static else ''}"
 
 
 class Watch:
@@ -105,13 +107,14 @@ class Watch:
 
     Attributes:
         exact: whether compiled programs are left as they are: values then come from eager calls alone.
-        journal: a file to which each new signature is written at once, for a process may be killed.
+        journal: the file, without its suffix, to which each new signature is written: a process may be killed.
         signatures: by rule, shapes and static arguments.
         problems: what went wrong in watching, which the program must not notice.
     """
 
     def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
         self.exact, self.journal = exact, journal
+        self.process = os.getpid()
         self.signatures: dict[Any, Signature] = {}
         self.problems: list[str] = []
         self.is_on = True  # compiled programs keep their taps after the end
@@ -127,26 +130,28 @@ class Watch:
         static = {k: args[k] for k in rule.nondiff_argnums if k < len(args) and not _has_tracer(args[k])}
         leaves, tree = jax.tree.flatten(tuple(x for k, x in enumerate(args) if k not in static))
         x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-        key = (identity(rule), tree, tuple(map(_kind, leaves)), _hashable(static), x64)
+        key = (identity(rule), tree, tuple(map(_kind, leaves)), value_of(static), x64)
         signature = self.signatures.get(key)
         if signature is None:
             caller, why_not = _caller()
             if caller is None:
                 return
             signature = Signature(
-                rule, described(rule), caller, tree, tuple(map(_kind, leaves)), static, len(args), traced_values(rule),
-                x64, note=why_not,
+                rule, described(rule), caller, tree, tuple(map(_kind, leaves)), static, len(args), x64, note=why_not,
             )  # fmt: skip
             self.signatures[key] = signature
-            if self.journal:
+            if self.journal and self.journal.parent.is_dir():
                 seen = {**signature.about._asdict(), "caller": caller, "arguments": signature.arguments}
-                with self.journal.open("a", encoding="utf-8") as file:
+                fork = "" if os.getpid() == self.process else f"-{os.getpid()}"
+                journal = self.journal.with_name(f"{self.journal.stem}{fork}.seen")
+                with journal.open("a", encoding="utf-8") as file:
                     file.write(f"{json.dumps(seen)}\n")
         signature.times += 1
         if len(signature.values) < _VALUES and signature.taps < _TAPS and not signature.note:
-            self._tap(signature, [*leaves, *traced_values(rule)])
+            self._tap(signature, leaves, traced_values(rule))
 
-    def _tap(self, signature: Signature, leaves: list[Any]) -> None:
+    def _tap(self, signature: Signature, own: list[Any], closed_over: list[Any]) -> None:
+        leaves = [*own, *closed_over]
         traced = [k for k, x in enumerate(leaves) if isinstance(x, jax.core.Tracer)]
         if traced and self.exact:
             return
@@ -156,7 +161,8 @@ class Watch:
             return
         signature.taps += 1
         keys = {k: str(jax.random.key_impl(leaves[k])) for k in traced if _is_key(leaves[k])}
-        site = _Site(self, signature, [None if k in traced else _kept(x) for k, x in enumerate(leaves)], traced, keys)
+        known = [None if k in traced else _kept(x) for k, x in enumerate(leaves)]
+        site = _Site(self, signature, known, traced, keys, closed_over)
         if traced:
             tap(site, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
         else:
@@ -178,6 +184,7 @@ class _Site:
     leaves: list[Any]
     traced: list[int]
     keys: dict[int, str]
+    closed_over: list[Any]
 
     def take(self, path: tuple[Passed, ...], *values: Any) -> None:
         watch, signature = self.watch, self.signature
@@ -191,7 +198,7 @@ class _Site:
             with watch.lock:
                 if watch.bytes + size <= _MOST_BYTES_IN_ALL:
                     watch.bytes += size
-                    signature.values.append(Values(path, full, self.traced))
+                    signature.values.append(Values(path, full, self.traced, self.closed_over))
         except Exception as error:  # the program must not notice
             watch.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
 
@@ -238,7 +245,7 @@ def _watched(call: Any, watch: Watch) -> Any:
 def _caller() -> tuple[str | None, str]:
     """The line outside of JAX that called, None if it is the checker's own; and why no values can be had there."""
     frame: Any = sys._getframe(3)
-    jax_folder, caller, why_not = str(Path(jax.__file__).parent), "", ""
+    jax_folder, caller, why_not = f"{Path(jax.__file__).parent}{os.sep}", "", ""
     while frame:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         if file.startswith(_CHECKER) and "auditing" not in Path(file).parts:
@@ -267,12 +274,8 @@ def _kind(x: Any) -> str:
     return type(x).__name__
 
 
-def _hashable(static: dict[int, Any]) -> Any:
-    try:
-        hash(key := tuple(static.items()))
-    except TypeError:
-        return repr(static)[:500]
-    return key
+def _shown(value: Any) -> str:
+    return str(getattr(value, "__name__", None) or repr(value))[:24]
 
 
 def _kept(x: Any) -> Any:

@@ -11,11 +11,13 @@ from typing import Any
 class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports `jax` as ever, and then starts the audit."""
 
+    def __init__(self, said: str) -> None:
+        self.said = said
+
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != "jax":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.loader is None:
             return None
         self.loader, spec.loader = spec.loader, self
@@ -25,14 +27,16 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         try:
             from mlp_jax.verify.auditing import process
-        except ImportError as error:
+
+            process.start(self.said)
+        except Exception as error:  # the program must go on
             print(f"mlp-jax audit: this Python cannot be audited: {error}", file=sys.stderr)
-            return
-        process.start()
 
 
 def _run_the_hidden_one() -> None:
@@ -47,5 +51,5 @@ def _run_the_hidden_one() -> None:
 
 
 if "MLP_JAX_AUDIT" in os.environ:
-    sys.meta_path.insert(0, _AfterImport())
+    sys.meta_path.insert(0, _AfterImport(os.environ["MLP_JAX_AUDIT"]))
 _run_the_hidden_one()
