@@ -190,8 +190,9 @@ def prepared(
 
 
 def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
-    """Whether the gradient rule of f is the tracer's."""
-    if isinstance(f, jax.custom_vjp | jax.custom_jvp):
+    """Whether the gradient rule of f is the tracer's, which has no complex numbers."""
+    is_complex = len(set(arguments.places)) < len(arguments.places)
+    if is_complex or isinstance(f, jax.custom_vjp | jax.custom_jvp):
         return False
     return ours.is_operation(f) or ours.is_of_operations(lambda xs: jax.tree.leaves(f(*arguments.rebuilt(xs))), leaves)
 
