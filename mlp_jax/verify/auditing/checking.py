@@ -98,6 +98,8 @@ def verdict_of(report: Report) -> str:
         on_purpose = verdicts & {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
         return MEANT if on_purpose else KINK if Verdict.KINK in verdicts else OK
     failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
+    if all(leaf.verdict is Verdict.NONDETERMINISTIC and leaf.name == "primal" for leaf in report.leaves):
+        return UNDECIDED  # the function itself is not the same twice, as in a module that notes its calls
     if failed == {Verdict.RAISED}:
         return RAISES
     return UNDECIDED if failed <= {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE} else WRONG
