@@ -13,6 +13,7 @@ from mlp_jax.verify.interpreter import compared_constants, trace
 from mlp_jax.verify.special import single_point
 
 X = jnp.array([0.7, -1.3, 1.6, 0.2], jnp.float32)
+MENDED = jax.__version_info__ >= (0, 12)  # i0 and sinc
 POSITIVE = jnp.abs(X) + 0.1
 
 
@@ -46,17 +47,18 @@ def of_difference(x):
 
 
 @pytest.mark.parametrize(
-    ("f", "args", "at"),
+    ("f", "args", "at", "is_wrong"),
     [
-        (of_jax.i0, (X,), "= 0"),
-        (of_jax.spence, (jnp.array([0.3, 0.7, 2.5, 3.0]),), "= 1.25"),
-        (weighted, (X, POSITIVE), "= 0"),
-        (jnp.sinc, (X,), "e-05"),
-        (difference, (X,), "= 0"),
+        (of_jax.i0, (X,), "= 0", not MENDED),
+        (of_jax.spence, (jnp.array([0.3, 0.7, 2.5, 3.0]),), "= 1.25", True),
+        (weighted, (X, POSITIVE), "= 0", True),
+        (jnp.sinc, (X,), "e-05", not MENDED),
+        (difference, (X,), "= 0", True),
     ],
 )
-def test_what_is_wrong_in_jax_at_single_points(f, args, at):
-    assert any(at in name for name in found(f, *args)), found(f, *args)
+def test_what_is_wrong_in_jax_at_single_points(f, args, at, is_wrong):
+    rows = found(f, *args)
+    assert any(at in name for name in rows) == is_wrong, rows
 
 
 def test_a_right_rule_passes_where_jax_is_wrong_at_a_single_point():
