@@ -115,7 +115,12 @@ def each_layer(factors):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("row", list(cover()), ids=lambda row: "-".join(map(str, row)))
+# An ordinary run takes every third row.
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] * (k % 3 > 0)) for k, row in enumerate(cover())],
+    ids=lambda row: "-".join(map(str, row)),
+)
 def test_all_of_it_is_what_loops_over_examples_give(row):
     net, params, x, y, weights = case(*row)
     w = np.ones(N) if weights is None else np.asarray(weights)
