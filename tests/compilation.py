@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import jax
 
@@ -17,6 +18,20 @@ def compile_soon():
     trial = [sys.executable, "-c", "import jax; jax.jit(lambda: 0)()"]  # XLA ends the process at an unknown flag
     if "XLA_FLAGS" not in os.environ and subprocess.run(trial, env=environment, capture_output=True).returncode == 0:
         os.environ["XLA_FLAGS"] = flags
+
+
+@contextmanager
+def compiled():
+    """A list to which each compilation of a program adds its seconds, until the end of the block."""
+    programs, listening = [], [True]
+
+    def note(event, seconds, **_):
+        if listening and event == "/jax/core/compile/backend_compile_duration":
+            programs.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield programs
+    listening.clear()  # JAX has no public way to take a listener back
 
 
 def as_for_a_user(function, **arguments):

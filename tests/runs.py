@@ -11,6 +11,7 @@ from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step import Program
+from mlp_jax.training.step.values import Values
 from mlp_jax.training.trainer import Trainer
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
@@ -32,7 +33,15 @@ def iris(**changes):
 def own_optimizer(monkeypatch, init, update):
     """Let trainings have this one."""
     optimizer = optax.GradientTransformation(init, update)
-    monkeypatch.setattr("mlp_jax.training.trainer.build_program", lambda config, net: Program(net, optimizer))
+
+    def program(config, net):
+        return Program(net, optimizer)
+
+    def left_open(program, config):
+        return program._replace(optimizer=lambda: optimizer), Values({})
+
+    monkeypatch.setattr("mlp_jax.training.trainer.build_program", program)
+    monkeypatch.setattr("mlp_jax.training.trainer.leave_open", left_open)
 
 
 def read_metrics(run_dir):

@@ -226,7 +226,7 @@ def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monke
     train(iris(), tmp_path / "run")
     before = files_of(tmp_path / "run")
 
-    def interrupted(trainer, seed):
+    def interrupted(trainer, seed, start_from):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "start", interrupted)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilation import compiled
 from numpy.testing import assert_allclose
 from runs import CONFIGS, ByHand, iris, read_metrics, train
 from safetensors.numpy import load_file
@@ -16,10 +17,11 @@ from safetensors.numpy import load_file
 import mlp_jax
 from mlp_jax import MLP
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import param_types
+from mlp_jax.mlp.params import init, param_types
 from mlp_jax.training import Batch, Program, fit, initial_state, take_step, trainer, xla
 from mlp_jax.training import config as configuration
-from mlp_jax.training.build import build_network, build_optimizer, build_program, prepare
+from mlp_jax.training.build import OPEN, build_network, build_program, leave_open, prepare
+from mlp_jax.training.config.optimizers import OPTIMIZERS
 from mlp_jax.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("usual_promotion")
@@ -344,8 +346,47 @@ def test_deep_networks_that_compute_as_one_loop_are_watched_by_layer():
     assert min(record["layers"]["gradient_norm"]) > 0
 
 
-def test_equal_optimizers_are_one_so_that_a_second_run_is_not_compiled_again():
-    assert build_optimizer(iris().optimizer) is build_optimizer(iris().optimizer)
+OTHER = [
+    {"optimizer": {"name": "sgd", "learning_rate": 0.2, "momentum": 0.8}},
+    {"network": {"widths": (4, 8, 3), "output": "softmax", "penalty": {"l2": 0.1}}},
+    {"seed": 5, "data": {"source": "iris", "split": {"seed": 3}}},
+    {"data": {"source": "iris", "split": {"validation": 0.16}}},  # 103 examples, where the others train on 105
+]
+
+
+def test_trainings_that_differ_in_numbers_alone_share_their_programs():
+    def trained(**changes):
+        network = {"widths": (4, 8, 3), "output": "softmax", "penalty": {"l2": 0.01}}
+        optimizer = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+        config = iris(**{"network": network, "optimizer": optimizer, "training__epochs": 3, **changes})
+        run = fit(config)
+        run.predict(np.ones((7, 4)))
+        return run
+
+    first = trained()
+    with compiled() as programs:
+        others = [trained(**changes) for changes in OTHER]
+    assert not programs
+    assert len({float(run.params[0].W[0, 0]) for run in (first, *others)}) == 1 + len(OTHER)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_optimizer_takes_its_numbers_from_a_trace(name):
+    arguments = {key: 0.3 for key in OPEN if key in OPTIMIZERS[name]} | {"learning_rate": 0.1}
+    config = iris(optimizer={"name": name, **arguments})
+    program = build_program(config, build_network(config.network))
+    left_open, values = leave_open(program, config)
+    params = init(program.net, jax.random.key(0))
+    batch = Batch(jnp.ones((5, 4)), jnp.zeros(5, int))
+
+    def step(program, values, params):
+        program = values.put_into(program)
+        return take_step(program, initial_state(program, params), batch)[0].params
+
+    shared = jax.jit(step, static_argnums=0)(left_open, values, params)
+    alone = take_step(program, initial_state(program, params), batch)[0].params
+    assert values.optimizer == arguments
+    assert_allclose(np.asarray(jax.tree.leaves(shared)[0]), jax.tree.leaves(alone)[0], rtol=1e-5, atol=1e-7)
 
 
 def test_an_xla_without_the_options_of_the_small_program_takes_the_usual_one(monkeypatch):

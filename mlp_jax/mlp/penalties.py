@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import reduce
 from numbers import Integral
@@ -56,7 +57,15 @@ class Penalty:
 
     def _terms(self) -> list[tuple[float, Any]]:
         terms = (self.l2, ops.sum_of_squares), (self.l1, ops.sum_of_magnitudes)
-        return [(λ, Ω) for λ, Ω in terms if λ] or [terms[0]]
+        # one that is a value of a trace is there, whatever its value
+        return [(λ, Ω) for λ, Ω in terms if not isinstance(λ, float) or λ] or [terms[0]]
+
+    def with_coefficients(self, l2: Any, l1: Any) -> Penalty:
+        """The same penalty with other λ, which may be scalars of a trace; a term that it lacks is left out."""
+        other = copy(self)
+        object.__setattr__(other, "l2", l2 if self.l2 else 0.0)
+        object.__setattr__(other, "l1", l1 if self.l1 else 0.0)
+        return other
 
     def touches(self, layer: int, leaf: str) -> bool:
         """Whether the parameter `leaf` of a layer, counted from 0, is penalised."""

@@ -1,6 +1,7 @@
 """The structure of a multilayer perceptron: what is fixed before there are parameters (section 6.4)."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral
@@ -133,6 +134,12 @@ class MLP:
         """
         columns = [unit.pieces * n for unit, n in zip(self.hidden_units, self.widths[1:-1], strict=True)]
         return tuple(zip(self.widths[:-1], (*columns, self.output_unit.logits(self.widths[-1])), strict=True))
+
+    def penalised_by(self, penalty: Penalty | None) -> "MLP":
+        """The same network with another penalty, on the same parameters."""
+        other = copy(self)
+        object.__setattr__(other, "penalty", penalty)
+        return other
 
     def runs(self) -> list[range]:
         """The layers, counted from 0, in runs of equal neighbours, which may compute as one loop."""

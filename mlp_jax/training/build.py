@@ -1,8 +1,7 @@
 """From a configuration's records to the network and the optimizer that they describe."""
 
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -21,8 +20,11 @@ from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.step.program import Program
+from mlp_jax.training.step.values import Values
 
 _USUAL_BATCH = 32
+# Arguments of optimizers that are values of the compiled program, and not fixed in it.
+OPEN = ("learning_rate", "momentum", "weight_decay")
 # In so few hidden layers that are counted for a table, weights begin smaller than suits relu in deep networks: R² of
 # five regressions of a few hundred rows, over five seeds, rises by 0.01 to 0.08 (docs/tables.md).
 _FEW_LAYERS = 3
@@ -54,7 +56,7 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
             f"training.batch_size is {size}, more than the {n} training examples of {prepared.name}; "
             f"set it to {n} or less"
         )
-    if training.early_stopping and "validation" not in prepared.parts:
+    if config.watches_validation and "validation" not in prepared.parts:
         raise InputError("training.early_stopping watches the validation part, and data.split leaves none")
     if training.microbatches > size:
         parts = training.microbatches
@@ -177,20 +179,43 @@ def build_program(config: Config, net: MLP) -> Program:
     if len(training.frozen) == layers:
         raise InputError("training.frozen names all layers: nothing would be trained")
     optimizer = build_optimizer(config.optimizer, training.clip_norm)
-    metric = (training.early_stopping and training.early_stopping.metric) or "loss"
-    criterion = f"-{metric}" if metric in HIGHER_IS_BETTER else metric
+    stopping = training.early_stopping
+    criterion = None if stopping and stopping.on == "training" else (stopping and stopping.metric) or "loss"
+    criterion = f"-{criterion}" if criterion in HIGHER_IS_BETTER else criterion
     ways = training.frozen, training.microbatches, training.ema, training.watch
     return Program(net, optimizer, *ways, criterion, training.clip_examples)
 
 
-@cache  # equal optimizers are one object, so that a second training of the same kind is not compiled again
-def build_optimizer(optimizer: Any, clip_norm: float | None = None) -> optax.GradientTransformation:
+def leave_open(program: Program, config: Config) -> tuple[Program, Values]:
+    """The program of a configuration but for the numbers that those of others may share it with; and these numbers."""
+    numbers = {name: value for name in OPEN if isinstance(value := getattr(config.optimizer, name, None), float)}
+    section = config.optimizer.model_copy(update=dict.fromkeys(numbers, 1.0))
+    penalty = program.net.penalty or Penalty()
+    net = program.net.penalised_by(program.net.penalty and penalty.with_coefficients(1.0, 1.0))
+    optimizer: Any = OpenOptimizer(section, config.training.clip_norm)
+    return program._replace(net=net, optimizer=optimizer), Values(numbers, penalty.l2, penalty.l1)
+
+
+class OpenOptimizer(NamedTuple):
+    """An optimizer that leaves the numbers `OPEN` of its section open, a function of these."""
+
+    section: Any
+    clip_norm: float | None
+
+    def __call__(self, **numbers: Any) -> optax.GradientTransformation:
+        """The optimizer with these numbers."""
+        return build_optimizer(self.section, self.clip_norm, **numbers)
+
+
+def build_optimizer(optimizer: Any, clip_norm: float | None = None, **numbers: Any) -> optax.GradientTransformation:
     """The optax optimizer of an `optimizer` section, with its schedule; before it, if asked for, clipping by norm.
+
+    `numbers` stand in the place of those of the section, and may be scalars of a trace.
 
     Raises:
         InputError: optax refuses the combination of arguments.
     """
-    arguments = optimizer.given(without="name")
+    arguments = optimizer.given(without="name") | numbers
     rate = getattr(optimizer, "learning_rate", None)
     try:
         if isinstance(rate, Section):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from mlp_jax.errors import InputError, TrainingInterrupted
+from mlp_jax.mlp.params import Params, require_fit
 from mlp_jax.tables.frames import is_frame, with_target
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
@@ -19,6 +20,7 @@ from mlp_jax.training.folds import cross_validate
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
+from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.sweep import of_seed, sweep
 from mlp_jax.training.trainer import Trainer
@@ -31,6 +33,7 @@ def fit(
     run_dir: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    start_from: Params | Run | None = None,
     reporter: type[Reporter] = Reporter,
 ) -> Run:
     """Train a network as the configuration says.
@@ -43,6 +46,8 @@ def fit(
         resume: go on with the run that is there, to the same bits as without a break; from the beginning if there is
             none.
         overwrite: remove the run that is there.
+        start_from: parameters to begin with, in place of random ones; or a run to go on from, with its optimizer's
+            memory, on these examples.
         reporter: what shows the progress.
 
     Raises:
@@ -78,7 +83,7 @@ def fit(
         if directory:
             directory.require_free(config, resume, overwrite)
         return cross_validate(config, examples, directory, resume, fit_one)
-    return _fit(config, examples, directory, resume, overwrite, reporter)
+    return _fit(config, examples, directory, resume, overwrite, reporter, _state_of(start_from))
 
 
 def _fit(
@@ -88,6 +93,7 @@ def _fit(
     resume: bool,
     overwrite: bool,
     reporter: type[Reporter],
+    start_from: State | None = None,
 ) -> Run:
     """Train on the examples, which may be prepared already; not of folds."""
     started = time.perf_counter()
@@ -102,13 +108,27 @@ def _fit(
             directory.require_free(config, resume, overwrite)
         trainer = Trainer(config, prepared)
         one = of_seed(config, config.seeds[0]) if config.seeds else config
-        first = Training(one, trainer, report)  # which compiles, before the directory is touched
+        if start_from:
+            require_fit(trainer.net, start_from.params)
+        first = Training(one, trainer, report, start_from)  # which compiles, before the directory is touched
         with directory.held() if directory else nullcontext():
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
             if config.seeds:
                 return sweep(config, first, directory, resume, report, started)
             return _to_its_end(first.begin(directory, resume), report, time.perf_counter() - started)
+
+
+def _state_of(start_from: Params | Run | None) -> State | None:
+    if start_from is None:
+        return None
+    if not isinstance(start_from, Run):
+        return State(start_from, None)
+    if start_from.state is None:
+        raise InputError(
+            "start_from is a run without its optimizer's memory, of several seeds or loaded: give run.params"
+        )
+    return start_from.state
 
 
 def _to_its_end(training: Training, report: Reporter, seconds_before: float) -> Run:

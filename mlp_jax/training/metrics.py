@@ -50,7 +50,6 @@ class Predictions(NamedTuple):
         return means if axis == 0 else jnp.mean(means)
 
 
-@partial(jax.jit, static_argnames=("net", "rankings"))
 def evaluate(
     net: MLP,
     params: Params,

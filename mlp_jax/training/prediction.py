@@ -16,6 +16,7 @@ from mlp_jax.tables.reading import as_array, require_inputs
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.targets import Target
 from mlp_jax.tables.text import require_columns
+from mlp_jax.training.batches import filled_up
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
 from mlp_jax.training.metrics import output_of
@@ -76,7 +77,9 @@ def predictions(config: Config, model: Model, x: Any) -> dict[str, NDArray[Any]]
         x = model.inputs.apply(x).astype(model.params[0].W.dtype)
     if not np.isfinite(x).all():
         raise InputError(f"an input is outside the range of {x.dtype} once it is standardised")
-    z, y_hat = jitted(output_of, ("net",))(net, model.params, x)
+    # One program for all penalties and for nearly as many rows.
+    z, y_hat = jitted(output_of, ("net",))(net.penalised_by(None), model.params, filled_up(x, x.dtype))
+    z, y_hat = z[: len(x)], y_hat[: len(x)]
     digits = np.asarray(y_hat.astype("float32") if y_hat.dtype == "bfloat16" else y_hat)
     y_hat = digits.astype(np.float64)
     if not np.isfinite(y_hat).all():

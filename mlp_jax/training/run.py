@@ -14,6 +14,7 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
+from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, load_weights
 
@@ -30,6 +31,7 @@ class Run(NamedTuple):
         history: a record for each epoch, as in `metrics.jsonl`; of several seeds, each run in `seeds` has its own.
         summary: as in `summary.json`.
         seeds: the run of each seed, or fold, if there are several.
+        state: what the steps ended with, the optimizer's memory included; None of several, or of a run that was loaded.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class Run(NamedTuple):
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     seeds: tuple["Run", ...] = ()
+    state: State | None = None
 
     @property
     def params(self) -> Params:

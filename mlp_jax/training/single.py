@@ -14,6 +14,7 @@ from mlp_jax.training.environment import environment
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
+from mlp_jax.training.step import State
 from mlp_jax.training.store import checkpoint
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, model_of, save_weights
@@ -31,7 +32,7 @@ class Training:
         diverged: why it cannot go on, if so.
     """
 
-    def __init__(self, config: Config, trainer: Trainer, report: Reporter) -> None:
+    def __init__(self, config: Config, trainer: Trainer, report: Reporter, start_from: State | None = None) -> None:
         """Before the first step, and kept nowhere; see `begin`."""
         if config.training.tensorboard:
             require_tensorboard()
@@ -42,7 +43,7 @@ class Training:
         self._directory: RunDirectory | None = None
         self._report = report
         self._batches = trainer.batches(config.seed)
-        self._moment = trainer.start(config.seed)
+        self._moment = trainer.start(config.seed, start_from)
         self._board: Any = None
         self._started = self._kept = time.perf_counter()
 
@@ -126,9 +127,15 @@ class Training:
         if self.diverged:
             summary["reason"] = self.diverged
         if best := self._moment.best:
-            if np.isfinite(best.loss):
+            stopping: Any = self.config.training.early_stopping
+            if not best.params:
+                summary["early_stopping"] = self._how_it_stopped("the last weights are kept")
+            elif np.isfinite(best.loss):
                 summary["best_epoch"] = self.epochs - int(best.since)
-                summary["early_stopping"] = self._how_it_stopped(summary["best_epoch"])
+                summary["early_stopping"] = self._how_it_stopped(
+                    f"the weights of epoch {summary['best_epoch']} are kept, which has the best validation "
+                    f"{stopping.metric or 'cost'}"
+                )
             else:
                 self._report.say(
                     f"seed {self.config.seed}: the validation cost was never finite: early stopping could not choose, "
@@ -143,17 +150,14 @@ class Training:
             self._board.close()
         if self._directory:
             self._directory.save_summary(summary)
-        return Run(self.config, self.trainer.net, model, results, self.history, summary)
+        return Run(self.config, self.trainer.net, model, results, self.history, summary, state=self._moment.state)
 
-    def _how_it_stopped(self, best: int) -> str:
+    def _how_it_stopped(self, kept: str) -> str:
         """In words: whether patience ran out, and which weights are kept."""
-        stopping: Any = self.config.training.early_stopping
-        watched = stopping.metric or "cost"
-        if self.epochs - best >= stopping.patience:
-            last = f"stopped early, after epoch {self.epochs} of {self.config.training.epochs}"
-        else:
-            last = f"ran to epoch {self.epochs}"
-        return f"{last}; the weights of epoch {best} are kept, which has the best validation {watched}"
+        best, stopping = self._moment.best, self.config.training.early_stopping
+        if best and stopping and best.stalled >= stopping.patience:
+            return f"stopped early, after epoch {self.epochs} of {self.config.training.epochs}; {kept}"
+        return f"ran to epoch {self.epochs}; {kept}"
 
     def why_diverged(self) -> TrainingDiverged:
         """The error that says why, and where the report of it is, which this writes."""
@@ -216,7 +220,7 @@ def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, fl
         "status": status,
         "epochs": epochs,
         "steps_per_epoch": trainer.steps,
-        "examples": {part: len(examples.x) for part, examples in trainer.parts.items()},
+        "examples": {part: len(examples.x) for part, examples in trainer.prepared.parts.items()},
         "data": trainer.prepared.fingerprint,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(param_types(trainer.net))),
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},

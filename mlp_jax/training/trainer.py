@@ -2,6 +2,7 @@
 
 import time
 from bisect import bisect
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import Params, pays_as_one_loop
+from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
+from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared
-from mlp_jax.training.batches import Batches
-from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
+from mlp_jax.training.batches import Batches, Layout, filled_up
+from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, leave_open
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
@@ -32,12 +34,10 @@ from mlp_jax.training.prediction import target_names
 from mlp_jax.training.step import Outcome, Program, State, initial_state, run_steps
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.step.health import of_epoch
+from mlp_jax.training.step.values import Values
 from mlp_jax.training.xla import SOONER_COMPILED, jitted, options_for_steps, threads_pay
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
-# So many epochs are tables of a size that is quick to fill, and cost nothing where a call takes fewer.
-_MOST_EPOCHS_PER_CALL = 128
-_MOST_ROWS_PER_CALL = 65536
 _LARGE_TARGET = 30.0  # beyond which the first gradients are large by the targets alone
 # optax's optimizers that take the norm of each layer: a stack of layers is another layer to them.
 _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
@@ -47,7 +47,7 @@ class Trainer:
     """The compiled program of a configuration, but for its seed: the trainings of a sweep share one.
 
     Attributes:
-        program: network, optimizer and ways of training.
+        program: network, optimizer and ways of training; what is compiled leaves its `Values` open.
         parts: the examples on the device: train, and where asked for, validation and test.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
@@ -62,15 +62,20 @@ class Trainer:
         self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
+        self._open, self._values = leave_open(self.program, config)
         dtype = config.network.dtype
         self.parts = {
-            part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
+            part: Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype))
             for part, (x, y) in prepared.parts.items()
         }
-        self._weights = {part: jnp.asarray(weights, dtype) for part, weights in (prepared.weights or {}).items()}
+        given = prepared.weights or {}  # rows that fill up have weight 0
+        self._weights = {
+            part: filled_up(given.get(part, np.ones(len(y))), dtype) for part, (_, y) in prepared.parts.items()
+        }
         self.size = len(prepared.parts["train"].x)
-        self.batch_size = batch_size(config, self.size)
-        self.steps = -(-self.size // self.batch_size)
+        size = batch_size(config, self.size)
+        self._layout = Layout.of(self.size, size, self.program.microbatches)
+        self.steps = self._layout.steps
         self.names = names_of(self.net, target_names(self.net, prepared.target_names))
         self.steps_per_call = 1
         self.compile_seconds = 0.0
@@ -86,29 +91,30 @@ class Trainer:
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
         self._watched = {name: self._measured(part) for name, part in watched.items()}
-        parts = self.program.microbatches
-        self._width = -(-self.batch_size // parts) * parts
-        self._epochs_per_call = max(1, min(_MOST_EPOCHS_PER_CALL, _MOST_ROWS_PER_CALL // (self.steps * self._width)))
-        last = self.size - self.batch_size * (self.steps - 1)
-        self._shares = np.array([self.batch_size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
-        self._run = jitted(run_steps, ("program", "measure"), options_for_steps(self.net, self.batch_size))
-        in_threads = config.seeds and threads_pay(self.net, self.batch_size)
+        last = self.size - size * (self.steps - 1)
+        self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
+        self._run = jitted(run_steps, ("program", "measure"), options_for_steps(self.net, size))
+        in_threads = config.seeds and threads_pay(self.net, size)
         self.at_once = min(processors(), len(config.seeds or ())) if in_threads else 1
         self._compiled: Any = None
         self._no_steps: Any = None
 
     def batches(self, seed: int) -> Batches:
         """The minibatches of the training with this seed."""
-        return Batches(seed, self.size, self.batch_size, self._width, self._epochs_per_call)
+        return Batches(self._layout, seed, self.config.training.shuffle)
 
-    def start(self, seed: int) -> Moment:
-        """The moment before the first step; the first time, compile the training program, by taking no step."""
-        state, best = jax.block_until_ready(self._initial(seed))  # if there is not memory enough, fail here
+    def start(self, seed: int, start_from: State | None = None) -> Moment:
+        """The moment before the first step; the first time, compile the training program, by taking no step.
+
+        It starts from the initial parameters of the seed, or from a state of this network and optimizer; where that
+        has no optimizer's memory, from its parameters.
+        """
+        state, best = jax.block_until_ready(self._initial(seed, start_from))  # if memory does not suffice, fail here
         if self._no_steps is None:
             started = time.perf_counter()
             _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
             self.compile_seconds = time.perf_counter() - started
-            self._no_steps = jax.tree.map(lambda table: table[0], outcome.steps)
+            self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
         return Moment(state, best, 0, self._no_steps)
 
     def advance(self, moment: Moment, batches: Batches) -> tuple[Moment, list[dict[str, Any]]]:
@@ -140,7 +146,7 @@ class Trainer:
             return np.concatenate([before[:first], now[first:]])
 
         def of_epoch(e: int) -> Any:
-            now = jax.tree.map(lambda table: table[e], outcome.steps)
+            now = jax.tree.map(lambda table: table[e, : self.steps], outcome.steps)
             return now if e else jax.tree.map(with_earlier, moment.under_way, now)
 
         completed, further = divmod(stop, self.steps)
@@ -151,12 +157,12 @@ class Trainer:
     def has_ended(self, moment: Moment) -> bool:
         """Whether all epochs are done, or early stopping has run out of patience."""
         patience, best = self._patience, moment.best
-        no_better = patience is not None and best is not None and int(best.since) >= patience.epochs
+        no_better = patience is not None and best is not None and int(best.stalled) >= patience.epochs
         return no_better or moment.step >= self.config.training.epochs * self.steps
 
     def chosen(self, moment: Moment) -> Params:
         """The parameters that a training gives: with early stopping the best; else the average, or the last."""
-        if moment.best and np.isfinite(moment.best.loss):
+        if moment.best and moment.best.params and np.isfinite(moment.best.loss):
             return moment.best.params
         return self.program.chosen(moment.state)
 
@@ -167,8 +173,7 @@ class Trainer:
             values, y_hat = self._predicted(params, part)
             results[part] = self._named(jax.device_get(values))
             if is_ranking(self.net):
-                given = self._weights_of(part)
-                w = np.asarray(given[0], np.float64) if given else np.ones(len(y))
+                w = np.asarray(self._weights[part], np.float64)
                 with np.errstate(invalid="ignore"):  # there may be one class only
                     results[part] |= {
                         name: float(of(np.asarray(y_hat, np.float64), np.asarray(y, np.float64), w, np))
@@ -178,11 +183,13 @@ class Trainer:
 
     def predict(self, params: Params, part: str) -> NDArray[Any]:
         """ŷ for one part of the data, as the network gives it."""
-        return np.asarray(self._predicted(params, part)[1], np.float64)
+        return np.asarray(self._predicted(params, part)[1], np.float64)[: len(self.prepared.parts[part].x)]
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
-        found: tuple[Any, Any] = jitted(measured, ("net",))(self.net, params, *self._measured(part))
+        found: tuple[Any, Any] = jitted(_measured, ("net",))(
+            self._open.net, self._values, params, *self._measured(part)
+        )
         return found
 
     def judgement(self, params: Params) -> dict[str, Any]:
@@ -224,33 +231,41 @@ class Trainer:
 
     def _measured(self, part: str) -> tuple[Any, ...]:
         """What `evaluate` takes of a part."""
-        return (*self.parts[part], self._scale, *self._weights_of(part))
+        return (*self.parts[part], self._scale, self._weights[part])
 
-    def _weights_of(self, part: str) -> tuple[Any, ...]:
-        return (self._weights[part],) if part in self._weights else ()
-
-    def _initial(self, seed: int) -> tuple[State, Best | None]:
+    def _initial(self, seed: int, start_from: State | None) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
-        initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
-        start: tuple[State, Best | None] = initial(
-            self.program, self.config.network, np.uint32(seed), stacked, self._patience is not None
-        )
-        return start
+        state = start_from
+        if state is None:
+            initial = jitted(_initial, ("program", "network", "stacked"), SOONER_COMPILED)
+            network = self.config.network.model_copy(update={"penalty": None})  # without effect, and so one program
+            state = initial(self._open, self._values, network, np.uint32(seed), stacked)
+        elif state.optimizer is None:
+            params = (stack if stacked else unstack)(self.net, state.params)
+            params = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.config.network.dtype), params)
+            state = jitted(_before_steps, ("program",), SOONER_COMPILED)(self._open, self._values, params)
+        if self._patience is None:
+            return state, None
+        return state, Best.start(state.params if self.config.watches_validation else ())
 
     def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
-        static = self.program, self._measure
-        train, steps = (*self.parts["train"], *self._weights_of("train")), (np.int32(first), np.int32(stop))
-        arguments = moment.state, moment.best, train, self._watched, table, *steps, self._patience
+        static = self._open, self._measure
+        train = (*self.parts["train"], self._weights["train"]) if self.prepared.weights else self.parts["train"]
+        steps = np.int32(first), np.int32(stop), self._patience
+        arguments = moment.state, moment.best, train, self._watched, table, *steps
+        earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
+        named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
         if self.at_once > 1 and self._compiled is None:
             # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
-            self._compiled = self._run.lower(*static, *arguments).compile()
-        state, best, outcome = self._compiled(*arguments) if self._compiled else self._run(*static, *arguments)
+            self._compiled = self._run.lower(*static, *arguments, **named).compile()
+        run = self._compiled or partial(self._run, *static)
+        state, best, outcome = run(*arguments, **named)
         return state, best, jax.device_get(outcome)
 
     def _next_stop(self, epoch: int, first: int) -> int:
         """Where to stop, at the end of an epoch if one is near enough, never beyond the last."""
-        epochs = min(self._epochs_per_call, self.config.training.epochs - epoch)
+        epochs = min(self._layout.table[0], self.config.training.epochs - epoch)
         stop = min(first + self.steps_per_call, epochs * self.steps)
         return stop if stop < self.steps else stop - stop % self.steps
 
@@ -259,7 +274,8 @@ class Trainer:
         self.steps_per_call = max(1, min(at_this_speed, 8 * steps))
 
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
-        return bool(np.isfinite(outcome.steps.cost.reshape(-1)[first:stop]).all() and outcome.finite.all())
+        costs = outcome.steps.cost[:, : self.steps]
+        return bool(np.isfinite(costs.reshape(-1)[first:stop]).all() and outcome.finite.all())
 
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}
@@ -270,9 +286,14 @@ class Trainer:
         return record
 
 
-def _initial(
-    program: Program, network: Network, seed: Any, stacked: bool, keep_best: bool
-) -> tuple[State, Best | None]:
-    """The state before the first step, and the best so far: functions of the seed."""
-    params = initial_params(network, program.net, seed, stacked)
-    return initial_state(program, params), Best.start(params) if keep_best else None
+def _measured(net: MLP, values: Values, params: Params, *examples: Any) -> tuple[Any, Any]:
+    return measured(values.put_into_net(net), params, *examples)
+
+
+def _initial(program: Program, values: Values, network: Network, seed: Any, stacked: bool) -> State:
+    """The state before the first step, a function of the seed."""
+    return _before_steps(program, values, initial_params(network, program.net, seed, stacked))
+
+
+def _before_steps(program: Program, values: Values, params: Params) -> State:
+    return initial_state(values.put_into(program), params)

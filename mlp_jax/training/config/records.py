@@ -114,11 +114,19 @@ class Network(Section):
 
 
 class EarlyStopping(Section):
-    """Stop after `patience` epochs none of which was better, by more than min_delta, on the validation part."""
+    """Stop after `patience` epochs in a row none of which was better than the best before by more than min_delta."""
 
     patience: Count
+    on: Literal["validation", "training"] = "validation"  # of validation the best weights are kept, else the last
     metric: str | None = None  # what is watched there: one of the metrics; by default the cost
     min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_of_validation(cls, metric: str | None, info: ValidationInfo) -> str | None:
+        if metric is not None and info.data.get("on") == "training":
+            raise ValueError(f"of the training part the cost is watched; leave metric: {metric} out")
+        return metric
 
 
 BatchSize: Any = either(Count, str, Literal["all"])
@@ -129,6 +137,7 @@ class Training(Section):
 
     epochs: Count = 100
     batch_size: BatchSize | None = None  # by default 32, or all where there are fewer
+    shuffle: bool = True  # the examples anew in each epoch; else in the order of the training part
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
     clip_examples: Positive | None = None  # of each example's gradient, before their mean is taken
@@ -177,6 +186,12 @@ class Config(Section):
             return "seed", self.seeds
         return ("fold", tuple(range(self.data.folds))) if self.data.folds else None
 
+    @property
+    def watches_validation(self) -> bool:
+        """Whether early stopping watches the validation part."""
+        stopping = self.training.early_stopping
+        return stopping is not None and stopping.on == "validation"
+
     @field_validator("network")
     @classmethod
     def _targets_are_quantities(cls, network: Network, info: ValidationInfo) -> Network:
@@ -216,7 +231,8 @@ class Config(Section):
                 raise ValueError("lbfgs finds the size of its steps itself; leave clip_norm out")
             if training.clip_examples is not None:
                 raise ValueError("lbfgs needs the gradient of the cost itself; leave clip_examples out")
-        if training.early_stopping and data is not None and not data.split.has_validation:
+        watched = training.early_stopping and training.early_stopping.on == "validation"
+        if watched and data is not None and not data.split.has_validation:
             raise ValueError("early_stopping watches the validation cost; it needs data.split.validation above 0")
         return training
 

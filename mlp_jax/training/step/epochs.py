@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.step.program import Program
 from mlp_jax.training.step.step import Batch, OfStep, State, observed_step
+from mlp_jax.training.step.values import Values
 
 Measure = Callable[..., Any]  # (net, params, *examples) -> a pytree of scalars
 
@@ -40,6 +41,10 @@ def run_steps(
     first: Any,
     stop: Any,
     patience: Patience | None = None,
+    *,
+    steps: Any = None,
+    earlier: Any = 0.0,
+    values: Values | None = None,
 ) -> tuple[State, Best | None, Outcome]:
     """Take the steps first ≤ i < stop, each on its minibatch, and measure after each epoch.
 
@@ -49,18 +54,24 @@ def run_steps(
 
     Args:
         program: network, optimizer and ways of training; static under jit.
-        measure: what to measure, `(net, params, *examples)` -> a pytree of scalars; static under jit.
+        measure: what to measure, `(net, params, *examples)` -> a pytree of scalars; static under jit, but its net
+            may hold values of the trace.
         state: the state before the steps.
-        best: the best parameters so far; None without early stopping.
+        best: the best so far; None without early stopping.
         train: the examples to learn from, x and y, and their weights, if they have some.
-        watched: the examples to measure on, by part; for early stopping "validation", whose measure is a dict with
-            program's criterion.
+        watched: the examples to measure on, by part; for early stopping by a measure "validation", whose measure is a
+            dict with program's criterion.
         batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler.
         first: the first step, counted from the first of the E epochs.
         stop: the step after the last one.
         patience: when to take no more steps, with `best`.
+        steps: how many steps an epoch has, S at most; by default S.
+        earlier: what the steps before `first` add to the mean cost of their epoch.
+        values: the numbers of this training, for a program that leaves them open.
     """
-    epochs, steps, _ = batches.shape
+    program = values.put_into(program) if values else program
+    epochs, slots, _ = batches.shape
+    steps = slots if steps is None else steps
     batches = jnp.asarray(batches)
 
     def step(rows: jax.Array, state: State) -> tuple[State, OfStep]:
@@ -77,15 +88,15 @@ def run_steps(
             state, of_step = step(batches[e, i], state)
             return state, jax.tree.map(lambda rows, value: rows.at[e, i].set(value), table, of_step)
 
-        def measured(best: Any, table: Any) -> Any:
+        def measured(best: Any, all_measures: Any) -> Any:
             now = measures(state)
             if best is not None and patience is not None:
-                value = now["validation"][program.criterion.removeprefix("-")]
-                best = best.or_better(program.chosen(state), -value if program.criterion[0] == "-" else value, patience)
-            return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), table, now)
+                cost = _mean_cost(table.cost[e], batches[e]) + jnp.where(e == 0, earlier, 0)
+                best = best.or_better(*_judged(program, state, now, cost), patience)
+            return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), all_measures, now)
 
         state, best, (table, all_measures, finite, ran) = carry
-        goes_on = jnp.array(True) if best is None or patience is None else best.since < patience.epochs
+        goes_on = jnp.array(True) if best is None or patience is None else best.stalled < patience.epochs
         last = jnp.where(goes_on, jnp.minimum(stop - e * steps, steps), 0)
         start = jnp.maximum(first - e * steps, 0)
         state, table = jax.lax.fori_loop(start, last, recorded_step, (state, table))
@@ -94,13 +105,27 @@ def run_steps(
         return state, best, Outcome(table, all_measures, finite, ran.at[e].set(goes_on))
 
     outcome = Outcome(
-        steps=_table(jax.eval_shape(lambda: step(batches[0, 0], state)[1]), (epochs, steps)),
+        steps=_table(jax.eval_shape(lambda: step(batches[0, 0], state)[1]), (epochs, slots)),
         measures=_table(jax.eval_shape(measures, state), (epochs,)),
         finite=jnp.ones(epochs, bool),
         ran=jnp.ones(epochs, bool),
     )
     state, best, outcome = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, (state, best, outcome))
     return state, best, outcome
+
+
+def _mean_cost(costs: jax.Array, batches: jax.Array) -> jax.Array:
+    """The mean over the examples of an epoch of their step's cost; of steps not taken that is 0."""
+    examples = jnp.sum(batches >= 0, axis=1)
+    return jnp.sum(costs * (examples / jnp.sum(examples)).astype(costs.dtype))
+
+
+def _judged(program: Program, state: State, measures: Any, cost: jax.Array) -> tuple[Any, jax.Array]:
+    """The parameters that early stopping would keep after an epoch, and its criterion, which is low for good ones."""
+    if program.criterion is None:
+        return (), cost
+    value = measures["validation"][program.criterion.removeprefix("-")]
+    return program.chosen(state), -value if program.criterion[0] == "-" else value
 
 
 def _table(kinds: Any, shape: tuple[int, ...]) -> Any:

@@ -14,12 +14,13 @@ class Program(NamedTuple):
 
     Attributes:
         net: the network.
-        optimizer: of optax.
+        optimizer: of optax; before `Values` are put into it, a function that makes one of these.
         frozen: the layers, counted from 0, that keep their parameters; no gradient is computed for them.
         microbatches: in how many parts the gradient of a minibatch is computed, one after the other.
         ema: the decay of an exponential moving average of the parameters, which is what the training then gives.
         watch: whether each step says how healthy each layer is.
-        criterion: what early stopping watches of the measures on the validation part; after − one that should be high.
+        criterion: what early stopping watches of the measures on the validation part; after − one that should be high;
+            None watches the cost of the training part.
         clip_examples: the largest norm of each example's gradient, which is shortened to it; None shortens none.
     """
 
@@ -29,7 +30,7 @@ class Program(NamedTuple):
     microbatches: int = 1
     ema: float | None = None
     watch: bool = False
-    criterion: str = "loss"
+    criterion: str | None = "loss"
     clip_examples: float | None = None
 
     def trained(self, layers: Params) -> Any:
