@@ -84,3 +84,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mlp_jax' has no attribute {name!r}")
     module = import_module(f"mlp_jax.{_HOMES[name]}")
     return module if _HOMES[name] in _MODULES else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

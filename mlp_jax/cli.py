@@ -7,6 +7,7 @@ and its arguments here.
 import argparse
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -68,8 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: Any, status: int) -> int:
-    print(f"mlp-jax: {message}", file=sys.stderr)
+    print(f"mlp-jax: {_with_flags(str(message))}", file=sys.stderr)
     return status
+
+
+def _with_flags(message: str) -> str:
+    """A message that speaks of arguments of `fit`, in the words of the command."""
+    message = re.sub(r"\b(resume|overwrite)=True\b", r"--\1", message)
+    return message.replace("run_dir=…", "--run-dir")
 
 
 def _command_to_resume(options: argparse.Namespace) -> str:

@@ -27,13 +27,13 @@ def run(folder, *changes, **options):
 
 def expected_stop(losses, patience, min_delta):
     """The best epoch and the last one, by the definition."""
-    best, best_epoch = np.inf, 0
-    for epoch, loss in enumerate(losses, start=1):
-        if loss < np.float32(best) - np.float32(min_delta):
-            best, best_epoch = loss, epoch
-        elif epoch - best_epoch >= patience:
-            return best_epoch, epoch
-    return best_epoch, len(losses)
+    stalled = 0
+    for epoch in range(1, len(losses) + 1):
+        before = np.float32(min(losses[: epoch - 1], default=np.inf))
+        stalled = 0 if losses[epoch - 1] < before - np.float32(min_delta) else stalled + 1
+        if stalled == patience:
+            break
+    return int(np.argmin(losses[:epoch])) + 1, epoch
 
 
 def test_the_best_weights_are_kept_and_training_ends_when_patience_does(tmp_path):

@@ -1,12 +1,18 @@
 """The Python door: `mlp_jax.training.fit` and `load`."""
 
+import pickle
+import subprocess
+import sys
+from xml.etree import ElementTree
+
 import jax
 import numpy as np
 import pytest
-from runs import iris
+from runs import CONFIGS, iris
 from sklearn.datasets import load_iris
 
 from mlp_jax.errors import InputError
+from mlp_jax.training import config as configuration
 from mlp_jax.training import fit, load
 
 pytestmark = pytest.mark.usefixtures("usual_promotion")
@@ -144,3 +150,63 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
 
 def test_a_configuration_that_was_read_is_taken_as_it_is():
     assert fit(iris()).config == iris()
+
+
+def test_a_run_pickles_small_and_predicts_the_same_in_a_fresh_process(tmp_path):
+    x, y = load_iris(return_X_y=True)
+    run = fit({**SETTINGS, "optimizer": {"name": "sgd", "momentum": 0.9, "learning_rate": 0.1}}, (x, y))
+    file = tmp_path / "run.pickle"
+    file.write_bytes(pickle.dumps(run))
+    assert file.stat().st_size < 12_000  # of which the records of 20 epochs have half
+    code = (
+        "import pickle, sys; run = pickle.load(open(sys.argv[1], 'rb')); print(run.predict([[5.1, 3.5, 1.4, 0.2]])[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{run.predict([[5.1, 3.5, 1.4, 0.2]])[1]}\n", "")
+    assert pickle.loads(pickle.dumps(run)).config == run.config
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_each_configuration_pickles(path):
+    config = configuration.load(path)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_run_is_shown_by_its_results():
+    run = fit({**SETTINGS, "training": {"epochs": 3, "batch_size": 16}}, load_iris(return_X_y=True))
+    text, page = repr(run), run._repr_html_()
+    assert text.startswith("Run: 4-8-3, 67 parameters; finished after 3 epochs\n")
+    assert f"{run.results['test']['accuracy']:.4g}" in text
+    assert len(text) < 600
+    assert ElementTree.fromstring(page).findall(".//polyline")  # is well-formed, with the curve
+
+
+def test_training_goes_on_from_a_run_or_begins_with_its_parameters():
+    def settings(epochs):
+        return {**SETTINGS, "training": {"epochs": epochs, "batch_size": 16, "shuffle": False}}
+
+    data = load_iris(return_X_y=True)
+    whole, half = fit(settings(6), data), fit(settings(3), data)
+    for mine, theirs in zip(
+        jax.tree.leaves(fit(settings(3), data, start_from=half).params), jax.tree.leaves(whole.params), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    anew = fit(settings(1), data, start_from=half.params)
+    assert anew.history[0]["loss"] < whole.history[0]["loss"]
+    assert anew.params[0].W[0, 0] != whole.params[0].W[0, 0]
+    with pytest.raises(ValueError, match=r"params\[0\].W must have shape \(4, 9\), got \(4, 8\)"):
+        fit({**settings(1), "network": {"widths": [4, 9, 3], "output": "softmax"}}, data, start_from=half)
+
+
+def test_the_cost_of_the_training_part_can_stop_it_and_the_last_weights_are_kept():
+    stopping = {"on": "training", "patience": 3, "min_delta": 0.01}
+    run = fit({**SETTINGS, "training": {"epochs": 500, "early_stopping": stopping}}, load_iris(return_X_y=True))
+    losses = np.array([record["loss"] for record in run.history], np.float32)
+    stalled = losses[1:] >= np.minimum.accumulate(losses)[:-1] - np.float32(0.01)
+    assert stalled[-3:].all()
+    assert not any(stalled[k : k + 3].all() for k in range(len(stalled) - 3))
+    assert run.summary["early_stopping"] == (
+        f"stopped early, after epoch {len(losses)} of 500; the last weights are kept"
+    )
+    on_all = fit({**SETTINGS, "training": {"epochs": len(losses), "batch_size": 32}}, load_iris(return_X_y=True))
+    np.testing.assert_array_equal(on_all.params[0].W, run.params[0].W)

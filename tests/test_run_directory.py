@@ -164,7 +164,7 @@ def test_a_killed_run_is_shown_as_such(tmp_path):
 def test_a_killed_run_of_several_seeds_is_to_be_finished(tmp_path):
     train(iris(seeds=(0, 1)), tmp_path / "run")
     (tmp_path / "run" / "summary.json").write_text(json.dumps({"status": "running", "epochs": 0}))
-    with pytest.raises(InputError, match="has several seeds and is killed: finish it with --resume"):
+    with pytest.raises(InputError, match="has several seeds and is killed: finish it with resume=True"):
         load(tmp_path / "run")
 
 
@@ -172,7 +172,7 @@ def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
     run = tmp_path / "run"
     train(iris(), run)
     before = files_of(run)
-    with pytest.raises(InputError, match=r"holds a run; go on with it \(--resume\), replace it \(--overwrite\)"):
+    with pytest.raises(InputError, match=r"holds a run; go on with it \(resume=True\), replace it \(overwrite=True\)"):
         train(iris(seed=1), run)
     with pytest.raises(InputError, match=r"another configuration: seed was 0, is 1\. Only training.epochs, "):
         train(iris(seed=1), run, resume=True)
@@ -278,7 +278,7 @@ def test_a_sweep_killed_before_its_summary_goes_on(tmp_path):
 def test_a_sweep_that_has_lost_a_seed_is_not_shown_as_whole(tmp_path):
     train(iris(seeds=(0, 1)), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "seed-1")
-    with pytest.raises(InputError, match="seed-1 holds no run any more: train it again with --resume"):
+    with pytest.raises(InputError, match="seed-1 holds no run any more: train it again with resume=True"):
         load(tmp_path / "run")
     train(iris(seeds=(0, 1)), tmp_path / "run", resume=True)
     assert len(load(tmp_path / "run").seeds) == 2
@@ -338,7 +338,7 @@ def test_if_all_checkpoints_are_damaged_that_is_said(tmp_path):
         file.write_bytes(flipped(file.read_bytes()))
     before = files_of(tmp_path / "run")
     with pytest.raises(
-        InputError, match="does not have the checksum .* no other checkpoint: train anew with --overwrite"
+        InputError, match="does not have the checksum .* no other checkpoint: train anew with overwrite=True"
     ):
         train(iris(training__epochs=9), tmp_path / "run", resume=True)
     assert files_of(tmp_path / "run") == before
@@ -412,7 +412,7 @@ except InputError as error:
 """
     command = [sys.executable, "-c", code, tmp_path / "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120)
-    message = f"cannot write the run directory {tmp_path / 'run'}: File too large; name another with --run-dir\n"
+    message = f"cannot write the run directory {tmp_path / 'run'}: File too large; name another with run_dir=…\n"
     assert done.stdout == message, done.stderr
     whole = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
     config = iris(training__epochs=int(whole[0].stem[5:]) // 7 + 2)

@@ -19,6 +19,7 @@ from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded
 from mlp_jax.training.run import Run, load
+from mlp_jax.training.shown import how_many_seeds, in_columns, results_in_rows
 from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.sweep import over_seeds
 from mlp_jax.training.trainer import Trainer
@@ -93,37 +94,6 @@ def print_results(
     results: dict[str, dict[str, Any]], heading: str = "", baseline: dict[str, Any] | None = None
 ) -> None:
     """A table of parts and metrics, and of a constant prediction; of several seeds, mean ± standard deviation."""
-    rows = rows_of(results, 6, baseline)
+    rows = results_in_rows(results, 6, baseline)
     rows[0][0] = heading
-    widths = [max(12, *(len(row[k]) + 2 for row in rows)) for k in range(len(rows[0]))]
-    for name, *cells in rows:
-        print(
-            f"{name:{widths[0] - 2}}  "
-            + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        )
-
-
-def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
-    """Over how many of its seeds, or folds, the results are: those that finished."""
-    count = len(next(iter(next(iter(results.values())).values()))["seeds"])
-    kind, numbers = config.several or ("", ())
-    total = len(numbers)
-    return f"{total} {kind}s" if count == total else f"{count} of {total} {kind}s"
-
-
-def rows_of(results: dict[str, dict[str, Any]], digits: int, baseline: dict[str, Any] | None = None) -> list[list[str]]:
-    """The names of the metrics, and a row for each part; then what a constant prediction gets on the last of them."""
-    names = list(next(iter(results.values())))
-    rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
-    if baseline:
-        part = list(results)[-1]
-        cells = [_number(baseline[part][name], digits) if name in baseline.get(part, {}) else "" for name in names]
-        rows.append(["baseline", *cells])
-    return [["", *names], *rows]
-
-
-def _number(value: Any, digits: int) -> str:
-    if isinstance(value, dict):
-        has_spread = value["sd"] is None or value["sd"] == value["sd"] or len(value["seeds"]) > 1
-        return _number(value["mean"], digits) + (f" ± {_number(value['sd'], 2)}" if has_spread else "")
-    return "not finite" if value is None else f"{value:.{digits}g}"
+    print("\n".join(in_columns(rows)))

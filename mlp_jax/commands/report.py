@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.commands.evaluate import how_many_seeds, rows_of
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.training import config as configuration
@@ -17,6 +16,7 @@ from mlp_jax.training.config import Config, yaml
 from mlp_jax.training.judgement import class_names, classes_of
 from mlp_jax.training.prediction import target_names
 from mlp_jax.training.run import Run, load
+from mlp_jax.training.shown import how_many_seeds, results_in_rows
 from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.trainer import Trainer
@@ -76,7 +76,7 @@ def _results(run: Run) -> str:
         notes.append(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
     notes += [run.summary["early_stopping"]] if "early_stopping" in run.summary else []
     notes += run.summary.get("said", [])
-    table = _table(rows_of(run.results, 5, run.summary.get("baseline"))) if run.results else ""
+    table = _table(results_in_rows(run.results, 5, run.summary.get("baseline"))) if run.results else ""
     return table + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 

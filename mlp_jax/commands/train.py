@@ -3,11 +3,12 @@
 from argparse import Namespace
 from pathlib import Path
 
-from mlp_jax.commands.evaluate import how_many_seeds, print_results
+from mlp_jax.commands.evaluate import print_results
 from mlp_jax.errors import InputError
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import reporter_for_terminal
+from mlp_jax.training.shown import how_many_seeds
 
 
 def run(config: Config, options: Namespace) -> int:

@@ -17,7 +17,7 @@ from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.training.folds import cross_validate
-from mlp_jax.training.progress import Reporter
+from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
 from mlp_jax.training.step import State
@@ -34,7 +34,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     start_from: Params | Run | None = None,
-    reporter: type[Reporter] = Reporter,
+    reporter: type[Reporter] | None = None,
 ) -> Run:
     """Train a network as the configuration says.
 
@@ -48,7 +48,7 @@ def fit(
         overwrite: remove the run that is there.
         start_from: parameters to begin with, in place of random ones; or a run to go on from, with its optimizer's
             memory, on these examples.
-        reporter: what shows the progress.
+        reporter: what shows the progress; by default a bar in a notebook, and nothing elsewhere.
 
     Raises:
         InputError: the configuration is wrong, or the data or the run directory does not allow it.
@@ -74,6 +74,7 @@ def fit(
         raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
     config, examples = _as_config(config, examples)
     require_dtype(config.network.dtype)
+    reporter = reporter or reporter_for_python()
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
     if config.data.folds:
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any, Self
 
 _SECONDS_OF_SILENCE = 30.0
@@ -98,6 +99,14 @@ class LiveBar(Reporter):
 def reporter_for_terminal() -> type[Reporter]:
     """The live bar if standard error is a terminal, else plain lines."""
     return LiveBar if sys.stderr.isatty() else PlainLines
+
+
+def reporter_for_python() -> type[Reporter]:
+    """In a notebook what shows the progress; elsewhere nothing, for a function of a library prints nothing unasked."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if type(shell).__name__ != "ZMQInteractiveShell":
+        return Reporter
+    return LiveBar if find_spec("ipywidgets") else PlainLines  # without widgets rich draws no bar there
 
 
 def _in_words(record: dict[str, Any], validation: str) -> str:

@@ -14,6 +14,7 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
+from mlp_jax.training.shown import Shown
 from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, load_weights
@@ -42,6 +43,16 @@ class Run(NamedTuple):
     summary: dict[str, Any]
     seeds: tuple["Run", ...] = ()
     state: State | None = None
+
+    def __repr__(self) -> str:
+        """What was trained, and the results: not all weights and records."""
+        return self._shown().as_text()
+
+    def _shown(self) -> Shown:
+        return Shown(self.config, self.net, self.results, self.history, self.summary)
+
+    def _repr_html_(self) -> str:
+        return self._shown().as_html()
 
     @property
     def params(self) -> Params:
@@ -94,11 +105,11 @@ def load(run_dir: str | Path) -> Run:
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.several:
-            how = "wait for it" if summary["status"] == "running" else "finish it with --resume"
+            how = "wait for it" if summary["status"] == "running" else "finish it with resume=True"
             raise InputError(f"{directory.path} has several {config.several[0]}s and is {summary['status']}: {how}")
     children = directory.children(config)
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
-        raise InputError(f"{lost[0]} holds no run any more: train it again with --resume")
+        raise InputError(f"{lost[0]} holds no run any more: train it again with resume=True")
     seeds = tuple(load(child.path) for child in children if child.holds_run())
     model = None if config.several else load_weights(directory.weights, net, configuration.fingerprint(config))
     if model and model.class_weights:  # balanced ones are those of the training examples

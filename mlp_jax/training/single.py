@@ -197,7 +197,7 @@ class Training:
             if directory.weights.exists():
                 raise InputError(
                     f"{directory.path} has weights, but no checkpoint to go on from: put {directory.checkpoints} back, "
-                    "or train anew with --overwrite"
+                    "or train anew with overwrite=True"
                 )
             return None
         done = -(-found.step // trainer.steps)

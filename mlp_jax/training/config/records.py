@@ -179,6 +179,10 @@ class Config(Section):
     optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)
     training: Training = Training()
 
+    def __reduce__(self) -> Any:
+        """By its plain values: the classes of its sections are made when this module is imported, and have no name."""
+        return Config.model_validate, (self.model_dump(exclude_none=True),)
+
     @property
     def several(self) -> tuple[str, tuple[int, ...]] | None:
         """Of what this is several runs, seeds or folds, and their numbers; None for a single run."""

@@ -61,7 +61,7 @@ def load_newest(
             say(f"{damaged[0]}; going on from the checkpoint before it, of step {moment.step}")
         return moment
     if damaged:
-        raise InputError(f"{'; '.join(damaged)}. There is no other checkpoint: train anew with --overwrite")
+        raise InputError(f"{'; '.join(damaged)}. There is no other checkpoint: train anew with overwrite=True")
     return None
 
 

@@ -73,8 +73,8 @@ class RunDirectory:
             return
         if not resume:
             raise InputError(
-                f"{self.path} holds a run; go on with it (--resume), replace it (--overwrite), "
-                "or name another directory (--run-dir)"
+                f"{self.path} holds a run; go on with it (resume=True), replace it (overwrite=True), "
+                "or name another directory (run_dir=…)"
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
         free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
@@ -84,7 +84,7 @@ class RunDirectory:
             differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
             raise InputError(
                 f"{self.path} holds a run of another configuration: {differences}. "
-                f"Only {', '.join(free)} may change on --resume"
+                f"Only {', '.join(free)} may change with resume=True"
             )
 
     @contextmanager
@@ -95,7 +95,7 @@ class RunDirectory:
         """
         sweep = RunDirectory(self.path.parent)
         in_use = InputError(
-            f"another training is using {self.path}; wait for it, or name another directory (--run-dir)"
+            f"another training is using {self.path}; wait for it, or name another directory (run_dir=…)"
         )
         is_of_sweep = self.path.name.startswith("seed-") and sweep.holds_run()
         if is_of_sweep and not by_its_sweep and sweep.is_held():
@@ -218,7 +218,7 @@ class RunDirectory:
         if len(records) < epochs:
             raise InputError(
                 f"{self.metrics} has the records of {len(records)} epochs, but the run has done {epochs}: lines were "
-                "lost. Put them back, or train anew with --overwrite"
+                "lost. Put them back, or train anew with overwrite=True"
             )
         return records[:epochs]
 
@@ -251,7 +251,7 @@ class RunDirectory:
             yield
         except OSError as error:
             raise InputError(
-                f"cannot write the run directory {self.path}: {error.strerror}; name another with --run-dir"
+                f"cannot write the run directory {self.path}: {error.strerror}; name another with run_dir=…"
             ) from None
 
 
