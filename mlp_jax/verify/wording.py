@@ -122,7 +122,7 @@ def _place_of_output(table: Table, f: Finding) -> list[int] | None:
 
 def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
     names = checked.arguments.names
-    yield f"held to {checked.source}, in float64; policy {policy.VERSION}"
+    yield f"held to {checked.source}, in float64; first derivatives alone; policy {policy.VERSION}"
     if checked.arguments.constants:
         yield f"not looked at: {', '.join(checked.arguments.constants)}"
     left_out = sum(int((~np.isfinite(v)).sum()) for v in table.values)

@@ -16,6 +16,5 @@ tried(
     lambda: decomp.tridiag_sym(3, reortho="none")(times, u, S),
     lambda: decomp.hessenberg(3, reortho="full")(times, u, S),
     lambda: decomp.hessenberg(3, reortho="none")(times, u, S),
-    lambda: decomp.bidiag(2)(times, w, A),
     lambda: lstsq.lsmr()(lambda x, p: p.T @ x, u, (A,)),
 )

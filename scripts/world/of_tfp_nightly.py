@@ -10,6 +10,7 @@ from tensorflow_probability.python.internal.backend.jax import numpy_math
 from tensorflow_probability.substrates.jax.experimental.distributions import marginal_fns
 from tensorflow_probability.substrates.jax.experimental.math import manual_special_functions as manual
 from tensorflow_probability.substrates.jax.internal import distribute_lib
+from tensorflow_probability.substrates.jax.math import hypergeometric, special
 from tensorflow_probability.substrates.jax.math.psd_kernels.internal import util as psd_util
 
 d, m, b = tfp.distributions, tfp.math, tfp.bijectors
@@ -21,20 +22,20 @@ tried(
     lambda: m.log_bessel_ive(1.5, positive),
     lambda: m.log_bessel_kve(1.5, positive),
     lambda: m.betainc(positive, positive + 1, unit),
-    lambda: m.special.betaincinv(positive, positive + 1, unit),
-    lambda: m.special.stdtr(3.0, x),
-    lambda: m.special.stdtrit(3.0, unit),
-    lambda: m.special.igammainv(positive, unit),
-    lambda: m.special.igammacinv(positive, unit),
+    lambda: special.betaincinv(positive, positive + 1, unit),
+    lambda: special.stdtr(3.0, x),
+    lambda: special.stdtrit(3.0, unit),
+    lambda: special.igammainv(positive, unit),
+    lambda: special.igammacinv(positive, unit),
     lambda: m.owens_t(x, unit),
-    lambda: m.special.atan_difference(x, unit),
-    lambda: m.special.lambertw_winitzki_approx(positive),
-    lambda: m.special.erfcinv(unit),
-    lambda: m.special.dawsn(x),
-    lambda: m.special.log_gamma_difference(positive, positive + 8),
-    lambda: m.special.log_gamma_correction(positive + 8),
-    lambda: m.special.ndtri(unit),
-    lambda: m.special.owens_t(x, unit),
+    lambda: special.atan_difference(x, unit),
+    lambda: special.lambertw_winitzki_approx(positive),
+    lambda: special.erfcinv(unit),
+    lambda: special.dawsn(x),
+    lambda: special.log_gamma_difference(positive, positive + 8),
+    lambda: special.log_gamma_correction(positive + 8),
+    lambda: special.ndtri(unit),
+    lambda: special.owens_t(x, unit),
     lambda: m.clip_by_value_preserve_gradient(x, -1.0, 1.0),
     lambda: m.softplus_inverse(positive),
     lambda: m.sqrt1pm1(unit),
@@ -83,7 +84,7 @@ tried(
     lambda: m.igammainv(positive, unit),
     lambda: m.igammacinv(positive, unit),
     lambda: m.dawsn(x),
-    lambda: m.hypergeometric.hyp2f1_small_argument(0.5, 1.5, 2.5, unit / 2),
+    lambda: hypergeometric.hyp2f1_small_argument(0.5, 1.5, 2.5, unit / 2),
     lambda: manual.exp_pade_4_4(x),
     lambda: manual.log_pade_4_4(positive),
     lambda: manual.expm1_pade_4_4(x),
@@ -110,6 +111,6 @@ tried(
     lambda: tfp.math.ode.DormandPrince().solve(
         lambda t, y, k: -k * y, 0.0, jnp.ones(2), solution_times=[0.5, 1.0], constants={"k": 2.0}
     ),
-    lambda: m.psd_kernels.MaternOneHalf().apply(normal(3), normal(3, seed=1)),
-    lambda: m.psd_kernels.GeneralizedMatern(1.2).apply(normal(3), normal(3, seed=1)),
+    lambda: tfp.math.psd_kernels.MaternOneHalf().apply(normal(3), normal(3, seed=1)),
+    lambda: tfp.math.psd_kernels.GeneralizedMatern(1.2).apply(normal(3), normal(3, seed=1)),
 )

@@ -90,7 +90,7 @@ def rows_used(signature: Signature) -> tuple[str, ...]:
     rows = {"vmap": ("vmap over",), "compiled": ("jit",)}
     used = tuple(name for word, names in rows.items() if word in by for name in names)
     if any(sum(passed.by == "jvp" for passed in path) > 1 for path in paths):
-        used += ("second order", "forward over reverse")
+        used += ("second order", "forward over", "reverse over")
     return used
 
 
