@@ -16,7 +16,7 @@ from mlp_jax.verify import Verdict
 
 @pytest.mark.parametrize("on_jax", [False, True])
 def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
-    """Values right to a digit, slopes 3e-6 off: the formula is right, and a factor of 1e-6 is none."""
+    """Values right to a digit, slopes 3e-6 off: the formula is right, and one with a factor of 1 + 4e-6 is none."""
     nodes = np.cos(np.pi * (np.arange(40) + 0.5) / 40)
     fitted = np.polynomial.Chebyshev.fit(nodes**2, np.arctan(nodes) / nodes, 7, domain=[0, 1])
     coefficients = fitted.convert(kind=np.polynomial.Polynomial).coef[::-1].astype(np.float32)
@@ -27,7 +27,7 @@ def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
 
     at = jnp.array([-0.93, -0.4, 0.2, 0.55, 0.97])
     passes(arc_tangent(1.0), at, words="an approximation")
-    is_wrong(arc_tangent(1 + 1e-6), at)
+    is_wrong(arc_tangent(1 + 4e-6), at)
 
 
 def test_a_tail_is_one_along_lines_too():
