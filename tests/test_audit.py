@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from mlp_jax.verify import GradientError, audit
-from mlp_jax.verify.auditing.calls import Call, NotStorable, call_of, load, store
+from mlp_jax.verify.auditing.calls import Call, NotStorable, calls_of, load, store
 from mlp_jax.verify.auditing.checking import TimeUp, time_limit
 from mlp_jax.verify.auditing.findings import BESIDE, NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
 from mlp_jax.verify.auditing.rules import addresses, at, described, discover, identity
@@ -157,13 +157,14 @@ def test_each_kind_of_arguments_is_one_signature():
 
 def test_of_a_batch_the_rule_gets_one_example():
     (signature,) = seen(lambda: jax.jit(jax.vmap(jax.grad(right), in_axes=1))(X))
-    (x,) = call_of(signature).args
-    np.testing.assert_array_equal(x, X[:, 0])
+    first, last = (call.args[0] for call in calls_of(signature)[:2])
+    np.testing.assert_array_equal(first, X[:, 0])
+    np.testing.assert_array_equal(last, X[:, -1])
 
 
 def test_of_several_values_those_that_are_finite():
     (signature,) = seen(lambda: [right(X / 0), right(X)])
-    np.testing.assert_array_equal(call_of(signature).args[0], X)
+    np.testing.assert_array_equal(calls_of(signature)[0].args[0], X)
 
 
 def test_static_arguments_keywords_keys_and_numbers_of_python():
@@ -173,11 +174,11 @@ def test_static_arguments_keywords_keys_and_numbers_of_python():
 
     noisy.defjvp(lambda primals, tangents: (noisy(*primals), tangents[1]))
     first, second = seen(lambda: [jax.jit(noisy)(jax.random.key(3), X), power(jnp.sin, x=0.5, p=3.0)])
-    key, x = call_of(first).args
+    key, x = calls_of(first)[0].args
     assert jax.random.key_data(key).tolist() == jax.random.key_data(jax.random.key(3)).tolist()
     np.testing.assert_array_equal(x, X)
-    assert call_of(second).args == (jnp.sin, 0.5, 3.0)
-    assert call_of(second).argnums == (1,)
+    assert calls_of(second)[0].args == (jnp.sin, 0.5, 3.0)
+    assert calls_of(second)[0].argnums == (1,)
     assert second.arguments == "~float32[] (0: sin, 2: 3.0)"
 
 
@@ -191,7 +192,7 @@ def test_threads_and_donated_arrays():
         [thread.join() for thread in threads]
 
     (signature,) = seen(program)
-    np.testing.assert_array_equal(call_of(signature).args[0], X + 1)
+    np.testing.assert_array_equal(calls_of(signature)[0].args[0], X + 1)
 
 
 def test_rules_of_one_source_are_one_and_closed_over_numbers_tell_them_apart():
@@ -234,12 +235,12 @@ def test_rules_over_other_values_are_others():
 
 def test_traces_that_never_run_do_not_hide_those_that_do():
     (signature,) = seen(lambda: [*(jax.eval_shape(right, X) for _ in range(5)), jax.jit(right)(X)])
-    np.testing.assert_array_equal(call_of(signature).args[0], X)
+    np.testing.assert_array_equal(calls_of(signature)[0].args[0], X)
 
 
 def test_shapes_alone_where_nothing_runs_and_where_it_is_too_much():
     (abstract,) = seen(lambda: jax.eval_shape(right, X))
-    assert call_of(abstract) is None
+    assert not calls_of(abstract)
     (large,) = seen(lambda: right(jnp.zeros(1 << 25)))
     assert large.note == "arguments of 0.1 GB: shapes alone"
 
@@ -258,6 +259,20 @@ def test_the_programs_own_call_is_put_back():
     before = jax.custom_vjp.__call__
     with watching(Watch()):
         assert jax.custom_vjp.__call__ is not before
+    assert jax.custom_vjp.__call__ is before
+
+
+def test_watches_of_two_threads_overlap():
+    before = jax.custom_vjp.__call__
+    first, second = Watch(), Watch()
+    one, two = watching(first), watching(second)
+    one.__enter__()
+    two.__enter__()
+    right(X)
+    one.__exit__(None, None, None)
+    right(X[0])
+    two.__exit__(None, None, None)
+    assert [len(watch.signatures) for watch in (first, second)] == [1, 2]
     assert jax.custom_vjp.__call__ is before
 
 
@@ -317,6 +332,46 @@ def test_what_cannot_be_checked_is_named():
     assert verdicts["summed"] == (NOT_CHECKED, "summed raised NameError at these arguments: unbound axis name: i")
     assert verdicts["refused"][0] == RAISES
     assert verdicts["right"] == (NOT_CHECKED, "never run: only its shapes were asked for")
+
+
+def test_an_object_that_cannot_be_shown_hinders_nothing():
+    class Mute:
+        def __call__(self, x):
+            return x
+
+        def __repr__(self):
+            raise RuntimeError
+
+    with audit() as found:
+        power(Mute(), 0.5, 1.0)
+    assert [f.arguments for f in found.findings] == ["~float32[] (0: Mute, 2: 1.0)"], found.problems
+
+
+def test_each_call_of_a_kind_counts_also_the_last_of_a_batch():
+    @jax.custom_jvp
+    def square(x):
+        return x**2
+
+    square.defjvps(lambda t, out, x: jnp.where(x > 5, 3, 2) * x * t)
+    with audit() as found:
+        jax.vmap(square)(jnp.array([1.0, 2.0, 7.0]))
+    assert not found, str(found)
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (2, False)])
+def test_a_forward_rule_that_cannot_be_transposed_is_checked_as_it_is(factor, passed):
+    @jax.custom_jvp
+    def sine(x):
+        return jnp.sin(x)
+
+    def halves(t):
+        return jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] + t / 2), (0, 0 * t))[1]
+
+    sine.defjvps(lambda t, out, x: factor * jnp.cos(x) * halves(t))
+    with audit() as found:
+        sine(0.5)
+    assert found.passed is passed, str(found)
+    assert [f.verdict for f in found.findings] == ["ok" if passed else WRONG]
 
 
 @jax.custom_vjp
@@ -425,7 +480,7 @@ def test_a_call_is_stored_and_restored(tmp_path):
 def test_what_no_file_can_hold_and_files_that_hold_none(tmp_path):
     (signature,) = seen(lambda: power(lambda x: x, X, 3.0))
     with pytest.raises(NotStorable, match="an argument of type builtins.function"):
-        store(call_of(signature), "jax.nn:relu", addresses(), tmp_path / "call.npz")
+        store(calls_of(signature)[0], "jax.nn:relu", addresses(), tmp_path / "call.npz")
     (tmp_path / "text.npz").write_text("text")
     np.savez(tmp_path / "other.npz", x=X)
     for name in ("text", "other", "none"):

@@ -81,6 +81,23 @@ def test_the_rows_there_are():
     )
 
 
+def test_forward_rules_have_every_order_of_second_derivatives():
+    @jax.custom_jvp
+    def cube(x):
+        return x**3
+
+    @jax.custom_jvp
+    def slope(x):
+        return 3 * x**2
+
+    slope.defjvps(lambda t, out, x: 6 * x * t)
+    cube.defjvps(lambda t, out, x: slope(x) * t)
+    rows = rows_of(verify.check_transforms(cube, jnp.array([0.4, -0.9])))
+    orders = [f"{outer} over {inner}" for outer in ("forward", "reverse") for inner in ("forward", "reverse")]
+    assert all(rows[name] is Verdict.OK for name in orders if name in rows), rows
+    assert {"forward over forward", "reverse over forward"} <= set(rows)
+
+
 def test_a_rule_that_is_wrong_where_all_arguments_are_mapped():
     @jax.custom_batching.custom_vmap
     def backward(g, x, y):

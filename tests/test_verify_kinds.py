@@ -11,6 +11,34 @@ from test_verify_found import is_wrong, passes, row, usual_promotion  # noqa: F4
 from mlp_jax import verify
 from mlp_jax.verify import Verdict
 
+# --- approximations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_jax", [False, True])
+def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
+    """Values right to a digit, slopes 3e-6 off: the formula is right, and one with a factor of 1 + 4e-6 is none."""
+    nodes = np.cos(np.pi * (np.arange(40) + 0.5) / 40)
+    fitted = np.polynomial.Chebyshev.fit(nodes**2, np.arctan(nodes) / nodes, 7, domain=[0, 1])
+    coefficients = fitted.convert(kind=np.polynomial.Polynomial).coef[::-1].astype(np.float32)
+    coefficients = jnp.asarray(coefficients) if on_jax else coefficients
+
+    def arc_tangent(factor):
+        return with_rule(lambda x: x * jnp.polyval(coefficients, x * x), lambda x, g: (factor * g / (1 + x * x),))
+
+    at = jnp.array([-0.93, -0.4, 0.2, 0.55, 0.97])
+    passes(arc_tangent(1.0), at, words="an approximation")
+    is_wrong(arc_tangent(1 + 4e-6), at)
+
+
+def test_a_tail_is_one_along_lines_too():
+    def decay(off):
+        return with_rule(lambda x: jnp.exp(-x), lambda x, g: (-g * (jnp.exp(-x) + off),))
+
+    at = jnp.array([0.3, 6.0, 7.0, 8.0, 7.5])
+    passes(decay(5e-8), at, words="TAIL")
+    is_wrong(decay(1e-7), at)
+
+
 # --- transformations, and derivatives of derivatives -----------------------------------------------------------------
 
 

@@ -177,16 +177,11 @@ def prepared(
     else:
         function, source = _held_to(reference, program, f, arguments, leaves, "jax.vjp", meant)
 
-    def rule() -> RuleUnderTest:
-        if program is not None:
-            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-                return TracedRule(by_vjp(outputs, vjp), leaves, function.outputs)
-        return called_rule(by_vjp(numbers, vjp), function, leaves, on_jax=True)
-
+    rules = (by_vjp(outputs, vjp) if program else None), by_vjp(numbers, vjp)
     again = lambda others: prepared(f, others, reference, argnums, seed, strict)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
     named = (reference or meant) is not None
-    return _completed(checked, function, rule, leaves, program, seed=seed, named=named, strict=strict)
+    return completed(checked, function, rules, leaves, True, program, seed=seed, named=named, strict=strict)
 
 
 def is_of_operations(f: Any, arguments: Arguments, leaves: Leaves) -> bool:
@@ -247,17 +242,12 @@ def prepared_by_hand(
         function, source = _held_to(reference, program, f, arguments, leaves, "jax.grad")
     by_args = by_hand.as_rule(f, grad_f, form, arguments)
 
-    def rule() -> RuleUnderTest:
-        return (
-            TracedRule(by_args, leaves, function.outputs)
-            if is_traced
-            else called_rule(by_args, function, leaves, on_jax)
-        )
-
+    rules = (by_args if is_traced else None), by_args
     again = lambda others: prepared_by_hand(f, grad_f, others, reference, form.argnums, seed, jacobian)  # noqa: E731
     checked = Checked(arguments, names, source, outputs, again)
     named = reference is not None
-    return _completed(checked, function, rule, leaves, seed=seed, named=named, scalar=not jacobian, units=jacobian)
+    plan: dict[str, Any] = {"seed": seed, "named": named, "scalar": not jacobian, "units": jacobian}
+    return completed(checked, function, rules, leaves, on_jax, **plan)
 
 
 def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
@@ -302,24 +292,31 @@ def _held_to(
     return named, f"{by} of {name}, as was declared to be intended"
 
 
-def called_rule(rule: Rule, function: Function, leaves: Leaves, on_jax: bool) -> CalledRule:
-    """A rule that is not traced; what it raises is raised."""
-    called = CalledRule(rule, function.outputs, on_jax)
+Rules = tuple[Rule | None, Rule]  # to be traced, if JAX may be able to; and to be called
+
+
+def _rule_of(rules: Rules, function: Function, leaves: Leaves, on_jax: bool) -> RuleUnderTest:
+    """What the rule raises is raised."""
+    if rules[0] is not None:
+        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+            return TracedRule(rules[0], leaves, function.outputs)
+    called = CalledRule(rules[1], function.outputs, on_jax)
     called.own(leaves, [np.ones(z.shape) for z in function.outputs])
     return called
 
 
-def _completed(
+def completed(
     checked: Checked,
     function: Function,
-    rule: Callable[[], RuleUnderTest],
+    rules: Rules,
     leaves: Leaves,
+    on_jax: bool,
     program: Program | None = None,
     **plan: Any,
 ) -> Checked:
     """With the experiment by a plan, and what is wrong before anything is computed."""
     try:
-        experiment = Experiment(function, rule(), leaves, **plan)
+        experiment = Experiment(function, _rule_of(rules, function, leaves, on_jax), leaves, **plan)
     except Exception as error:  # whatever the user's rule raises is a finding
         return checked._replace(faults=[rule_that_raises(error, program, leaves)])
     faults = structure_faults(checked.arguments.names, experiment, checked.output_names)

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mlp_jax.verify.policy import CONSTANT_BITS, FLOAT64, NEAR, Precision
+from mlp_jax.verify.policy import COEFFICIENTS, CONSTANT_BITS, FLOAT64, NEAR, Precision
 
 
 class Exactly:
     """Nothing happens to anything."""
 
-    def constant(self, value: np.ndarray, dtype: Any) -> Any:
-        """A number of one entry that is written in the program, of this type, as it enters."""
+    def constant(self, value: Any, dtype: Any) -> Any:
+        """A number, or array, that is written in the program, of this type, as it enters."""
         del dtype
         return value
 
@@ -68,15 +68,19 @@ class OtherConstants(Exactly):
         """With these signs (n,); equal constants have the same."""
         self.signs = signs
 
-    def constant(self, value: np.ndarray, dtype: Any) -> Any:
+    def constant(self, value: Any, dtype: Any) -> Any:
         """Half a unit off, if it has so many digits that it may be rounded."""
+        if np.size(value) > COEFFICIENTS:
+            return value
         precision = Precision.of(dtype)
         bits = max(CONSTANT_BITS, round(-np.log2(precision.eps)) // 2)
         fraction = np.abs(np.frexp(np.asarray(value, np.float64))[0]) * 2.0**bits
-        if np.size(value) != 1 or not np.isfinite(fraction).all() or (fraction == np.round(fraction)).all():
+        rounded = np.isfinite(fraction) & (fraction != np.round(fraction))
+        if not rounded.any():
             return value
-        sign = self.signs[hash(abs(float(value))) % len(self.signs)]
-        return jnp.asarray(value, np.float64) * (1 + sign * precision.eps / 2)
+        which = [hash(abs(float(x))) % len(self.signs) for x in np.ravel(np.asarray(value))]
+        signs = self.signs[np.reshape(which, np.shape(value))] * rounded
+        return jnp.asarray(value, np.float64) * (1 + signs * precision.eps / 2)
 
 
 class OtherPieces(Exactly):

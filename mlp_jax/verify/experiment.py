@@ -15,13 +15,14 @@ from mlp_jax.verify.compiled import as_numbers
 from mlp_jax.verify.findings import Judgement
 from mlp_jax.verify.function import Function, TracedFunction
 from mlp_jax.verify.judgement import judge
-from mlp_jax.verify.policy import Precision, half_the_digits
+from mlp_jax.verify.policy import FLOAT64, Precision, half_the_digits
 from mlp_jax.verify.rule import RuleUnderTest, TracedRule
 from mlp_jax.verify.slopes import Slopes, slopes, times
 from mlp_jax.verify.table import (
     Along,
     Arrays,
     Beside,
+    Chords,
     Constants,
     Entries,
     Far,
@@ -212,6 +213,8 @@ class Experiment:
                 return self.function.with_other_pieces(table.leaves, base, seeds)
             case Entries(leaf, entries):
                 return self._entries(table, base, leaf, entries)
+            case Chords(leaf, entries):
+                return np.stack([self._chord(table, base, leaf, e) for e in entries])
             case Along(leaf, carefully):
                 return self._along(table, base, leaf, carefully)
             case Neighbours():
@@ -307,6 +310,27 @@ class Experiment:
             self._slopes(table, base, directions, noise, True).over(sizes),
             _declared(table, leaf)[:, list(entries)].T,
         )
+
+    def _chord(self, table: Table, base: Arrays, leaf: int, entry: int) -> np.ndarray:
+        """The misfit (cotangents,) of the integral for one entry, on the side where it is less; inf if not finite."""
+        nodes, weights = np.polynomial.legendre.leggauss(policy.NODES)
+
+        def at(t: float) -> Arrays:
+            moved = [x.copy() for x in table.leaves]
+            moved[leaf].flat[entry] += t
+            return moved
+
+        found = []
+        for long in np.array([-1, 1]) * policy.CHORD * entry_sizes(table.leaves[leaf]).flat[entry]:
+            slopes = [self.rule.exact(at(long * (1 + t) / 2), base)[1][leaf] for t in nodes]
+            integral = long / 2 * weights @ np.stack([g.reshape(len(g), -1)[:, entry] for g in slopes])
+            change = terms = np.zeros_like(integral)
+            for g, start, end in zip(base, self.function.values(at(0)), self.function.values(at(long)), strict=True):
+                size = np.where(start == end, 0, np.fmax(np.abs(start), np.abs(end)))
+                change = change + (g * (end - start)).reshape(len(g), -1).sum(axis=1)
+                terms = terms + np.abs(g * size).reshape(len(g), -1).sum(axis=1)
+            found.append(np.nan_to_num(np.abs(integral - change) / np.maximum(terms, FLOAT64.tiny), nan=np.inf))
+        return np.min(found, axis=0)
 
     def _along(self, table: Table, base: Arrays, leaf: int | None, carefully: bool) -> Lines:
         """Ones, and at random, in the sizes of the entries."""

@@ -32,6 +32,7 @@ class Why(enum.Enum):
     JAX_IS_WRONG = enum.auto()  # values contradict reverse mode, and it is as yours
     JAX_DIFFERS = enum.auto()  # values contradict reverse mode, and not yours
     TAIL = enum.auto()  # last digits of entries far below the largest
+    APPROXIMATION = enum.auto()  # the function is one, and yours the derivative of what it stands for
     REFERENCE_WITHOUT_DIGITS = enum.auto()
     NOT_LINEAR = enum.auto()
 

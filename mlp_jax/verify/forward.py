@@ -5,7 +5,6 @@ a rule for the gradient of F at t = 1, and all that decides about gradients deci
 that are multiples of the first are divided by their factor, so that a rule that is not linear in them shows.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -28,14 +27,13 @@ from mlp_jax.verify.arguments import (
     split,
 )
 from mlp_jax.verify.by_hand import StructureError, is_traceable
-from mlp_jax.verify.checks import FROM_VALUES, Checked, called_rule, description_of, outputs_of, require_seed, traced
-from mlp_jax.verify.compiled import Outputs, Rule, as_numbers, by_vjp
+from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, outputs_of, require_seed, traced
+from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp
 from mlp_jax.verify.experiment import Experiment, entry_sizes
-from mlp_jax.verify.failures import rule_that_raises, structure_faults
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
 from mlp_jax.verify.hypotheses import constant_factor
 from mlp_jax.verify.report import Leaf, Report, Verdict, reported
-from mlp_jax.verify.rule import RuleUnderTest, TracedRule
+from mlp_jax.verify.rule import TracedRule
 
 FACTORS = (1.0, 1.0, 1.0, 1.0, -(2.0**policy.SCALE_IN_FEW_BITS), 2.0**-policy.SCALE_IN_FEW_BITS, 1.0)
 ADJOINT = "adjoint: <J v, u> = <v, J^T u>"
@@ -172,20 +170,10 @@ def _of_one_output(
     function: Function = TracedFunction(program, start) if program else CalledFunction(of_lines, start, on_jax)
     source = f"reverse mode without the rules inside, and {FROM_VALUES}" if function.has_reference else FROM_VALUES
     checked = Checked(arguments, [name], source, of_lines, hypotheses=(constant_factor,))
-    try:
-        made = _made(rule, function, start, on_jax, program is not None)
-        experiment = Experiment(function, made, start, 0, units=True)
-        return checked._replace(experiment=experiment, faults=structure_faults(arguments.names, experiment, [name]))
-    except Exception as error:  # whatever the user's rule raises is a finding
-        fault = rule_that_raises(error, None, start)
-        return checked._replace(faults=[dataclasses.replace(fault, name=arguments.names[0])])
-
-
-def _made(rule: Rule, function: Function, start: Leaves, on_jax: bool, is_traced: bool) -> RuleUnderTest:
-    if is_traced:
-        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-            return TracedRule(rule, start, function.outputs)
-    return called_rule(rule, function, start, on_jax)
+    checked = completed(checked, function, (rule if program else None, rule), start, on_jax, seed=0, units=True)
+    if checked.experiment is None:
+        return checked._replace(faults=[dataclasses.replace(f, name=arguments.names[0]) for f in checked.faults])
+    return checked
 
 
 def _no_tangent(x: Any) -> Any:

@@ -185,9 +185,8 @@ class _Interpreter:
             return env[atom]
 
         for var, value in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = (
-                self._constant(value, var.aval) if isinstance(value, np.ndarray) else self._lifted(value, var.aval)
-            )
+            is_known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+            env[var] = self._constant(value, var.aval) if is_known else self._lifted(value, var.aval)
         for var, value in zip(jaxpr.invars, args, strict=True):
             env[var] = self._lifted(value, var.aval)
         for equation in jaxpr.eqns:
@@ -202,7 +201,7 @@ class _Interpreter:
         dtype = getattr(aval, "dtype", np.int32)
         return lax.convert_element_type(value, wide(dtype)) if self.wide and is_float(dtype) else value
 
-    def _constant(self, value: np.ndarray, aval: Any) -> Any:
+    def _constant(self, value: Any, aval: Any) -> Any:
         known = self.wide and is_float(value.dtype)
         return self._lifted(self.how.constant(value, aval.dtype) if known else value, aval)
 

@@ -47,8 +47,8 @@ def judge(table: Table) -> Judgement:
 
 def along_directions(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """Where the slopes on both sides of a direction are one number, yours must have it."""
-    if table.named:
-        return []
+    if table.named or any(Why.APPROXIMATION in f.why for f in leaves):
+        return []  # values of approximations have slopes of their own
     at_kinks = [f.about for f in leaves if f.verdict is Verdict.KINK]
     together = contradicted(table, None)
     suspects = at_kinks if together is None else [i for i, x in enumerate(table.leaves) if x.size]
@@ -64,7 +64,7 @@ def _contradiction(table: Table, i: int, line: Finding) -> Finding:
     as_jax = bool((np.abs(leaf.yours - leaf.reference) <= policy.GROSS * leaf.scales * leaf.sizes).all())
     why = frozenset({Why.JAX_IS_WRONG}) if as_jax else frozenset()
     if leaf.yours.shape[1] <= policy.ENTRIES_WITHOUT_REFERENCE:
-        allowance = policy.ULPS * leaf.precision.eps * np.abs(leaf.yours)
+        allowance = np.fmax(policy.ULPS * leaf.precision.eps * np.abs(leaf.yours), leaf.tail)
         decisions = decisions_on(leaf, np.full(leaf.yours.shape, True), allowance, leaf.yours.shape[1])
         if wrong := {at: d for at, d in decisions.items() if d.outcome is Outcome.WRONG}:
             return replace(worst_of(leaf, Verdict.WRONG, wrong, allowance), why=why)

@@ -16,13 +16,14 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
     lines: Lines = table.ask(Along(leaf, carefully))
     at = list(range(len(table.leaves))) if leaf is None else [leaf]
     errors = policy.ERROR_FACTOR * lines.slopes.error
+    close = policy.ULPS * max(p.eps for p in table.precisions)
+    close = max(close, policy.UNTIL_CONVERGED) if table.reference is None else close
+    leaves = [table.leaf(i) for i in at]
     for k in range(len(errors)):
-        terms = sum(lines.directions[i][k].ravel() @ table.leaf(i).yours[: table.base].T for i in at)
-        sizes = sum(np.abs(lines.directions[i][k].ravel()) @ np.abs(table.leaf(i).yours[: table.base]).T for i in at)
-        mine, rough = np.asarray(terms), np.asarray(sizes)
-        close = policy.ULPS * max(p.eps for p in table.precisions)
-        close = max(close, policy.UNTIL_CONVERGED) if table.reference is None else close
-        allowance = close * rough + errors[k]
+        rows = [lines.directions[i][k].ravel() for i in at]
+        terms = sum(row @ leaf.yours[: leaf.base].T for row, leaf in zip(rows, leaves, strict=True))
+        sizes = sum(np.abs(row) @ _last_digits(leaf, close).T for row, leaf in zip(rows, leaves, strict=True))
+        mine, allowance = np.asarray(terms), np.asarray(sizes) + errors[k]
         right = lines.slopes.middle[k]
         if (np.abs(lines.slopes.left[k] - lines.slopes.right[k]) > allowance).any():
             continue  # a kink, for some cotangent
@@ -39,6 +40,11 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
                 float(right[c]), Where.ALONG,
             )  # fmt: skip
     return None
+
+
+def _last_digits(leaf: Column, close: float) -> np.ndarray:
+    """What is left open in each entry: a part of it, or its tail."""
+    return np.fmax(close * np.abs(leaf.yours), leaf.tail)[: leaf.base]
 
 
 def has_kinks(table: Table, leaf: int | None) -> bool:

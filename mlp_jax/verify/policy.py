@@ -35,8 +35,8 @@ FLOAT64_ULPS = 16.0
 NEGLIGIBLE = 2.0**-6
 # A constant with fewer bits than this, or than half of its type's, is taken for exact, as 0.5, 2, 3 and 1000 are;
 # another may have been rounded when it was written, and is tried half a unit larger and smaller, equal ones alike, with
-# signs at random so many times.
-CONSTANT_BITS = 6
+# signs at random so many times. An array of more than so many is data, and none of coefficients.
+CONSTANT_BITS, COEFFICIENTS = 6, 64
 OTHER_CONSTANTS = 6
 # In exact arithmetic an error above this part of the entry is none of a rounded constant; no rounding is measured.
 GROSS = 0.01
@@ -94,6 +94,10 @@ DIRECTIONS = 4
 MOST_ITERATIONS = 20_000
 # A function that JAX cannot trace is called for each value; so many seconds of that, and directions decide.
 SECONDS_OF_CALLS = 10.0
+# Of an approximation by a polynomial of degree 8 the derivative is off by up to so many units of the last place of what
+# the values are off by one. Integrals of yours are by Gauss's formula with so many nodes, over half of an entry's size
+# to either side: an approximation may end at the entry.
+MARKOV, NODES, CHORD = 64.0, 24, 0.5
 # Neighbours at these parts of an entry's size are on the other side of any kink at the point, and of nothing else:
 # curvature over 2⁻³⁰ is below every allowance.
 NEAR = (2.0**-30, 2.0**-22)

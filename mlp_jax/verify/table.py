@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.verify.policy import ENTRIES_WITHOUT_REFERENCE, FLOAT64, Precision
+from mlp_jax.verify.policy import ENTRIES_WITHOUT_REFERENCE, FLOAT32_EPS, FLOAT64, Precision
 
 Arrays = list[np.ndarray]
 
@@ -59,6 +59,17 @@ class Along:
 @dataclass(frozen=True)
 class Entries:
     """`Slopes` (entries, cotangents) for these entries of a leaf, by its flat numbers."""
+
+    leaf: int
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Chords:
+    """How far the integral of yours over an interval around each entry is from the change of the values there.
+
+    (entries, cotangents), in the size of the values that change.
+    """
 
     leaf: int
     entries: tuple[int, ...]
@@ -248,6 +259,12 @@ class Column:
         terms = [sum(float(np.nansum(np.abs(g[k] * y)[np.isfinite(y)])) for g, y in pairs) for k in range(self.base)]
         x = self.table.leaves[self.about]
         return max(terms) / (float(np.sqrt(np.nanmean(x[np.isfinite(x)] ** 2))) or 1.0) if x.size else 0.0
+
+    @property
+    def tail(self) -> np.ndarray:
+        """What nobody would call wrong: less than a unit of the leaf's largest entry, and half an entry's digits."""
+        unit = FLOAT32_EPS if self.precision.eps > FLOAT64.eps else 0.0
+        return np.minimum(unit * self.scales * self.size, np.sqrt(unit) * np.abs(self.reference))
 
     def spread(self, question: Any) -> np.ndarray:
         """The spread of each entry (entries,) by a measurement."""

@@ -43,7 +43,7 @@ def check_transforms(
 
     A row each for: jit, vmap over each argument, over all of them and over their last axes, a body of scan, checkpoint,
     only one argument differentiated, only one output used (a rule may be told so by symbolic zeros), the second
-    derivative, forward over reverse, zeros, every dtype, a batch of 1, of 0 and of two examples more. What
+    derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more. What
     a rule does not support is a row and no failure; a number that differs is. The transformed rule is held to your own
     rule, in float64; its derivative to slopes from its values. Arguments that share their first length with the first
     output, or the last argument, are the batch.
@@ -115,7 +115,8 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
             for k, name in enumerate(checked.output_names):
                 yield f"only {name} used", functools.partial(transformed.in_part, outputs, everything, k)
         yield "second order", functools.partial(_second_order, experiment, function, rule, checked.arguments.names)
-        yield "forward over reverse", transformed.forward_over_reverse
+        for how in ("forward over reverse", "reverse over forward", "forward over forward"):
+            yield how, functools.partial(transformed.twice, outputs, how)
         for_zeros = [g[-1] for g in table.yours]
         zeros = [np.zeros_like(g) for g in for_zeros]
         yield "zero cotangent", lambda: functools.partial(_compared, for_zeros, zeros)
@@ -222,14 +223,26 @@ class _Transformed:
 
         return judged
 
-    def forward_over_reverse(self) -> Judged:
-        """The slope of your gradients along a direction by jvp, beside reverse mode of them."""
+    def twice(self, outputs: Outputs, how: str) -> Judged:
+        """wᵀ H v by one mode over another, beside reverse mode of your gradients."""
         g, rng = self._cotangent, np.random.default_rng(9)
         v, w = ([jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in self.leaves] for _ in range(2))
-        along = lambda xs: _projected(v, self.rule.rule(xs, g)[1])  # noqa: E731
-        forward = trace(lambda xs: [jax.jvp(along, (xs,), (w,))[1]], self.leaves)
-        reverse = trace(lambda xs: [_projected(w, jax.grad(along)(xs))], self.leaves)
-        return lambda: _compared(self._exactly(forward, self.leaves), self._exactly(reverse, self.leaves))
+        outer, _, inner = how.split()
+
+        def slope(xs: Leaves) -> Any:
+            return jax.jvp(lambda xs: _projected(g, outputs(xs)), (xs,), (v,))[1]
+
+        def along(xs: Leaves) -> Any:
+            return _projected(v, self.rule.rule(xs, g)[1])
+
+        first = slope if inner == "forward" else along
+        over = {
+            "forward": lambda xs: [jax.jvp(first, (xs,), (w,))[1]],
+            "reverse": lambda xs: [_projected(w, jax.grad(first)(xs))],
+        }
+        found = trace(over[outer], self.leaves)
+        right = trace(lambda xs: [_projected(w, jax.grad(along)(xs))], self.leaves)
+        return lambda: _compared(self._exactly(found, self.leaves), self._exactly(right, self.leaves))
 
     def scanned(self, outputs: Outputs) -> Judged:
         """Σ_t f(t x) in a loop, beside the sum of its two terms' gradients."""

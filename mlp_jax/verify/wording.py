@@ -26,6 +26,10 @@ NOTES = {
     Why.REFERENCE_WITHOUT_DIGITS: "reverse mode has lost digits here, by as much as yours differs",
     Why.JAX_DIFFERS: "reverse mode without rules differs here; the values are on your side",
 }
+TAILS = {
+    Why.TAIL: "in entries far below its largest",
+    Why.APPROXIMATION: "of a function that is an approximation, whose values bear out yours all the same",
+}
 
 
 class Description(NamedTuple):
@@ -118,16 +122,18 @@ def _place_of_output(table: Table, f: Finding) -> list[int] | None:
 
 def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
     names = checked.arguments.names
-    yield f"held to {checked.source}, in float64; policy {policy.VERSION}"
+    yield f"held to {checked.source}, in float64; first derivatives alone; policy {policy.VERSION}"
     if checked.arguments.constants:
         yield f"not looked at: {', '.join(checked.arguments.constants)}"
     left_out = sum(int((~np.isfinite(v)).sum()) for v in table.values)
     if left_out:
         yield f"{left_out} entries of the outputs are not finite: no gradient of them is looked at"
-    tails = [table.leaf(f.about) for f in judgement.leaves if f.passes and Why.TAIL in f.why]
-    for leaf in tails:
-        units = np.nanmax(np.abs(leaf.yours - leaf.reference) / (leaf.precision.eps * np.abs(leaf.reference)))
-        yield f"TAIL: {names[leaf.about]}: off by {units:.0f} units of the last place in entries far below its largest"
+    for f in judgement.leaves:
+        leaf = table.leaf(f.about)
+        for why in f.why & set(TAILS):
+            seen = np.abs(leaf.reference) > 0
+            units = np.max(np.abs(leaf.yours[seen] / leaf.reference[seen] - 1), initial=0) / leaf.precision.eps
+            yield f"TAIL: {names[f.about]}: off by {units:.0f} units of the last place {TAILS[why]}"
     for why, text in NOTES.items():
         about = [names[f.about] for f in judgement.leaves if why in f.why]
         if about:

@@ -1,8 +1,10 @@
 """Public functions of flax, called: its gradient rules are audited where they are used."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from common import A, B, key, tried
+from flax import nnx
 from flax.linen import fp8_ops
 
 s = jnp.ones(()), jnp.ones(4)
@@ -10,6 +12,9 @@ f8 = jnp.float8_e4m3fn
 tried(
     lambda: fp8_ops.in_qdq(jnp.float32, f8, A, *s),
     lambda: fp8_ops.out_qdq(jnp.float32, jnp.float8_e5m2, A, *s),
+    lambda: fp8_ops.in_q(jnp.float32, f8, A, *s),
+    lambda: fp8_ops.out_dq(jnp.float32, s[0], s[0], A),
+    lambda: fp8_ops.Fp8DirectDotGeneralOp().init_with_output(key, A, B, (((1,), (0,)), ((), ()))),
     lambda: fp8_ops.dot_general_with_precision(A, B, (((1,), (0,)), ((), ()))),
 )
 tried(lambda: nn.spmd.logical_to_mesh_axes(("a",), ()), lambda: nn.Dense(3).init_with_output(key, A))
@@ -35,3 +40,25 @@ class Custom(nn.Module):
 
 
 tried(lambda: Custom().init_with_output(key, A))
+
+
+def of_modules():
+    """nnx has its own kind of rules."""
+
+    def forward(m, x):
+        return jnp.sin(m.w * x).sum()
+
+    class Wave(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.float32(0.7))
+
+    for mutable in (False, True):
+        f = nnx.custom_vjp(forward, **({} if mutable else {"graph": False, "graph_updates": False}))
+        f.defvjp(
+            lambda m, x: (forward(m, x), (m.w[...], x)),
+            lambda res, g: (jax.tree.map(lambda w: g * (res[1] * jnp.cos(w * res[1])).sum(), g), None),
+        )
+        f(Wave(), A)
+
+
+tried(of_modules)

@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as s
-from common import A, S, tried, within
+from common import A, S, normal, tried, within
 from jax.experimental.ode import odeint
+from jax.scipy.optimize import minimize
 
 x, positive, unit = within(-2.3, 2.7), within(0.3, 4.0), within(0.1, 0.9)
 tried(
@@ -81,4 +82,52 @@ tried(
     lambda: odeint(lambda y, t, k: -k * y, jnp.ones(2), jnp.linspace(0.0, 1.0, 3), 2.0),
     lambda: jax.lax.custom_root(lambda y: y**2 - 2, 1.0, lambda f, y: jnp.sqrt(2.0), lambda g, y: y / g(1.0)),
     lambda: jax.scipy.sparse.linalg.cg(S, jnp.ones(4)),
+)
+
+
+def of_kernels():
+    """Rules of Pallas' kernels, interpreted."""
+    from jax.experimental.pallas.ops.gpu import attention, layer_norm, rms_norm
+    from jax.experimental.pallas.ops.tpu import flash_attention
+    from jax.experimental.pallas.ops.tpu.megablox import ops
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+
+    heads, rows, ones = normal(1, 2, 16, 16), normal(1, 16, 16), jnp.ones(16)
+    tried(
+        lambda: layer_norm.layer_norm(rows, ones, 0 * ones, interpret=True),
+        lambda: rms_norm.rms_norm(rows, ones, 0 * ones, interpret=True),
+        lambda: attention.mha(*[heads.swapaxes(1, 2)] * 3, None, interpret=True),
+        lambda: flash_attention.mha_reference(heads, heads, heads, None),
+        lambda: ops.gmm(normal(8, 8), normal(2, 8, 8), jnp.array([3, 5]), tiling=(8, 8, 8), interpret=True),
+        lambda: splash._attention_reference(
+            jnp.ones((16, 16), bool), *[rows[0]] * 3, None, None, -1e9, False, "vanilla", None
+        ),
+    )
+
+
+of_kernels()
+tried(
+    lambda: jax.nn.log1mexp(positive),
+    lambda: jax.nn.gelu(x, approximate=False),
+    lambda: jax.nn.glu(jnp.stack([x, x])),
+    lambda: jax.nn.dot_product_attention(normal(1, 3, 2, 4), normal(1, 3, 2, 4, seed=1), normal(1, 3, 2, 4, seed=2)),
+    lambda: s.expn(3, positive),
+    lambda: s.xlogy(unit, unit),
+    lambda: s.kl_div(unit, unit[::-1]),
+    lambda: s.entr(positive),
+    lambda: s.gammainc(positive, unit),
+    lambda: s.lpmn_values(3, 3, unit, is_normalized=False),
+    lambda: s.bernoulli(4),
+    lambda: s.exp1(positive),
+    lambda: s.factorial(positive),
+    lambda: jax.scipy.stats.norm.logcdf(x),
+    lambda: jax.scipy.linalg.funm(S, jnp.exp),
+    lambda: jax.scipy.sparse.linalg.gmres(S, jnp.ones(4)),
+    lambda: jax.scipy.sparse.linalg.bicgstab(S, jnp.ones(4)),
+    lambda: minimize(lambda y: jnp.sum((y - 1) ** 2), jnp.zeros(2), method="BFGS"),
+    lambda: jax.random.gamma(jax.random.key(0), positive),
+    lambda: jax.random.beta(jax.random.key(0), positive, 1.5),
+    lambda: jnp.unwrap(x),
+    lambda: jnp.linalg.cond(S),
+    lambda: jax.grad(lambda a: jax.checkpoint(lambda b: jnp.sin(jax.nn.silu(b)).sum())(a))(x),
 )

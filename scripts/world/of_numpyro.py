@@ -18,4 +18,9 @@ tried(
     lambda: u.von_mises_centered(key, 1.5),
     lambda: u.betaincinv(2.0, 3.0, within(0.1, 0.9)),
     lambda: u.gammaincinv(2.0, within(0.1, 0.9)),
+    lambda: d.DoublyTruncatedPowerLaw(0.5, 0.2, 2.0).log_prob(within(0.3, 1.9)),
+    lambda: d.DoublyTruncatedPowerLaw(0.5, 0.2, 2.0).cdf(within(0.3, 1.9)),
+    lambda: d.DoublyTruncatedPowerLaw(0.5, 0.2, 2.0).icdf(within(0.1, 0.9)),
+    lambda: d.LowerTruncatedPowerLaw(-2.5, 0.2).log_prob(within(0.3, 1.9)),
+    lambda: d.Gompertz(1.0, 1.5).log_prob(within(0.3, 1.9)),
 )

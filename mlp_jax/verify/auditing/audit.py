@@ -12,18 +12,9 @@ from typing import Any
 
 import jax
 
-from mlp_jax.verify.auditing.calls import NotStorable, call_of, store
-from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, check, look_further, rows_used
-from mlp_jax.verify.auditing.findings import (
-    BESIDE,
-    INTENDED,
-    KINK,
-    MEANT,
-    OK,
-    Audit,
-    Finding,
-    local,
-)
+from mlp_jax.verify.auditing.calls import Call, NotStorable, store
+from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, check, look_further
+from mlp_jax.verify.auditing.findings import INTENDED, KINK, MEANT, OK, Audit, Finding, local
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
 from mlp_jax.verify.report import Report
@@ -83,10 +74,9 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
     first = len(found.findings)
     found.findings += [dataclasses.replace(finding, reason="the checks were interrupted") for _, finding in uses]
 
-    def keep(k: int, report: Report | None, finding: Finding) -> None:
-        signature = uses[k - first][0]
-        if report is not None and not report.passed:
-            finding = _stored(signature, finding, where, folder)
+    def keep(k: int, finding: Finding, report: Report | None, call: Call | None) -> None:
+        if report is not None and call is not None and not report.passed:
+            finding = _stored(uses[k - first][0], finding, call, where, folder)
             report = dataclasses.replace(report, reproduce=finding.reproduce)
             reason = next((why for rule, why in meant.items() if fnmatchcase(finding.rule, rule)), "")
             verdict = INTENDED if reason else finding.verdict
@@ -106,7 +96,7 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
 
 
 def _look_further(
-    found: Audit, uses: list[Any], first: int, end: float, keep: Callable[[int, Report | None, Finding], None]
+    found: Audit, uses: list[Any], first: int, end: float, keep: Callable[[int, Finding, Any, Any], None]
 ) -> None:
     """Of each rule that passed, one use under transformations and at special points."""
     seen, left = set(), 0
@@ -160,7 +150,7 @@ def _finding(signature: Signature, where: dict[int, str]) -> Finding:
     return Finding(name, local(signature.about.place), local(signature.caller), signature.arguments, signature.times)
 
 
-def _stored(signature: Signature, finding: Finding, where: dict[int, str], folder: Path | None) -> Finding:
+def _stored(signature: Signature, finding: Finding, call: Call, where: dict[int, str], folder: Path | None) -> Finding:
     """With the command that checks the call again, if it can be written."""
     address = where.get(id(signature.rule))
     if folder is None:
@@ -171,10 +161,6 @@ def _stored(signature: Signature, finding: Finding, where: dict[int, str], folde
         what = "in the main file" if is_main and not is_over_tracers else "made within a function"
         return dataclasses.replace(finding, reproduce=f"the audit again: the rule is {what}")
     with as_the_program(signature.x64):
-        call = call_of(signature)
-        assert call is not None
-        rows = rows_used(signature) if finding.text.startswith("check_transforms") else ()
-        call = dataclasses.replace(call, rows=rows, special=finding.verdict == BESIDE)
         short = address.partition(":")[2]
         path = folder / f"{short}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
         try:

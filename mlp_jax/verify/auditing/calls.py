@@ -42,14 +42,18 @@ class Call:
         return all(np.isfinite(x).all() for x in jax.tree.leaves(self.args) if _is_number(x))
 
 
-def call_of(signature: Signature) -> Call | None:
-    """The call of a signature whose values are finite, else the first one; None if no values were seen."""
-    calls = [_rebuilt(signature, values) for values in signature.values]
-    return next((call for call in calls if call.is_finite()), calls[0] if calls else None)
+def calls_of(signature: Signature) -> list[Call]:
+    """The calls of a signature that were seen, those whose values are finite first; of a batch the first and last."""
+    calls = [_rebuilt(signature, values, which) for values in signature.values for which in (0, -1)[: _batches(values)]]
+    return sorted(calls, key=lambda call: not call.is_finite())
 
 
-def _rebuilt(signature: Signature, values: Values) -> Call:
-    leaves = [_as_jax(leaf) for leaf in _one_example(values)]
+def _batches(values: Values) -> int:
+    return 2 if any(passed.by == "vmap" for passed in values.path) else 1
+
+
+def _rebuilt(signature: Signature, values: Values, which: int) -> Call:
+    leaves = [_as_jax(leaf) for leaf in _one_example(values, which)]
     own = signature.tree.num_leaves
     given = iter(jax.tree.unflatten(signature.tree, leaves[:own]))
     args = tuple(signature.static[k] if k in signature.static else next(given) for k in range(signature.arity))
@@ -60,19 +64,19 @@ def _rebuilt(signature: Signature, values: Values) -> Call:
     return Call(rule, args, argnums, signature.x64)
 
 
-def _one_example(values: Values) -> list[Any]:
-    """The leaves as the rule itself got them: under vmap, the first of the batch."""
+def _one_example(values: Values, which: int) -> list[Any]:
+    """The leaves as the rule itself got them: under vmap, one of the batch."""
     leaves = list(values.leaves)
     for passed in reversed(values.path):
         if passed.by == "vmap":
             for k, axis in zip(values.traced, passed.about, strict=True):
                 if axis is not None:
-                    leaves[k] = _first(leaves[k], axis)
+                    leaves[k] = _taken(leaves[k], which, axis)
     return leaves
 
 
-def _first(x: Any, axis: int) -> Any:
-    return Key(x.impl, np.take(x.data, 0, axis)) if isinstance(x, Key) else np.take(x, 0, axis)
+def _taken(x: Any, which: int, axis: int) -> Any:
+    return Key(x.impl, np.take(x.data, which, axis)) if isinstance(x, Key) else np.take(x, which, axis)
 
 
 def _as_jax(leaf: Any) -> Any:

@@ -6,26 +6,36 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from mlp_jax.verify.arguments import first_lines
-from mlp_jax.verify.auditing.calls import Call, call_of
+from mlp_jax.verify.auditing.calls import Call, calls_of
 from mlp_jax.verify.auditing.findings import BESIDE, KINK, MEANT, NOT_CHECKED, OK, RAISES, UNDECIDED, WRONG, Finding
 from mlp_jax.verify.auditing.watch import Signature
 from mlp_jax.verify.checks import check_vjp
+from mlp_jax.verify.forward import check_jvp
 from mlp_jax.verify.report import CannotCheck, Report, Verdict
 from mlp_jax.verify.transforms import rows_of
 
-_SECONDS_EACH = 30.0
+_SECONDS_EACH, _OTHERS = 30.0, 3
+_WITHOUT_A_GRADIENT = {Verdict.RAISED, Verdict.STRUCTURE, Verdict.NO_REVERSE_MODE, Verdict.UNRESOLVED}
 
 
-def check(signature: Signature, finding: Finding, end: float, budget: float) -> tuple[Report | None, Finding]:
+class Result(NamedTuple):
+    """What was found of a use of a rule, and of which call; both None if it was not checked."""
+
+    finding: Finding
+    report: Report | None = None
+    call: Call | None = None
+
+
+def check(signature: Signature, finding: Finding, end: float, budget: float) -> Result:
     """The report on a use of a rule, and what it amounts to."""
 
-    def left_out(reason: str) -> tuple[None, Finding]:
-        return None, dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason)
+    def left_out(reason: str) -> Result:
+        return Result(dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason))
 
     if not signature.values:
         return left_out(signature.note or "never run: only its shapes were asked for")
@@ -35,7 +45,8 @@ def check(signature: Signature, finding: Finding, end: float, budget: float) -> 
     started = time.monotonic()
     try:
         with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
-            report = checked(_call(signature))
+            call = calls_of(signature)[0]
+            report = checked(call)
     except TimeUp:
         return left_out(f"it took more than {min(left, _SECONDS_EACH):.0f} seconds")
     except CannotCheck as error:
@@ -43,11 +54,11 @@ def check(signature: Signature, finding: Finding, end: float, budget: float) -> 
     except Exception as error:  # a rule may not go alone: within a collective, over an object's traced value
         return left_out(f"alone it raises {type(error).__name__}: {first_lines(error, 120)}")
     took = time.monotonic() - started
-    return report, dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), seconds=took)
+    return Result(_judged(finding, report, seconds=took), report, call)
 
 
-def look_further(signature: Signature, finding: Finding, end: float) -> tuple[Report, Finding] | None:
-    """What fails of a rule that passed: under the transformations that it was used under, or at special points.
+def look_further(signature: Signature, finding: Finding, end: float) -> Result | None:
+    """What fails of a rule that passed: at other calls, under the transformations used, or at special points.
 
     Raises:
         TimeUp: there is no time for it.
@@ -56,15 +67,20 @@ def look_further(signature: Signature, finding: Finding, end: float) -> tuple[Re
     if left <= 0:
         raise TimeUp
     with as_the_program(signature.x64), time_limit(min(left, _SECONDS_EACH)):
-        for special in (False, True):
-            call = dataclasses.replace(_call(signature), rows=() if special else rows_used(signature), special=special)
-            if not (call.rows or special):
-                continue
+        first, *others = calls_of(signature)
+        used = rows_used(signature)
+        calls = [call for call in others if call.is_finite()][:_OTHERS]
+        calls += [dataclasses.replace(first, rows=used)] if used else []
+        for call in (*calls, dataclasses.replace(first, special=True)):
             report = checked(call)
             if not report.passed:
-                verdict = BESIDE if special else verdict_of(report)
-                return report, dataclasses.replace(finding, verdict=verdict, text=str(report))
+                judged = _judged(finding, report)
+                return Result(dataclasses.replace(judged, verdict=BESIDE) if call.special else judged, report, call)
     return None
+
+
+def _judged(finding: Finding, report: Report, **more: Any) -> Finding:
+    return dataclasses.replace(finding, verdict=verdict_of(report), text=str(report), **more)
 
 
 def rows_used(signature: Signature) -> tuple[str, ...]:
@@ -74,21 +90,23 @@ def rows_used(signature: Signature) -> tuple[str, ...]:
     rows = {"vmap": ("vmap over",), "compiled": ("jit",)}
     used = tuple(name for word, names in rows.items() if word in by for name in names)
     if any(sum(passed.by == "jvp" for passed in path) > 1 for path in paths):
-        used += ("second order", "forward over reverse")
+        used += ("second order", "forward over", "reverse over")
     return used
 
 
-def _call(signature: Signature) -> Call:
-    call = call_of(signature)
-    assert call is not None
-    return call
-
-
 def checked(call: Call) -> Report:
-    """The report on a call."""
+    """The report on a call.
+
+    JAX transposes a forward rule, which is linear: what holds of its gradient holds of it. Where it cannot, the rule is
+    checked as it is.
+    """
     if call.rows:
         return rows_of(call.rule, call.args, argnums=call.argnums, wanted=lambda name: name.startswith(call.rows))
-    return check_vjp(call.rule, *call.args, argnums=call.argnums, special=call.special)
+    report = check_vjp(call.rule, *call.args, argnums=call.argnums, special=call.special)
+    failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
+    if isinstance(call.rule, jax.custom_jvp) and failed and failed <= _WITHOUT_A_GRADIENT:
+        return check_jvp(call.rule, None, *call.args, argnums=call.argnums)
+    return report
 
 
 def verdict_of(report: Report) -> str:

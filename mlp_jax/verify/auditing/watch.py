@@ -205,36 +205,39 @@ class _Site:
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[Watch]:
-    """Note the calls of all rules, in all threads, until the block ends."""
-    before = start(watch)
+    """Note the calls of all rules, in all threads, until the block ends. Blocks of several threads may overlap."""
+    start(watch)
     try:
         yield watch
     finally:
-        for kind, call in before.items():
-            kind.__call__ = call  # type: ignore[method-assign]
+        with _changing:
+            _watches.remove(watch)
+            for kind, call in [] if _watches else _calls.items():
+                kind.__call__ = call  # type: ignore[method-assign]
         watch.close()
 
 
-_busy = threading.local()
+_watches: list[Watch] = []
+_calls: dict[type, Any] = {kind: vars(kind)["__call__"] for kind in KINDS}
+_changing, _busy = threading.Lock(), threading.local()
 
 
-def start(watch: Watch) -> dict[type, Any]:
-    """Replace `__call__` of the kinds of rules; returns what was there."""
-    before = {kind: vars(kind)["__call__"] for kind in KINDS}
-    for kind, call in before.items():
-        kind.__call__ = _watched(call, watch)  # type: ignore[method-assign]
-    return before
+def start(watch: Watch) -> None:
+    """Note the calls of all rules from now on; the first watch replaces `__call__` of their kinds."""
+    with _changing:
+        for kind, call in [] if _watches else _calls.items():
+            kind.__call__ = _watched(call)  # type: ignore[method-assign]
+        _watches.append(watch)
 
 
-def _watched(call: Any, watch: Watch) -> Any:
+def _watched(call: Any) -> Any:
     @functools.wraps(call)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if watch.is_on and not getattr(_busy, "is_on", False):
+        if not getattr(_busy, "is_on", False):
             _busy.is_on = True
             try:
-                watch.note(self, args, kwargs)
-            except Exception as error:  # the program must not notice
-                watch.problems.append(f"{described(self).name}: {type(error).__name__}: {error}")
+                for watch in [watch for watch in _watches if watch.is_on]:
+                    _noted(watch, self, args, kwargs)
             finally:
                 _busy.is_on = False
         return call(self, *args, **kwargs)
@@ -242,9 +245,16 @@ def _watched(call: Any, watch: Watch) -> Any:
     return __call__
 
 
+def _noted(watch: Watch, rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        watch.note(rule, args, kwargs)
+    except Exception as error:  # the program must not notice
+        watch.problems.append(f"{described(rule).name}: {type(error).__name__}: {error}")
+
+
 def _caller() -> tuple[str | None, str]:
     """The line outside of JAX that called, None if it is the checker's own; and why no values can be had there."""
-    frame: Any = sys._getframe(3)
+    frame: Any = sys._getframe(4)
     jax_folder, caller, why_not = f"{Path(jax.__file__).parent}{os.sep}", "", ""
     while frame:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
@@ -275,7 +285,10 @@ def _kind(x: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return str(getattr(value, "__name__", None) or repr(value))[:24]
+    try:
+        return str(getattr(value, "__name__", None) or repr(value))[:24]
+    except Exception:  # anybody's object, perhaps without its arrays
+        return type(value).__name__
 
 
 def _kept(x: Any) -> Any:
