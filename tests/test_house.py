@@ -24,7 +24,8 @@ ROOMS = {
     "training.store": "errors files mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": "errors sections autodiff mlp tables training.step training.config training.store training.moment",
-    "commands": "errors files autodiff mlp tables training training.step training.config training.store verify",
+    "exchange": "errors files autodiff mlp tables training training.config training.store",
+    "commands": "errors files autodiff mlp tables training training.step training.config training.store exchange verify",
     "cli": "errors tables training.config training.store commands",  # commands by name, once one is chosen
     "__main__": "cli",
     "pytest_plugin": "verify",
