@@ -87,7 +87,7 @@ COMMANDS = {
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
-    "evaluate": ("run_dir labelled", "cost and metrics of a trained network on its data, or on a new file"),
+    "evaluate": ("run_dir labelled --weights", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
     "export": ("run_dir model --overwrite", "a trained network as .onnx, .stablehlo, or .py for NumPy alone"),
     "verify": (
@@ -116,6 +116,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
     "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
     "model": _file("FILE", "ends in .onnx, .stablehlo or .py; a model card is written beside it, FILE.md"),
+    "--weights": _file("FILE", "evaluate these in place of the run's: .safetensors, ours or of PyTorch; or a run"),
     "target": {
         "nargs": "?",
         "metavar": "MODULE:FUNCTION|CONFIG.yaml|PACKAGE",

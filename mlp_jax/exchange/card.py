@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from mlp_jax.exchange.program import Input, Program
@@ -34,7 +35,9 @@ def card_of(run: Run, program: Program, file: str, form: str) -> str:
         form: what the file is, in words.
     """
     name, _, suffix = file.rpartition(".")
-    missing = {column.name: column.missing for column in (run.model and run.model.schema and run.model.schema.used) or ()}
+    missing = {
+        column.name: column.missing for column in (run.model and run.model.schema and run.model.schema.used) or ()
+    }
     rows = [(key, *_described(of, f".{suffix}"), missing.get(key, "")) for key, of in program.inputs.items()]
     sections = {
         "Use": f"```python\n{_USE[f'.{suffix}'].format(file=file, name=name, inputs=_example(program, suffix))}\n```",
@@ -54,11 +57,14 @@ def _described(of: Input, suffix: str) -> tuple[str, str]:
         return f"{number} (n, {of.width})", "the inputs, as they were before any scaling"
     if of.codes is None:
         days = f"{of.format}, or days since 1970" if suffix == ".py" else "days since 1970"
-        return f"{number} (n,)", f"{days if of.kind == 'date' else 'a number, truth 1 or 0'}; NaN where it is missing"
+        return (
+            f"{number} (n,)",
+            f"{days if of.kind == 'date' else 'a number; 1 and 0 for true and false'}; NaN where it is missing",
+        )
     words = [word for word, code in of.codes.items() if word and code != of.other]
-    shown = ", ".join(
-        f"{word} = {of.codes[word]}" if suffix == ".stablehlo" else word for word in words[:_SHOWN]
-    ) + (f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "")
+    shown = ", ".join(f"{word} = {of.codes[word]}" if suffix == ".stablehlo" else word for word in words[:_SHOWN]) + (
+        f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    )
     lost = f"{of.codes['']}" if suffix == ".stablehlo" else "empty"
     return ("int32 (n,)" if suffix == ".stablehlo" else "string (n,)"), f"{shown}; {lost} where it is missing"
 
@@ -87,7 +93,9 @@ def _results(results: dict[str, dict[str, Any]]) -> str:
 
 def _origin(run: Run) -> Iterable[tuple[str, Any]]:
     config, summary = configuration.as_values(run.config), run.summary
-    yield "data", f"{config['data'].get('path') or config['data']['source']}, SHA-256 {summary['data']}"
+    path: Any = getattr(run.config.data, "path", None) or config["data"]["source"]
+    files = ", ".join(Path(file).name for file in (path if isinstance(path, tuple) else (path,)))
+    yield "data", f"{files}, SHA-256 {summary['data']}"
     yield "examples", ", ".join(f"{n:,} {part}" for part, n in summary["examples"].items())
     for section in ("network", "optimizer", "training"):
         yield section, ", ".join(f"{key} {value}" for key, value in config[section].items())

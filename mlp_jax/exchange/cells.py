@@ -1,7 +1,7 @@
 """How an exported file reads cells, with NumPy alone; its source is copied as it stands."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timezone
+from datetime import UTC, datetime, time
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def as_days(cells: Any, missing: Sequence[str], format: str) -> Any:
             cell = datetime.combine(datetime(1970, 1, 1), cell)
         if not isinstance(cell, datetime):
             cell = datetime(cell.year, cell.month, cell.day)
-        zone = cell.tzinfo or timezone.utc
-        return (cell.replace(tzinfo=zone) - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() / 86400
+        zone = cell.tzinfo or UTC
+        return (cell.replace(tzinfo=zone) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86400
 
     return np.array([days(cell) for cell in cells], np.float64)

@@ -115,7 +115,7 @@ def solve_triangular(T: Array, D: Array, lower: bool, trans: int) -> Array:
 def number(
     cells: Array, median: float, center: float, scale: float, marked: bool = False, robust: bool = False
 ) -> list[Array]:
-    """Standardised, NaN taken for the median; perhaps clipped smoothly to ±3; perhaps with a mark of what is missing."""
+    """Standardised, NaN taken for the median; perhaps clipped smoothly to ±3; perhaps with a mark where it was NaN."""
     missing = np.isnan(cells)
     x = (np.where(missing, median, cells) - center) / scale
     if robust:

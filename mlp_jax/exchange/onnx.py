@@ -1,16 +1,16 @@
 """A program as an ONNX graph: its function `model` is run on symbols, which record a node for each call of NumPy.
 
-NumPy hands a call to an argument that is not its own (`__array_ufunc__`, `__array_function__`), so the program needs not
-be changed. A symbol carries a sample of a few rows along, computed by NumPy, from which its shape and dtype are known.
+NumPy hands a call to an argument that is not its own (`__array_ufunc__`, `__array_function__`), so the program
+stays as it is. A symbol carries a sample of a few rows along, which NumPy computes: it says shapes and dtypes.
 """
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from mlp_jax import __version__
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.program import Input, Program
 
@@ -42,10 +42,9 @@ def as_onnx(program: Program, name: str) -> bytes:
         raise InputError(f"{both[0]!r} is the name of an input and of an output, which ONNX refuses: rename the column")
     space: dict[str, Any] = {"__name__": name}
     exec(compile(program.source, f"{name}.py", "exec"), space)
-    recorder = Recorder(onnx, {id(value): key for key, value in space.items() if isinstance(value, np.ndarray)})
-    space |= {
-        key: recorder.native(operator, space[key]) for key, operator in _NATIVE.items() if key in space
-    }
+    recorder = Recorder(onnx)
+    space |= {key: recorder.array(key, value) for key, value in space.items() if isinstance(value, np.ndarray)}
+    space |= {key: recorder.native(operator) for key, operator in _NATIVE.items()}
     found = space["model"]({key: recorder.input(key, of, program.missing) for key, of in program.inputs.items()})
     for key, value in found.items():
         recorder.output(key, value, program.classes.get(key))
@@ -54,7 +53,7 @@ def as_onnx(program: Program, name: str) -> bytes:
     )
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = onnx.helper.make_model(
-        graph, opset_imports=opsets, ir_version=IR, producer_name="mlp_jax", producer_version=__version__
+        graph, opset_imports=opsets, ir_version=IR, producer_name="mlp_jax", producer_version=version("mlp_jax")
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
@@ -68,13 +67,12 @@ def _how(program: Program) -> str:
 class Recorder:
     """The nodes, constants, inputs and outputs of a graph that is being made."""
 
-    def __init__(self, onnx: Any, names: dict[int, str]) -> None:
+    def __init__(self, onnx: Any) -> None:
         self.onnx = onnx
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
-        self._names = names  # of the program's arrays, by their id
 
     def node(self, operator: str, *arguments: str, domain: str = "", **attributes: Any) -> str:
         """Add a node, and give the name of its result."""
@@ -83,12 +81,13 @@ class Recorder:
         return result
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """The name of a constant; an array of the program keeps its own."""
-        array = np.asarray(value, dtype)  # the same object, if it is one of this dtype
-        name = self._names.get(id(array), f"_c{len(self.constants)}")
-        if name not in (constant.name for constant in self.constants):
-            self.constants.append(self.onnx.numpy_helper.from_array(array, name))
-        return name
+        """The name of a constant."""
+        return self.array(f"_c{len(self.constants)}", np.asarray(value, dtype)).name
+
+    def array(self, name: str, value: Any) -> "Symbol":
+        """The symbol of an array of the program."""
+        self.constants.append(self.onnx.numpy_helper.from_array(value, name))
+        return Symbol(self, name, value)
 
     def cast(self, x: Any, dtype: Any) -> str:
         """The name of a symbol or constant as of another dtype."""
@@ -101,9 +100,9 @@ class Recorder:
         names = [x.name if isinstance(x, Symbol) else self.constant(x) for x in arguments]
         return Symbol(self, self.node(operator, *names, **attributes), np.asarray(sample))
 
-    def native(self, operator: str, formula: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A formula as a node of its own; of a constant, it is computed."""
-        return lambda a: self.of(operator, a.sample, a) if isinstance(a, Symbol) else formula(a)
+    def native(self, operator: str) -> Callable[["Symbol"], "Symbol"]:
+        """A formula as a node of its own."""
+        return lambda a: self.of(operator, a.sample, a)
 
     def input(self, name: str, of: Input, missing: tuple[str, ...]) -> "Symbol":
         """The symbol of an input; the words of a category become codes."""
@@ -140,6 +139,9 @@ class Symbol(NDArrayOperatorsMixin):
     def __init__(self, recorder: Recorder, name: str, sample: Any) -> None:
         self.recorder, self.name, self.sample = recorder, name, sample
         self.shape, self.dtype, self.ndim = sample.shape, sample.dtype, sample.ndim
+
+    def __len__(self) -> int:
+        return len(self.sample)
 
     def astype(self, dtype: Any) -> "Symbol":
         """As numbers of another dtype."""
@@ -207,7 +209,6 @@ def _stacked(to: Recorder, parts: Any, axis: int = 0) -> Symbol:
 
 
 def _taken(to: Recorder, x: Any, places: Any, axis: int) -> Symbol:
-    places = places if isinstance(places, Symbol) else np.asarray(places, np.int64)
     return to.of("Gather", np.take(_sample(x), _sample(places), axis), x, places, axis=axis)
 
 

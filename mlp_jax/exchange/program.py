@@ -7,6 +7,7 @@ network is the graph of its own operations, a line for each, and the inputs are 
 import base64
 import inspect
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ import jax
 import numpy as np
 from jax import export as jax_export
 
-from mlp_jax import __version__
 from mlp_jax.autodiff import Graph, trace
 from mlp_jax.autodiff.variable import Variable
 from mlp_jax.errors import InputError
@@ -117,7 +117,7 @@ def program_of(net: MLP, model: Model, missing: tuple[str, ...], name: str) -> P
     ]
     used = _with_those_inside(code for line in body for code in line.replace("(", " ").replace("*", " ").split())
     parts = [
-        _HEAD.format(name=name, version=__version__, how=_ROWS if columns else _ARRAY),
+        _HEAD.format(name=name, version=version("mlp_jax"), how=_ROWS if columns else _ARRAY),
         _PREDICT if columns else _PREDICT_ARRAY.format(width=net.inputs),
         "\n".join(body),
         *(inspect.getsource(_FORMULAS[name]).strip() for name in _FORMULAS if name in used),
@@ -268,9 +268,7 @@ def _outputs(net: MLP, model: Model) -> tuple[dict[str, str], dict[str, list[Any
         return _quantities(net, names, model), {}
     if isinstance(unit, Quantiles):
         levels = [(j, level) for j in range(len(names)) for level in unit.levels]
-        return {
-            f"{names[j]}@{level:g}": _in_units(f"y[:, {k}]", model, j) for k, (j, level) in enumerate(levels)
-        }, {}
+        return {f"{names[j]}@{level:g}": _in_units(f"y[:, {k}]", model, j) for k, (j, level) in enumerate(levels)}, {}
     each = {name: f"y[:, {j}]" for j, name in enumerate(names)}
     if unit.kind == "classes":
         chosen, classes = _chosen(targets, "np.argmax(y, axis=1)")
@@ -323,7 +321,7 @@ import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timezone
+from datetime import UTC, datetime, time
 from typing import Any
 
 import numpy as np
@@ -347,19 +345,19 @@ def predict(x):
         raise ValueError(f"inputs x must have shape (n, {width}), got {{x.shape}}")
     found = model({{"x": x}})
     return found | {{name: np.array(classes)[found[name]] for name, classes in CLASSES.items()}}'''
-_MAIN = '''\
+_MAIN = """\
 if __name__ == "__main__":
     with open(sys.argv[1], newline="", encoding="utf-8") as file:
         predictions = predict(list(csv.DictReader(file)))
     out = csv.writer(sys.stdout, lineterminator="\\n")
     out.writerow(predictions)
-    out.writerows(zip(*predictions.values()))'''
-_MAIN_ARRAY = '''\
+    out.writerows(zip(*predictions.values()))"""
+_MAIN_ARRAY = """\
 if __name__ == "__main__":
     predictions = predict(np.load(sys.argv[1]))
     out = csv.writer(sys.stdout, lineterminator="\\n")
     out.writerow(predictions)
-    out.writerows(zip(*predictions.values()))'''
+    out.writerows(zip(*predictions.values()))"""
 _DECODED = '''\
 def decoded(dtype, shape, text):
     """An array of its bytes, in base 64."""
@@ -379,7 +377,11 @@ def _literal(before: str, value: Any, after: str = "") -> list[str]:
         return [line]
     if isinstance(value, dict):
         return [f"{before}{{", *(f"    {key!r}: {entry!r}," for key, entry in value.items()), f"}}{after}"]
-    return [f"{before}[", *(f"    {', '.join(map(repr, value[k : k + 8]))}," for k in range(0, len(value), 8)), f"]{after}"]
+    return [
+        f"{before}[",
+        *(f"    {', '.join(map(repr, value[k : k + 8]))}," for k in range(0, len(value), 8)),
+        f"]{after}",
+    ]
 
 
 def _with_those_inside(words: Iterable[str]) -> set[str]:

@@ -1,6 +1,5 @@
 """A program as serialised StableHLO, by `jax.export`: its function `model`, with JAX's NumPy in place of NumPy."""
 
-import warnings
 from typing import Any
 
 import jax
@@ -10,23 +9,31 @@ from jax.scipy.special import erf
 
 from mlp_jax.exchange.program import Program
 
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
 
 def as_stablehlo(program: Program, name: str) -> bytes:
     """The program for any number of rows, on CPU, GPU and TPU; `jax.export.deserialize(…).call` runs it.
 
-    It takes a dict of the inputs by name and returns the predictions likewise, (n,) each. XLA knows no text: numbers and
-    days are float32, NaN where one is missing; categories, and classes that are predicted, are int32, by their numbers.
+    It takes a dict of the inputs by name and returns the predictions likewise, (n,) each. XLA knows no text: categories
+    and predicted classes are int32, by their numbers. Other inputs are float32, NaN where one is missing; inside they
+    are standardised in float64, as dates need it.
     """
     space: dict[str, Any] = {"__name__": name}
     exec(compile(program.source, f"{name}.py", "exec"), space)
     space |= {"np": jnp, "erf": erf}
+    number = jax.dtypes.canonicalize_dtype("float64")  # float32, but where this process computes in float64
     (n,) = export.symbolic_shape("n")
     types = {
-        key: jax.ShapeDtypeStruct(
-            (n, of.width) if of.kind == "array" else (n,), "int32" if of.kind == "category" else "float32"
-        )
+        key: jax.ShapeDtypeStruct((n, of.width) if of.kind == "array" else (n,), "int32" if of.codes else number)
         for key, of in program.inputs.items()
     }
-    with warnings.catch_warnings(action="ignore"):  # float64 is float32 where x64 is off
-        exported = export.export(jax.jit(space["model"]), platforms=("cpu", "cuda", "rocm", "tpu"))(types)
-    return bytes(exported.serialize())
+
+    def model(inputs: dict[str, Any]) -> dict[str, Any]:
+        wide = {key: x if program.inputs[key].codes else x.astype("float64") for key, x in inputs.items()}
+        found: dict[str, Any] = space["model"](wide)
+        return {key: y.astype(number if jnp.issubdtype(y.dtype, jnp.floating) else "int32") for key, y in found.items()}
+
+    # as NumPy promotes
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return bytes(export.export(jax.jit(model), platforms=_PLATFORMS)(types).serialize())

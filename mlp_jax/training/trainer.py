@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import Params, pays_as_one_loop
+from mlp_jax.mlp.params import Params, pays_as_one_loop, stack
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches
-from mlp_jax.training.build import batch_size, build_network, build_program, initial_params
+from mlp_jax.training.build import batch_size, build_network, build_program, given_params, initial_params
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
@@ -62,6 +62,7 @@ class Trainer:
         self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
+        self._given = given_params(config.network, self.net)
         dtype = config.network.dtype
         self.parts = {
             part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
@@ -232,6 +233,9 @@ class Trainer:
     def _initial(self, seed: int) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
+        if self._given is not None:
+            params = stack(self.net, self._given) if stacked else self._given
+            return initial_state(self.program, params), Best.start(params) if self._patience is not None else None
         initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
         start: tuple[State, Best | None] = initial(
             self.program, self.config.network, np.uint32(seed), stacked, self._patience is not None
