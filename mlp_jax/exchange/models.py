@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mlp_jax.errors import InputError
 from mlp_jax.exchange import onnx
@@ -9,8 +10,14 @@ from mlp_jax.exchange.card import card_of
 from mlp_jax.exchange.program import Program, program_of
 from mlp_jax.exchange.stablehlo import as_stablehlo
 from mlp_jax.files import write_atomically
-from mlp_jax.tables.text import Dialect
 from mlp_jax.training.run import Run
+
+
+def _missing(data: Any) -> tuple[str, ...]:
+    """The words that mean a missing cell: of text files the usual ones, of frames those that were said."""
+    dialect = getattr(data, "dialect", None)
+    words = dialect.missing if dialect else getattr(data, "missing", None) or ()
+    return tuple(dict.fromkeys(("", *words)))
 
 
 def _as_source(program: Program, name: str) -> bytes:
@@ -53,9 +60,8 @@ def export(run: Run, path: str | Path, overwrite: bool = False) -> tuple[Path, P
         raise InputError(f"only a run that has finished is exported; this one is {status}: go on with train --resume")
     if not overwrite and (there := [file for file in (path, card) if file.exists()]):
         raise InputError(f"{there[0]} exists; replace it (--overwrite), or name another file")
-    dialect = getattr(run.config.data, "dialect", None) or Dialect()
     name = path.stem
-    program = program_of(run.net, run.model, dialect.missing, name)
+    program = program_of(run.net, run.model, _missing(run.config.data), name)
     write, form = _FORMS[path.suffix]
     try:
         write_atomically(path, write(program, name))

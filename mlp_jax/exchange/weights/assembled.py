@@ -125,7 +125,7 @@ def output_unit_of(f: Callable[[Any], Any]) -> str:
 
 def _same(f: Callable[[Any], Any], units: Mapping[str, Callable[[Any], Any]], what: str) -> str:
     for name, unit in units.items():
-        if np.allclose(f(jnp.asarray(_POINTS)), unit(jnp.asarray(_POINTS)), rtol=1e-6, atol=1e-7):
+        if np.allclose(f(jnp.asarray(_POINTS)), unit(jnp.asarray(_POINTS)), rtol=1e-5, atol=1e-6):
             return name
     name = getattr(f, "__name__", repr(f))
     raise InputError(f"{name} is none of the {what} units ({', '.join(units)}): give {what}, or a net")
