@@ -16,6 +16,14 @@ def as_columns(table: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: [row[name] for row in table] if rows else list(table[name]) for name in names}
 
 
+def as_inputs(x: Any, missing: Sequence[str], width: int) -> Any:
+    """Inputs x (n, width) as float64."""
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise ValueError(f"inputs x must have shape (n, {width}), got {x.shape}")
+    return x
+
+
 def is_missing(cell: Any, words: Sequence[str]) -> bool:
     """Whether a cell is empty: None, NaN, NaT, or one of the words for it."""
     return cell is None or cell != cell or (isinstance(cell, str) and cell.strip() in words)
