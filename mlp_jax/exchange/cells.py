@@ -25,8 +25,8 @@ def as_inputs(x: Any, missing: Sequence[str], width: int) -> Any:
 
 
 def is_missing(cell: Any, words: Sequence[str]) -> bool:
-    """Whether a cell is empty: None, NaN, NaT, or one of the words for it."""
-    return cell is None or cell != cell or (isinstance(cell, str) and cell.strip() in words)
+    """Whether a cell is empty: one of the words for it, None, or what NumPy and pandas have for it."""
+    return cell.strip() in words if isinstance(cell, str) else str(cell) in ("None", "nan", "NaT", "<NA>")
 
 
 def as_numbers(cells: Any, missing: Sequence[str]) -> Any:

@@ -1,5 +1,6 @@
 """A program as serialised StableHLO, by `jax.export`: its function `model`, with JAX's NumPy in place of NumPy."""
 
+import importlib.util
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax import export
 from jax.scipy.special import erf
 
+from mlp_jax.errors import InputError
 from mlp_jax.exchange.program import Program
 
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -18,7 +20,12 @@ def as_stablehlo(program: Program, name: str) -> bytes:
     It takes a dict of the inputs by name and returns the predictions likewise, (n,) each. XLA knows no text: categories
     and predicted classes are int32, by their numbers. Other inputs are float32, NaN where one is missing; inside they
     are standardised in float64, as dates need it.
+
+    Raises:
+        InputError: the package flatbuffers is missing, with which JAX serialises.
     """
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise InputError('a .stablehlo file needs the package flatbuffers: pip install "mlp_jax[export]"')
     space: dict[str, Any] = {"__name__": name}
     exec(compile(program.source, f"{name}.py", "exec"), space)
     space |= {"np": jnp, "erf": erf}
