@@ -239,6 +239,8 @@ def test_it_resumes_to_the_same_bits_from_the_same_weights_alone(first, tmp_path
     given = {"path": copy, "sha256": part.config.network.start_from.sha256}
     with pytest.raises(InputError, match=r"network.start_from: .* has changed: its SHA-256 is \w+, it was"):
         fit(onwards(copy, network__start_from=given))
+    copy.unlink()  # a run can be used without the weights that it began with
+    assert cli.main(["evaluate", str(tmp_path / "part")]) == 0
 
 
 def test_weights_that_do_not_fit_are_refused_before_training(first, tmp_path):

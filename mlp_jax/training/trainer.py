@@ -62,7 +62,6 @@ class Trainer:
         self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
-        self._given = given_params(config.network, self.net)
         dtype = config.network.dtype
         self.parts = {
             part: Examples(jnp.asarray(x, dtype), jnp.asarray(y, None if y.ndim == 1 else dtype))
@@ -233,8 +232,8 @@ class Trainer:
     def _initial(self, seed: int) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
-        if self._given is not None:
-            params = stack(self.net, self._given) if stacked else self._given
+        if (given := given_params(self.config.network, self.net)) is not None:
+            params = stack(self.net, given) if stacked else given
             return initial_state(self.program, params), Best.start(params) if self._patience is not None else None
         initial = jitted(_initial, ("program", "network", "stacked", "keep_best"), SOONER_COMPILED)
         start: tuple[State, Best | None] = initial(
