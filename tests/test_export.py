@@ -40,7 +40,7 @@ def untrained(network, data, examples, seed=0):
     net = build_network(config.network, prepared)
     leaves, tree = jax.tree.flatten(init(net, jax.random.key(seed)))
     rng = np.random.default_rng(seed)
-    leaves = [leaf + rng.normal(size=leaf.shape, scale=0.3).astype(np.float32) for leaf in leaves]
+    leaves = [leaf + rng.normal(size=leaf.shape, scale=0.1).astype(np.float32) for leaf in leaves]
     model = model_of(jax.tree.unflatten(tree, leaves), net, prepared)
     return Run(config, net, model, {}, [], {"status": "finished"})
 
@@ -152,7 +152,7 @@ def table(n, seed=0, unseen=False):
             "colour": with_gaps(rng.choice(["red", "green", "1", *["blue"] * unseen], n).tolist()),
             "shop": [f"shop {k}" for k in rng.integers(0, 20 + 5 * unseen, n)],
             "day": with_gaps([date(2020, 1, 1) + timedelta(int(k)) for k in rng.integers(0, 900, n)]),
-            "count": rng.integers(0, 9, n).tolist(),
+            "b1": rng.integers(0, 9, n).tolist(),
             "bought": rng.choice(["no", "yes"], n).tolist(),
         }
     )

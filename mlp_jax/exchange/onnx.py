@@ -76,18 +76,18 @@ class Recorder:
 
     def node(self, operator: str, *arguments: str, domain: str = "", **attributes: Any) -> str:
         """Add a node, and give the name of its result."""
-        result = f"_{len(self.nodes)}"
+        result = f"/{len(self.nodes)}"  # no name of a column
         self.nodes.append(self.onnx.helper.make_node(operator, list(arguments), [result], domain=domain, **attributes))
         return result
 
     def constant(self, value: Any, dtype: Any = None) -> str:
         """The name of a constant."""
-        return self.array(f"_c{len(self.constants)}", np.asarray(value, dtype)).name
+        return self.array(f"constant{len(self.constants)}", np.asarray(value, dtype)).name
 
     def array(self, name: str, value: Any) -> "Symbol":
         """The symbol of an array of the program."""
-        self.constants.append(self.onnx.numpy_helper.from_array(value, name))
-        return Symbol(self, name, value)
+        self.constants.append(self.onnx.numpy_helper.from_array(value, f"/{name}"))
+        return Symbol(self, f"/{name}", value)
 
     def cast(self, x: Any, dtype: Any) -> str:
         """The name of a symbol or constant as of another dtype."""
