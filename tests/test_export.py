@@ -40,7 +40,7 @@ def untrained(network, data, examples, seed=0):
     net = build_network(config.network, prepared)
     leaves, tree = jax.tree.flatten(init(net, jax.random.key(seed)))
     rng = np.random.default_rng(seed)
-    leaves = [leaf + rng.normal(size=leaf.shape, scale=0.1).astype(np.float32) for leaf in leaves]
+    leaves = [leaf / 2 + rng.normal(size=leaf.shape, scale=0.1).astype(np.float32) for leaf in leaves]
     model = model_of(jax.tree.unflatten(tree, leaves), net, prepared)
     return Run(config, net, model, {}, [], {"status": "finished"})
 

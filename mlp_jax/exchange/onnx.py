@@ -1,7 +1,7 @@
 """A program as an ONNX graph: its function `model` is run on symbols, which record a node for each call of NumPy.
 
 NumPy hands a call to an argument that is not its own (`__array_ufunc__`, `__array_function__`), so the program
-stays as it is. A symbol carries a sample of a few rows along, which NumPy computes: it says shapes and dtypes.
+stays as it is. A symbol carries a sample of a few rows along, which NumPy computes: its shape and dtype count.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,8 @@ def as_onnx(program: Program, name: str) -> bytes:
     recorder = Recorder(onnx)
     space |= {key: recorder.array(key, value) for key, value in space.items() if isinstance(value, np.ndarray)}
     space |= {key: recorder.native(operator) for key, operator in _NATIVE.items()}
-    found = space["model"]({key: recorder.input(key, of, program.missing) for key, of in program.inputs.items()})
+    with np.errstate(all="ignore"):  # numbers in samples mean nothing
+        found = space["model"]({key: recorder.input(key, of, program.missing) for key, of in program.inputs.items()})
     for key, value in found.items():
         recorder.output(key, value, program.classes.get(key))
     graph = onnx.helper.make_graph(
