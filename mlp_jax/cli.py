@@ -1,4 +1,4 @@
-"""The command line: `mlp-jax train | report | evaluate | predict | verify | …`.
+"""The command line: `mlp-jax train | report | evaluate | predict | export | …`.
 
 A configuration is read before JAX is imported; a command, from `commands/`, after it. To add one, write its file there
 and its arguments here.
@@ -94,8 +94,9 @@ COMMANDS = {
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
-    "evaluate": ("run_dir labelled", "cost and metrics of a trained network on its data, or on a new file"),
+    "evaluate": ("run_dir labelled --weights", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
+    "export": ("run_dir model --overwrite", "a trained network as .onnx, .stablehlo, or .py for NumPy alone"),
     "verify": (
         "target --replay --args --grad --reference --transforms --seed --json --set",
         "check a gradient: of a function of yours, or of a configuration's network; list the rules of a package",
@@ -121,6 +122,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "run_dir": _file("RUN_DIR"),
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
     "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
+    "model": _file("FILE", "ends in .onnx, .stablehlo or .py; a model card is written beside it, FILE.md"),
+    "--weights": _file("FILE", "evaluate these in place of the run's: .safetensors, ours or of PyTorch; or a run"),
     "target": {
         "nargs": "?",
         "metavar": "MODULE:FUNCTION|CONFIG.yaml|PACKAGE",
@@ -137,7 +140,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
     "--resume": _switch("go on with the run in that directory"),
-    "--overwrite": _switch("replace the run in that directory"),
+    "--overwrite": _switch("replace what is there"),
     "--output": _file(
         "FILE",
         "a page: report.html in RUN_DIR if not given; a picture: .svg, .dot or .mmd (Mermaid), else as text; "

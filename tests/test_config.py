@@ -75,8 +75,8 @@ training:
         "absolute_error, not cross_entropy",
         f"  {path}:8: network.penalty.l2: must be greater than or equal to 0; got -1",
         f"  {path}:9: network.cots: unknown key; did you mean cost? (valid keys: widths, hidden_widths, hidden, "
-        "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype, "
-        "categories, products)",
+        "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, start_from, "
+        "dtype, categories, products)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
         "learning_rate, b1, b2, eps, eps_root, nesterov)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",

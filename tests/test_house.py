@@ -23,14 +23,22 @@ ROOMS = {
     "training.config": "errors sections mlp tables",
     "training.store": "errors files mlp tables training.config training.moment",
     "training.moment": "training.step",
-    "training": "errors sections autodiff mlp tables training.step training.config training.store training.moment",
-    "commands": "errors files autodiff mlp tables training training.step training.config training.store verify",
+    "training": (
+        "errors sections autodiff mlp tables exchange.weights "
+        "training.step training.config training.store training.moment"
+    ),
+    "exchange": "errors files autodiff mlp tables training training.config training.store",
+    "exchange.weights": "errors files mlp",
+    "commands": (
+        "errors files autodiff mlp tables exchange exchange.weights verify "
+        "training training.step training.config training.store"
+    ),
     "cli": "errors tables training.config training.store commands",  # commands by name, once one is chosen
     "__main__": "cli",
     "pytest_plugin": "verify",
 }
 # Their __init__ names what others offer. No file imports from them, but the command line, which shows the version.
-DOORS = ("", "training")
+DOORS = ("", "training", "exchange")
 
 
 def modules():

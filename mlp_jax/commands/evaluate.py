@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError
+from mlp_jax.exchange.weights.files import from_safetensors
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.preparation import Ends, Examples, Prepared
@@ -26,8 +27,13 @@ from mlp_jax.training.trainer import Trainer
 
 
 def run(config: Config, options: Namespace) -> None:
-    """Evaluate the saved weights; of several seeds those that finished."""
+    """Evaluate the saved weights, of several seeds those that finished; or those of --weights."""
     run = load(options.run_dir)
+    given = from_safetensors(options.weights, run.net, config.network.dtype) if options.weights else None
+    if given is not None and run.model is None:
+        raise InputError(f"{options.run_dir} is several runs: --weights is for one of them")
+    if given is not None and run.model is not None:
+        run = run._replace(model=run.model._replace(params=given))
     if options.labelled:
         return print_results({options.labelled.name: _on_file(run, options.labelled)})
     if config.data.folds:

@@ -26,27 +26,24 @@ _ROWS = 1 << 14  # of a block: bounds the memory, and is compiled once
 
 def run(config: Config, options: Namespace) -> None:
     """Write a row for each input, in their order: to standard output, or to the file that --output names."""
-    run = load(options.run_dir)
-    if run.model is None:
-        kind, numbers = config.several or ("", (0,))
-        one = options.run_dir / f"{kind}-{min(numbers)}"
-        raise InputError(f"{options.run_dir} holds several {kind}s, each a run of its own; name one, as {one}")
+    run = one_run(config, options.run_dir)
+    model: Any = run.model
     keep = list(options.keep)
     if options.output and options.output.exists() and options.output.samefile(options.file):
         raise InputError(f"--output {options.output} is the file that is read: name another one")
     if options.file.suffix.lower() in (".npy", ".npz"):
         if keep:
             raise InputError("--keep is for tables with names, not for .npy")
-        x = encoded(config, run.model, load_numpy(options.file), run.net, str(options.file))
+        x = encoded(config, model, load_numpy(options.file), run.net, str(options.file))
         with _writer(options.output) as write:
-            write(predictions(config, run.model, x))
+            write(predictions(config, model, x))
         return
     found, row = Surprises(), 0
     try:
         with _writer(options.output) as write:
             for table, kept in _blocks(run, options.file, keep):
-                x = encoded(config, run.model, table, run.net, str(options.file), row, found)
-                columns = predictions(config, run.model, x)
+                x = encoded(config, model, table, run.net, str(options.file), row, found)
+                columns = predictions(config, model, x)
                 if twice := [name for name in keep if name in columns]:
                     raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
                 write({name: kept.column(name) for name in keep} | columns)
@@ -55,6 +52,16 @@ def run(config: Config, options: Namespace) -> None:
         raise files.located(error, [options.file], _dialect(config)) from None
     for line in found.in_words(str(options.file)):
         print(f"mlp-jax: {line}", file=sys.stderr)
+
+
+def one_run(config: Config, run_dir: Path) -> Run:
+    """The run of a directory, which must not be several."""
+    run = load(run_dir)
+    if run.model is None:
+        kind, numbers = config.several or ("", (0,))
+        one = run_dir / f"{kind}-{min(numbers)}"
+        raise InputError(f"{run_dir} holds several {kind}s, each a run of its own; name one, as {one}")
+    return run
 
 
 def _dialect(config: Config) -> Dialect:

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 _DAY = 86_400.0
 _SOME = 100  # different words, by which the others are judged
 # Parts that come again, with their length in days; the first day of 1970 was a Thursday.
-_CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}
+CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}
 ISO = "ISO 8601"
 TIME = "hours:minutes"  # of a day, and perhaps seconds
 _OF_DAYS = (
@@ -66,10 +66,10 @@ class Date(Section):
         span = number.largest - number.smallest
 
         def varies(cycle: str) -> bool:
-            places = days[~np.isnan(days)] % _CYCLES[cycle]
-            return bool(np.ptp(places) > 0) and span > _CYCLES[cycle] / 4
+            places = days[~np.isnan(days)] % CYCLES[cycle]
+            return bool(np.ptp(places) > 0) and span > CYCLES[cycle] / 4
 
-        cycles = tuple(cycle for cycle in _CYCLES if varies(cycle))
+        cycles = tuple(cycle for cycle in CYCLES if varies(cycle))
         return cls(name=name, kind="date", why=why, format=format, days=number, cycles=cycles)
 
     def encode(self, column: Any) -> list[Array]:
@@ -77,7 +77,7 @@ class Date(Section):
         days = as_days(column, self.format)
         inputs = self.days.encode(pa.array(days, from_pandas=True))
         for cycle in self.cycles:
-            angle = 2 * np.pi * days / _CYCLES[cycle]
+            angle = 2 * np.pi * days / CYCLES[cycle]
             inputs += [np.nan_to_num(np.sin(angle)), np.nan_to_num(np.cos(angle))]
         return inputs
 

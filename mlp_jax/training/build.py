@@ -7,6 +7,7 @@ import jax
 import optax
 
 from mlp_jax.errors import InputError
+from mlp_jax.exchange.weights.files import checksum, from_safetensors, weights_file
 from mlp_jax.mlp.hidden_units import MADE
 from mlp_jax.mlp.output_units import OUTPUT_UNITS, OutputUnit
 from mlp_jax.mlp.params import Params, init
@@ -18,6 +19,7 @@ from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
+from mlp_jax.training.config.records import StartFrom
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.step.program import Program
 from mlp_jax.training.step.values import Values
@@ -74,6 +76,7 @@ def resolve(config: Config, prepared: Prepared) -> Config:
     widths = network.widths or (ends.inputs, *(network.hidden_widths or ()), ends.outputs)
     found: dict[str, Any] = {"widths": widths, "hidden_widths": None, "output": network.output or ends.output}
     found["categories"] = ends.categories or None
+    found["start_from"] = _identified(network.start_from)
     if network.dtype == "bfloat16" and max(ends.categories, default=0) > 256:
         raise InputError("network.dtype: bfloat16 does not tell the numbers of categories apart; use float32")
     if (
@@ -146,6 +149,36 @@ def initial_params(network: Network, net: MLP, seed: Any, stacked: bool = False)
     """The parameters with which a training of a `network` section begins, a function of the seed."""
     key, bias, dtype = jax.random.key(seed), network.initial_bias, network.dtype
     return init(net, key, initializer=network.initializer, bias=bias, dtype=dtype, stacked=stacked)
+
+
+def given_params(network: Network, net: MLP) -> Params | None:
+    """The parameters of `network.start_from`, with which a training begins in place of initial ones.
+
+    Raises:
+        InputError: the file is not there, or its weights do not fit the network.
+    """
+    if network.start_from is None:
+        return None
+    try:
+        return from_safetensors(network.start_from.path, net, network.dtype)
+    except InputError as error:
+        raise InputError(f"network.start_from: {error}") from None
+
+
+def _identified(start: StartFrom | None) -> StartFrom | None:
+    """With the checksum of the file, which it must have if one was given."""
+    if start is None:
+        return None
+    try:
+        found = checksum(weights_file(start.path))
+    except InputError as error:
+        raise InputError(f"network.start_from: {error}") from None
+    if start.sha256 not in (None, found):
+        raise InputError(
+            f"network.start_from: {start.path} has changed: its SHA-256 is {found}, it was {start.sha256}; put the "
+            "file back, or leave sha256 out"
+        )
+    return start.model_copy(update={"sha256": found})
 
 
 def balanced(class_counts: Any) -> list[float]:

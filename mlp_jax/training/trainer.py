@@ -15,7 +15,14 @@ from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches, Layout, filled_up
-from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, leave_open
+from mlp_jax.training.build import (
+    batch_size,
+    build_network,
+    build_program,
+    given_params,
+    initial_params,
+    leave_open,
+)
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
@@ -236,7 +243,8 @@ class Trainer:
     def _initial(self, seed: int, start_from: State | None) -> tuple[State, Best | None]:
         treats_layers_alike = self.config.optimizer.name not in _BY_LAYER and not self.program.frozen
         stacked = pays_as_one_loop(self.net) and treats_layers_alike
-        state = start_from
+        given = given_params(self.config.network, self.net)
+        state = start_from or (State(given, None) if given else None)
         if state is None:
             initial = jitted(_initial, ("program", "network", "stacked"), SOONER_COMPILED)
             network = self.config.network.model_copy(update={"penalty": None})  # without effect, and so one program

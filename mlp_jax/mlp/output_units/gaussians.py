@@ -64,7 +64,7 @@ class Gaussian(_WithFloor):
         return np.full(k, math.log(math.e - 1))  # σ = 1 + floor
 
     def parameters(self, z: jax.Array, *theta: jax.Array) -> dict[str, jax.Array]:
-        return {"mean": z, "sd": jnp.broadcast_to(jnp.expand_dims(self._sd(theta[0]), 0), z.shape)}
+        return {"mean": z, "sd": ops.zeros_like(z) + ops.expand_dims(self._sd(theta[0]), 0)}
 
     def sample(self, key: jax.Array, z: jax.Array, *theta: jax.Array) -> jax.Array:
         return z + self.parameters(z, *theta)["sd"] * jax.random.normal(key, z.shape, z.dtype)
@@ -120,9 +120,8 @@ class FullGaussian(_WithFloor):
 
     def parameters(self, z: jax.Array, *theta: jax.Array) -> dict[str, jax.Array]:
         factor = self._factor(z)
-        covariance = factor @ factor.mT
-        sd = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-        return {"mean": self.predict(z), "sd": sd, "covariance": covariance}
+        sd = ops.sqrt(ops.sum(factor * factor, axis=-1))  # the diagonal of the covariance
+        return {"mean": self.predict(z), "sd": sd, "covariance": factor @ factor.mT}
 
     def sample(self, key: jax.Array, z: jax.Array, *theta: jax.Array) -> jax.Array:
         mean = self.predict(z)
@@ -132,10 +131,10 @@ class FullGaussian(_WithFloor):
     def _factor(self, z: jax.Array) -> jax.Array:
         """T⁻¹ D, the Cholesky factor of the covariance, (n, k, k)."""
         k = _targets_of(self, z)
-        identity = jnp.eye(k, dtype=z.dtype)[None]
+        identity = np.eye(k, dtype=z.dtype)[None]
         T = _lower(z, k) + identity
-        D = identity * self._sd(z[..., k : 2 * k])[..., None, :]
-        return jax.scipy.linalg.solve_triangular(T, D, lower=True, unit_diagonal=True)
+        D = identity * ops.expand_dims(self._sd(z[..., k : 2 * k]), -2)
+        return ops.linalg.solve_triangular(T, D, lower=True)
 
 
 def _lower(z: Array, k: int) -> Array:

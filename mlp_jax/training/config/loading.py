@@ -50,6 +50,7 @@ def fingerprint(config: Config) -> str:
     for key in config.data.files:  # moved data are the same data
         section, _, name = f"data.{key}".rpartition(".")
         (values["data"]["split"] if section == "data.split" else values["data"]).pop(name)
+    values["network"].get("start_from", {}).pop("path", None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -83,7 +84,11 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     data = config.data
     files = {key: absolute(path) for key, path in data if isinstance(path, Path) or key == "path"}
     split = data.split.model_copy(update={part: absolute(path) for part, path in data.split.files.items()})
-    return config.model_copy(update={"data": data.model_copy(update={**files, "split": split})})
+    network = config.network
+    if start := network.start_from:
+        start = start.model_copy(update={"path": absolute(start.path)})
+        network = network.model_copy(update={"start_from": start})
+    return config.model_copy(update={"data": data.model_copy(update={**files, "split": split}), "network": network})
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

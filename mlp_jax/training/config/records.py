@@ -5,6 +5,7 @@ coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infi
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -58,6 +59,17 @@ class Penalty(Section):
         return self
 
 
+class StartFrom(Section):
+    """Weights with which a training begins: a .safetensors file or the directory of a run, and what it must be."""
+
+    path: Annotated[Path, Field(strict=False)]
+    sha256: str | None = None  # found: of the file
+
+
+def _as_start(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
 class Network(Section):
     """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
 
@@ -73,6 +85,7 @@ class Network(Section):
     class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
     initializer: Initializer | None = None
     initial_bias: float = 0.0
+    start_from: Annotated[StartFrom, BeforeValidator(_as_start)] | None = None  # in place of initial weights
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     categories: tuple[Count, ...] | None = None  # found: of those last inputs that are numbers of categories
     products: Products | None = None  # round the factors of matrix products; sums stay in dtype

@@ -78,7 +78,8 @@ class RunDirectory:
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
         free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
-        moved = [f"data.{key}" for key in config.data.files]  # moved data are the same data
+        # moved data are the same data
+        moved = [*(f"data.{key}" for key in config.data.files), "network.start_from.path"]
         changed = [key for key in before | now if before.get(key) != now.get(key) and key not in (*free, *moved)]
         if changed:
             differences = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
