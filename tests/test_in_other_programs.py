@@ -78,7 +78,15 @@ def test_networks_and_graphs_are_pickled():
         net = mlp_jax.MLP((3, 6, 2), hidden=hidden)
         assert pickle.loads(pickle.dumps(net)) == net
     p = {"a": x, "b": jnp.float32(2.0)}
-    graph = ad.trace(lambda p: ops.sum(p["a"][1:] * ops.tanh(p["b"])) + ops.linalg.slogdet(ops.diag(p["a"]))[1], p)
+
+    def f(p):
+        carry, rows = ops.scan(
+            lambda c, row: (ops.tanh(c * row), ops.cond(row > 1, ops.sin, ops.cos, c)), p["b"], p["a"]
+        )
+        batch = ad.vmap(ad.checkpoint(lambda row: row * p["b"]))(p["a"])
+        return carry + ops.sum(rows * batch) + ops.linalg.slogdet(ops.diag(p["a"]))[1]
+
+    graph = ad.trace(f, p)
     for each in (graph, graph.gradient(), graph.gradient().simplify()):
         again = pickle.loads(pickle.dumps(each))
         assert str(again) == str(each)
