@@ -119,6 +119,7 @@ ROWS = [
     (ops.flip, (normal(3, 4),), {"axis": 1}, (0,)),
     (shaping._concatenate, (normal(3, 4), normal(1, 4), normal(2, 4)), {"axis": 0}, (0, 1, 2)),
     (shaping._concatenate, (normal(3, 4), normal(3, 1)), {"axis": -1}, (0, 1)),
+    (shaping._split, (normal(3, 4),), {"cuts": (1, 1, 3), "axis": -1}, (0,)),
     *(
         (shaping._getitem, (normal(3, 4, 2),), {"index": index}, (0,))
         for index in [
