@@ -157,7 +157,9 @@ def inner(a: Any, b: Any) -> Any:
 
 
 def kron(a: Any, b: Any) -> Any:
-    """The Kronecker product of two vectors, or of two matrices: b, times each entry of a."""
+    """The Kronecker product: b, times each entry of a; the one of fewer axes gets more in front."""
+    n = max(a.ndim, b.ndim)
+    a, b = (reshape(x, (1,) * (n - x.ndim) + tuple(x.shape)) for x in (a, b))
     products = tensordot(a, b, 0)  # (*a.shape, *b.shape)
-    order = [axis for pair in zip(range(a.ndim), range(a.ndim, 2 * a.ndim), strict=True) for axis in pair]
-    return reshape(transpose(products, order), [n * m for n, m in zip(a.shape, b.shape, strict=True)])
+    order = [axis for pair in zip(range(n), range(n, 2 * n), strict=True) for axis in pair]
+    return reshape(transpose(products, order), [k * m for k, m in zip(a.shape, b.shape, strict=True)])

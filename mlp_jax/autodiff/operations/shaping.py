@@ -75,22 +75,15 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 _split: Operation = Operation(
     "split",
-    lambda x, cuts, axis: tuple(jnp.split(x, cuts, axis)),
+    lambda x, cuts, axis: tuple(jnp.split(x, cuts, axis=axis)),
     (lambda g, out, x, cuts, axis: _concatenate(*g, axis=axis),),
 )
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut an array along an axis into equal sections, or at the given indices."""
-    n = x.shape[axis]
-    if not isinstance(indices_or_sections, int):
-        cuts = [operator.index(k) for k in indices_or_sections]
-    elif n % indices_or_sections:
-        raise ValueError(f"split needs sections of equal size: axis {axis} of length {n} does not "
-                         f"divide into {indices_or_sections}")  # fmt: skip
-    else:
-        cuts = list(range(n // indices_or_sections, n, n // indices_or_sections))
-    return list(_split(x, cuts=tuple(cuts), axis=axis))
+    cuts = indices_or_sections
+    return list(_split(x, cuts=cuts if isinstance(cuts, int) else tuple(map(operator.index, cuts)), axis=axis))
 
 
 # --- indexing ---------------------------------------------------------------------------------------
