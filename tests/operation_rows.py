@@ -6,7 +6,7 @@ import numpy as np
 from jax.scipy import special
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operations import arranging, functions, linalg, products, shaping
+from mlp_jax.autodiff.operations import arranging, functions, linalg, products, reductions, shaping
 from mlp_jax.autodiff.operations.shaping import _Slice as S
 
 
@@ -119,6 +119,7 @@ ROWS = [
     (ops.flip, (normal(3, 4),), {"axis": 1}, (0,)),
     (shaping._concatenate, (normal(3, 4), normal(1, 4), normal(2, 4)), {"axis": 0}, (0, 1, 2)),
     (shaping._concatenate, (normal(3, 4), normal(3, 1)), {"axis": -1}, (0, 1)),
+    (shaping._split, (normal(3, 4),), {"cuts": (1, 1, 3), "axis": -1}, (0,)),
     *(
         (shaping._getitem, (normal(3, 4, 2),), {"index": index}, (0,))
         for index in [
@@ -159,8 +160,8 @@ ROWS = [
     (ops.pow, (positive(3, 4), np.array([[0.0, 1.0, 2.0, -1.0]])), {}, (0, 1)),
     (ops.prod, (with_zeros(3, 4, 5),), {"axis": (0, 2), "keepdims": True}, (0,)),
     (ops.prod, (np.array([[0.0, 0.0, 3.0], [0.0, 2.0, 3.0]]),), {"axis": -1}, (0,)),
-    (ops.logsumexp, (normal(3, 4),), {}, (0,)),
-    (ops.logsumexp, (1e3 * normal(3, 4),), {"axis": 1, "keepdims": True}, (0,)),
+    (reductions._logsumexp, (normal(3, 4),), {}, (0,)),
+    (reductions._logsumexp, (1e3 * normal(3, 4),), {"axis": 1, "keepdims": True}, (0,)),
     (ops.softmax, (normal(3, 4),), {}, (0,)),
     (ops.softmax, (normal(3, 4),), {"axis": 0}, (0,)),
     (ops.log_softmax, (normal(3, 4),), {}, (0,)),
@@ -168,6 +169,7 @@ ROWS = [
     (ops.cumsum, (normal(3, 4),), {}, (0,)),
     (ops.cumsum, (normal(3, 4),), {"axis": 0}, (0,)),
     (ops.matmul, (normal(3, 4), normal(4, 2)), {}, (0, 1)),
+    (ops.matmul, (normal(3, 4), normal(4)), {"precision": "highest"}, (0, 1)),
     (ops.matmul, (normal(4), normal(4)), {}, (0, 1)),
     (ops.matmul, (normal(4), normal(4, 2)), {}, (0, 1)),
     (ops.matmul, (normal(3, 4), normal(4)), {}, (0, 1)),
@@ -221,6 +223,7 @@ ROWS = [
             ops.log2: positive,
             ops.log10: positive,
             ops.digamma: positive,
+            ops.gamma: positive,
             ops.gammaln: positive,
             ops.i0: away_from_0,
             ops.i0e: away_from_0,
@@ -253,7 +256,7 @@ ROWS = [
     (functions._polygamma, (positive(3, 2),), {"n": 2}, (0,)),
     (ops.argmin, (distinct(3, 4),), {"axis": 1}, ()),
     (ops.argsort, (distinct(3, 4),), {}, ()),
-    (arranging._top_places, (distinct(3, 4),), {"k": 2}, ()),
+    (arranging._top_places, (distinct(3, 4),), {"k": 2, "axis": 0}, ()),
     (ops.cumprod, (away_from_0(3, 4),), {"axis": 1}, (0,)),
     (ops.tril, (normal(3, 4),), {}, (0,)),
     (ops.triu, (normal(2, 3, 4),), {"k": 1}, (0,)),
@@ -267,6 +270,7 @@ ROWS = [
     (shaping._scatter_set, (normal(3, 4), normal()), {"index": (Ellipsis, 0)}, (0, 1)),
     (shaping._scatter_plus, (normal(5), normal(3), np.array([3, 0, 3])), {"index": (shaping._Array(),)}, (0, 1)),
     (linalg.inv, (definite(2, 3, 3),), {}, (0,)),
+    *((linalg.pinv, (normal(*shape),), {}, (0,)) for shape in [(5, 3), (2, 3, 5)]),
     (linalg.det, (definite(2, 3, 3),), {}, (0,)),
     (linalg.slogdet, (normal(2, 3, 3),), {}, (0,)),
     (linalg._solve, (definite(3, 3), normal(3, 2)), {}, (0, 1)),
@@ -304,6 +308,20 @@ COMPOSITIONS = [
     *((*of("diagonal"), (normal(3, 4, 2),), {"offset": k, "axis1": 0, "axis2": 1}) for k in (-2, 0, 1, 5)),
     *((*of("diag"), (normal(*shape),), {"k": k}) for shape in [(3,), (3, 4)] for k in (-1, 0, 2)),
     (*of("outer"), (normal(3), normal(2, 2)), {}),
+    (*of("cross"), (normal(3, 4), normal(3, 4)), {"axis": 0}),
+    (*of("diff"), (normal(3, 4),), {"n": 2, "axis": 0}),
+    (*of("inner"), (normal(3, 4), normal(2, 4)), {}),
+    (*of("kron"), (normal(2, 3), normal(3)), {}),
+    (lambda x, y: ops.select([x > 1, x > y], [x, y], x * y), lambda x, y: jnp.select([x > 1, x > y], [x, y], x * y),
+     (normal(3, 4), normal(3, 4, seed=1)), {}),
+    (lambda x: ops.array([x[0, 0], [1.0, x[1, 1]][1]]), lambda x: jnp.array([x[0, 0], x[1, 1]]), (normal(3, 4),), {}),
+    *((lambda x, name=name: getattr(ops, name)(x, 2)[1], lambda x, name=name: getattr(jnp, name)(x, 2)[1],
+       (normal(2, 2, 2),), {}) for name in ("vsplit", "hsplit", "dsplit")),
+    (*of("logaddexp2"), (normal(3), normal(3, seed=1)), {}),
+    (*of("beta", special), (positive(3), positive(3) + 1), {}),
+    (*of("multigammaln", special), (positive(3) + 2,), {"d": 3}),
+    (lambda *xs: ops.einsum("ij,jk", *xs, precision="highest"), lambda *xs: jnp.einsum("ij,jk", *xs),
+     (normal(3, 4), normal(4, 2)), {}),
     (*of("moveaxis"), (normal(2, 3, 4),), {"source": -1, "destination": 0}),
     (lambda *xs: ops.vstack(xs), lambda *xs: jnp.vstack(xs), (normal(3), normal(2, 3)), {}),
     (lambda *xs: ops.hstack(xs), lambda *xs: jnp.hstack(xs), (normal(2, 3), normal(2, 1)), {}),
@@ -325,11 +343,13 @@ COMPOSITIONS = [
      (normal(3, 4), normal(2, 2)), {}),
     (lambda x: ops.dynamic_slice(x, (1, 1), (2, 2)), lambda x: jax.lax.dynamic_slice(x, (1, 1), (2, 2)),
      (normal(3, 4),), {}),
-    *((*of(name), (normal(3, 4),), given) for name in ("var", "std") for given in ({}, {"axis": 1, "ddof": 1})),
+    *((*of(name), (normal(3, 4),), given) for name in ("var", "std") 
+      for given in ({}, {"axis": 1, "ddof": 1}, {"axis": 0, "where": distinct(3, 4) % 1 > 0.3})),
     *((*of(name), (normal(3, 4),), {"axis": 1, "where": normal(3, 4) > 0, "initial": 0.3})
       for name in ("sum", "prod", "max", "min")),
     (*of("mean"), (normal(3, 4),), {"axis": 0, "where": normal(3, 4) < 0.8, "keepdims": True}),
     (*of("logsumexp", jax.nn), (normal(3, 4),), {"axis": 1, "where": np.arange(12).reshape(3, 4) % 3 > 0}),
+    *((*of("logsumexp", jax.nn), (normal(3, 4),), {"axis": axis, "b": positive(3, 4)}) for axis in (0, None)),
     (lambda x: ops.einsum(x, [0, 1], x, [2, 1], [0, 2]), lambda x: jnp.einsum(x, [0, 1], x, [2, 1], [0, 2]),
      (normal(3, 4),), {}),
     (lambda x, w: ops.conv_general_dilated(x, w, (1, 1), "SAME"),
@@ -341,5 +361,5 @@ COMPOSITIONS = [
     (*of_linalg("svdvals"), (normal(4, 3),), {}),
     *((*of_linalg("norm"), (away_from_0(3, 4),), given) for given in (
         {}, {"axis": 1, "keepdims": True}, {"ord": 1, "axis": 0}, {"ord": 3, "axis": 1}, {"ord": np.inf, "axis": 1},
-        {"ord": "nuc"}, {"ord": 2}, {"ord": 1}, {"ord": -np.inf}, {"ord": "fro"})),
+        {"ord": "nuc"}, {"ord": 2, "axis": (1, 0), "keepdims": True}, {"ord": 1}, {"ord": -np.inf}, {"ord": "fro"})),
 ]  # fmt: skip

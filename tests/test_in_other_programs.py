@@ -1,5 +1,6 @@
 """What other programs do to the tracer besides calling operations: export, pickle, numpy, methods, infinities."""
 
+import dataclasses
 import pickle
 import re
 
@@ -34,6 +35,7 @@ swish = ad.Operation("swish", lambda x: x * ops.sigmoid(x), (lambda g, out, x: g
         lambda x: ops.sum(ops.cumsum(x, axis=0) * ops.flip(x)) + ops.max(x),
         lambda x: ops.sum(ops.einsum("ij,kj->ik", x, x) @ x),
         lambda x: ops.sum(ops.concatenate([x, x[1:]]) ** 2) + ops.sum(ops.sort(x, axis=0)[0]),
+        lambda x: ops.sum(ops.prod(x, axis=0)) + ops.prod(x),
         lambda x: ops.sum(ops.scan(lambda c, row: (c * row, c), x[0], x)[1]),
         lambda x: ops.sum(ad.vmap(lambda row: ops.tanh(row) * row[0])(x)) + ops.var(x),
     ],
@@ -78,7 +80,15 @@ def test_networks_and_graphs_are_pickled():
         net = mlp_jax.MLP((3, 6, 2), hidden=hidden)
         assert pickle.loads(pickle.dumps(net)) == net
     p = {"a": x, "b": jnp.float32(2.0)}
-    graph = ad.trace(lambda p: ops.sum(p["a"][1:] * ops.tanh(p["b"])) + ops.linalg.slogdet(ops.diag(p["a"]))[1], p)
+
+    def f(p):
+        carry, rows = ops.scan(
+            lambda c, row: (ops.tanh(c * row), ops.cond(row > 1, ops.sin, ops.cos, c)), p["b"], p["a"]
+        )
+        batch = ad.vmap(ad.checkpoint(lambda row: row * p["b"]))(p["a"])
+        return carry + ops.sum(rows * batch) + ops.linalg.slogdet(ops.diag(p["a"]))[1]
+
+    graph = ad.trace(f, p)
     for each in (graph, graph.gradient(), graph.gradient().simplify()):
         again = pickle.loads(pickle.dumps(each))
         assert str(again) == str(each)
@@ -92,6 +102,15 @@ def test_networks_and_graphs_are_pickled():
         return x
 
     assert len(pickle.loads(pickle.dumps(ad.trace(chain, 1.0))).variables) == 3001
+
+
+def test_a_network_with_another_output_has_the_cost_of_that():
+    net = mlp_jax.MLP((3, 6, 2))
+    other = dataclasses.replace(net, output="softmax")
+    assert other == mlp_jax.MLP((3, 6, 2), output="softmax", cost="cross_entropy")
+    assert dataclasses.replace(pickle.loads(pickle.dumps(other)), output="linear") == net
+    with pytest.raises(ValueError, match="cost of a softmax output unit"):
+        dataclasses.replace(mlp_jax.MLP((3, 6, 2), cost="absolute_error"), output="softmax")
 
 
 # --- numpy, methods, keywords ----------------------------------------------------------------------------------

@@ -57,18 +57,24 @@ def test_rules_agree_with_jax_in_first_and_second_order(operation, inputs, attri
         return gradients(operation, g, full, attributes, which)
 
     chosen = [inputs[i] for i in which]
-    out, pullback = jax.vjp(f, *chosen)
-    g = jax.tree.map(lambda y: jnp.asarray(normal(*y.shape, seed=3)), out)
-    for mine, theirs in zip(ours(*chosen), pullback(g), strict=True):
-        assert mine.shape == theirs.shape
-        assert mine.dtype == theirs.dtype
-        assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)
-
+    g = jax.tree.map(lambda y: jnp.asarray(normal(*y.shape, seed=3)), jax.eval_shape(f, *chosen))
     probes = [jnp.asarray(normal(*value.shape, seed=5)) for value in chosen]
-    second = jax.vjp(ours, *chosen)[1](probes)
-    expected = jax.vjp(lambda *c: list(jax.vjp(f, *c)[1](g)), *chosen)[1](probes)
-    for mine, theirs in zip(second, expected, strict=True):
-        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-13)
+
+    def first_and_second(rule, chosen):
+        return rule(*chosen), jax.vjp(lambda *c: list(rule(*c)), *chosen)[1](probes)
+
+    @jax.jit  # one compilation instead of one for each operation of JAX
+    def both(*chosen):
+        theirs = lambda *chosen: jax.vjp(f, *chosen)[1](g)  # noqa: E731
+        return first_and_second(ours, chosen), first_and_second(theirs, chosen)
+
+    (mine, second), (theirs, expected) = both(*chosen)
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    for one, other in zip(second, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize(("ours", "theirs", "inputs", "given"), COMPOSITIONS, ids=lambda v: getattr(v, "__name__", ""))
@@ -83,18 +89,20 @@ def test_compositions_agree_with_jax_in_first_and_second_order(ours, theirs, inp
         out, pullback = vjp(of_real, *(inputs[k] for k in places))
         return out, pullback(jnp.asarray(normal(*out.shape, seed=3)))
 
-    for mine, expected in zip(
-        jax.tree.leaves(first(ours, ad.vjp)), jax.tree.leaves(first(theirs, jax.vjp)), strict=True
-    ):
-        assert mine.shape == expected.shape
-        assert_allclose(mine, expected, rtol=1e-11, atol=1e-13)
-
     def slope(f, grad, x):
         total = lambda x: (f(*(x if k == places[0] else y for k, y in enumerate(inputs)), **given) ** 3).sum()  # noqa: E731
         return grad(lambda x: (grad(total)(x) ** 2).sum())(x)
 
-    x = inputs[places[0]]
-    assert_allclose(slope(ours, ad.grad, x), slope(theirs, jax.grad, x), rtol=1e-9, atol=1e-9)
+    @jax.jit
+    def both(x):
+        return [(first(f, vjp), slope(f, grad, x)) for f, vjp, grad in ((ours, ad.vjp, ad.grad),
+                                                                      (theirs, jax.vjp, jax.grad))]  # fmt: skip
+
+    (mine, second), (expected, expected_second) = both(inputs[places[0]])
+    for one, other in zip(jax.tree.leaves(mine), jax.tree.leaves(expected), strict=True):
+        assert one.shape == other.shape
+        assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+    assert_allclose(second, expected_second, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("operation", [ops.relu, ops.abs, ops.sum_of_magnitudes], ids=lambda op: op.name)

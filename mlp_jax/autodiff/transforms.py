@@ -257,12 +257,12 @@ def _run(
 
 def _pull_back(run: Trace, grad_table: dict[Variable, Any], inputs: list[Any]) -> list[Any]:
     """The gradient for each input, in number mode."""
-    variables = [v for v in inputs if isinstance(v, Variable)]
+    variables = [v for v in inputs if _carries_gradient(run, v)]
     grad_table = build_grads(grad_table, variables, read=lambda u: _value(run, u))
 
     def gradient(v: Any) -> Any:
-        if not isinstance(v, Variable):
-            return np.zeros(jnp.shape(v), jax.dtypes.float0)
+        if not _carries_gradient(run, v):
+            return np.zeros(v.shape, jax.dtypes.float0)
         return grad_table[v] if v in grad_table else ops.zeros_like(v.value)
 
     return [gradient(v) for v in inputs]

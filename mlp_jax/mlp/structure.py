@@ -81,7 +81,7 @@ class MLP:
             require_known("hidden unit", unit, HIDDEN_UNITS, HiddenUnit)
         require_known("output unit", output, OUTPUT_UNITS, OutputUnit)
         unit = _output_unit(output)
-        cost = unit.costs[0] if cost is None else cost
+        cost = _ByDefault(unit.costs[0]) if cost is None or isinstance(cost, _ByDefault) else cost
         require_known(f"cost of a {unit.name} output unit", cost, unit.costs)
         if not isinstance(penalty, Penalty | None):
             raise ValueError(f"penalty must be mlp_jax.L2(λ), L1(λ), ElasticNet(λ₁, λ₂) or None, got {penalty!r}")
@@ -159,6 +159,10 @@ class MLP:
             return None
         penalised = self.penalty and tuple(self.penalty.touches(k, leaf) for leaf in LEAVES)
         return n_in, self.hidden[k], self.bias[k], self.skip[k], penalised
+
+
+class _ByDefault(str):
+    """A cost that nobody asked for, so that with `dataclasses.replace(net, output=…)` it is the new unit's."""
 
 
 def _require_lookup(fields: dict[str, Any], hidden: Any, widths: tuple[int, ...]) -> None:

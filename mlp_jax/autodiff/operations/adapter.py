@@ -14,35 +14,27 @@ from mlp_jax.autodiff.operation import Operation, Traced
 def by_jax(name: str, f: Callable[..., Any]) -> Operation:
     """The operation of f, a function (*arrays, **attributes) of JAX that returns a pytree; each order is one more."""
 
-    def bprop(g: Any, out: Any, *inputs: Any, **attributes: Any) -> list[Any]:
-        arriving = jax.tree.leaves(g)  # without None, of whole numbers
+    def bprop(g: Any, out: Any, *inputs: Any, **attributes: Any) -> Any:
+        arriving, structure = jax.tree.flatten(g)
 
         def pulled_back(*xs: Any) -> tuple[Any, ...]:
-            return _pulled_back(functools.partial(f, **attributes), xs[len(arriving) :], xs[: len(arriving)])
+            g, inputs = jax.tree.unflatten(structure, xs[: len(arriving)]), xs[len(arriving) :]
+            return pull_back(jax.vjp, functools.partial(f, **attributes), inputs, g)
 
-        gradients = iter(by_jax(f"∂{name}", pulled_back)(*arriving, *inputs))
-        return [next(gradients) if _is_real(x) else None for x in inputs]
+        return by_jax(f"∂{name}", pulled_back)(*arriving, *inputs)
 
     return Operation(name, f, bprop)
 
 
-def _pulled_back(f: Callable[..., Any], inputs: tuple[Any, ...], g: tuple[Any, ...]) -> tuple[Any, ...]:
-    places = [k for k, x in enumerate(inputs) if _is_real(x)]
-
-    def of_real(*values: Any) -> Any:
-        full = list(inputs)
-        for k, x in zip(places, values, strict=True):
-            full[k] = x
-        return f(*full)
-
-    out, pullback = jax.vjp(of_real, *(inputs[k] for k in places))
-    outputs, structure = jax.tree.flatten(out)
-    arriving = iter(g)
-    real = [next(arriving) if _is_real(y) else np.zeros(jnp.shape(y), jax.dtypes.float0) for y in outputs]
-    return pullback(jax.tree.unflatten(structure, real))
+def pull_back(vjp: Callable[..., Any], f: Callable[..., Any], inputs: tuple[Any, ...], g: Any) -> tuple[Any, ...]:
+    """The gradients of f's inputs, from those of its value; None stands for that of what is no real number."""
+    out, pullback = vjp(f, *inputs)
+    arriving = jax.tree.map(lambda y, each: np.zeros(y.shape, jax.dtypes.float0) if each is None else each, out, g)
+    return tuple(each if is_real(x) else None for x, each in zip(inputs, pullback(arriving), strict=True))
 
 
-def _is_real(x: Any) -> bool:
+def is_real(x: Any) -> bool:
+    """Whether x is of floating-point numbers, for which there are gradients."""
     return bool(jnp.issubdtype(x.dtype if hasattr(x, "dtype") else jnp.result_type(x), jnp.floating))
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, zero
-from mlp_jax.autodiff.operations.elementwise import asarray, mul
+from mlp_jax.autodiff.operations.elementwise import asarray, mul, where
 from mlp_jax.autodiff.operations.reductions import sum
 from mlp_jax.autodiff.operations.shaping import (
     At,
@@ -25,9 +26,10 @@ from mlp_jax.autodiff.operations.shaping import (
 )
 
 __all__ = [
-    "append", "argsort", "array_split", "atleast_1d", "atleast_2d", "column_stack", "diag", "diagonal",
-    "dynamic_slice", "dynamic_update_slice", "fliplr", "flipud", "hstack", "outer", "pad", "ravel", "repeat", "roll",
-    "rot90", "segment_sum", "sort", "take", "tile", "top_k", "trace", "tril", "triu", "vstack",
+    "append", "argsort", "array_split", "atleast_1d", "atleast_2d", "column_stack", "cross", "diag", "diagonal", "diff",
+    "dsplit", "dynamic_slice", "dynamic_update_slice", "fliplr", "flipud", "hsplit", "hstack", "outer", "pad", "ravel",
+    "repeat", "roll", "rot90", "segment_sum", "select", "sort", "take", "tile", "top_k", "trace", "tril", "triu",
+    "vsplit", "vstack",
 ]  # fmt: skip
 
 # --- parts of matrices ------------------------------------------------------------------------------
@@ -65,6 +67,26 @@ def diag(x: Any, k: int = 0) -> Any:
 def outer(x: Any, y: Any) -> Any:
     """All products of an entry of x with one of y."""
     return mul(reshape(x, (-1, 1)), reshape(y, (1, -1)))
+
+
+def cross(x: Any, y: Any, axis: int = -1) -> Any:
+    """The cross product of vectors of three entries along an axis."""
+    return roll(x, -1, axis) * roll(y, -2, axis) - roll(x, -2, axis) * roll(y, -1, axis)
+
+
+def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
+    """The differences of neighbours along an axis, n times."""
+    for _ in range(n):
+        left, right = split(x, [1], axis)[1], split(x, [x.shape[axis] - 1], axis)[0]
+        x = left - right
+    return x
+
+
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    """Of each place the choice whose condition is the first that holds there."""
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        default = where(condition, choice, default)
+    return default
 
 
 # --- joining, splitting, turning -----------------------------------------------------------------------
@@ -114,14 +136,8 @@ def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0)
     return split(x, indices_or_sections, axis)
 
 
-def flipud(x: Any) -> Any:
-    """The first axis reversed."""
-    return flip(x, axis=0)
-
-
-def fliplr(x: Any) -> Any:
-    """The second axis reversed."""
-    return flip(x, axis=1)
+vsplit, hsplit, dsplit = (partial(split, axis=axis) for axis in range(3))
+flipud, fliplr = (partial(flip, axis=axis) for axis in range(2))
 
 
 def rot90(x: Any, k: int = 1) -> Any:
@@ -197,13 +213,13 @@ def sort(x: Any, axis: int | None = -1, descending: bool = False) -> Any:
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
 
 
-def top_k(x: Any, k: int) -> tuple[Any, Any]:
-    """The k largest entries along the last axis, from the largest on, and their places."""
-    places = _top_places(x, k=k)
-    return take_along_axis(x, places, -1), places
+def top_k(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
+    """The k largest entries along an axis, from the largest on, and their places."""
+    places = _top_places(x, k=k, axis=axis)
+    return take_along_axis(x, places, axis), places
 
 
-_top_places = Operation("top_places", lambda x, k: jax.lax.top_k(x, k)[1], (zero,))
+_top_places = Operation("top_places", lambda x, k, axis: jax.lax.top_k(x, k, axis=axis)[1], (zero,))
 
 # --- places that are computed -----------------------------------------------------------------------------
 

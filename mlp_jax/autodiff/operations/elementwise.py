@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, Traced, zero
+from mlp_jax.autodiff.operations.shaping import stack
 
 __all__ = [
-    "abs", "add", "asarray", "astype", "bitwise_and", "bitwise_not", "bitwise_or", "clip", "cos", "div", "divide",
-    "equal", "erf", "erfc", "exp", "expm1", "greater", "greater_equal", "identity", "less", "less_equal", "log",
-    "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mul", "multiply", "neg", "negative",
-    "not_equal", "ones_like", "pow", "power", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "subtract",
-    "where", "zeros_like",
+    "abs", "add", "array", "asarray", "astype", "bitwise_and", "bitwise_not", "bitwise_or", "clip", "conj", "conjugate",
+    "cos", "div", "divide", "equal", "erf", "erfc", "exp", "expm1", "greater", "greater_equal", "identity", "less",
+    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mul", "multiply",
+    "neg", "negative", "not_equal", "ones_like", "pow", "power", "real", "sign", "sin", "sqrt", "square",
+    "stop_gradient", "sub", "subtract", "where", "zeros_like",
 ]  # fmt: skip
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -59,11 +60,16 @@ astype = Operation("astype", lambda x, dtype: jnp.asarray(x).astype(dtype), (lam
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    """An array of x, of a dtype if one is named; a variable stays a variable."""
+    """An array of x, of a dtype if one is named; a variable, or a nested list that has one, becomes a variable."""
+    if isinstance(x, list | tuple) and any(isinstance(entry, Traced) for entry in jax.tree.leaves(x)):
+        x = stack([asarray(entry) for entry in x])
     if not isinstance(x, Traced):
         return jnp.asarray(x, dtype)
     return x if dtype in (None, x.dtype) else astype(x, dtype=dtype)  # type: ignore[attr-defined]
 
+
+array = asarray
+real = conj = conjugate = identity  # of real numbers
 
 # --- kinks and choice -----------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """More elementwise functions: of angles, roots and logarithms, rounding, those of jax.scipy.special."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,11 +15,12 @@ from mlp_jax.autodiff.operations.elementwise import abs, div, exp, log, logical_
 
 __all__ = [
     "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin",
-    "asinh", "atan", "atan2", "atanh", "betaln", "cbrt", "ceil", "cosh", "deg2rad", "degrees", "digamma", "entr",
-    "erfinv", "exp2", "expit", "fabs", "floor", "floor_divide", "fmod", "gammaln", "hypot", "i0", "i0e", "i1", "i1e",
-    "isfinite", "isinf", "isnan", "log2", "log10", "log_ndtr", "log_sigmoid", "logaddexp", "logit", "mod",
-    "nan_to_num", "ndtr", "polygamma", "rad2deg", "radians", "reciprocal", "remainder", "rint", "round", "rsqrt",
-    "sinc", "sinh", "tan", "true_divide", "trunc", "xlog1py", "xlogy",
+    "asinh", "atan", "atan2", "atanh", "beta", "betaln", "cbrt", "ceil", "cosh", "deg2rad", "degrees", "digamma",
+    "entr", "erfinv", "exp2", "expit", "fabs", "floor", "floor_divide", "fmod", "gamma", "gammaln", "hypot", "i0",
+    "i0e", "i1", "i1e", "isfinite", "isinf", "isnan", "log2", "log10", "log_ndtr", "log_sigmoid", "logaddexp",
+    "logaddexp2", "logit", "mod", "multigammaln", "nan_to_num", "ndtr", "polygamma", "psi", "rad2deg", "radians",
+    "reciprocal", "remainder", "rint", "round", "rsqrt", "sinc", "sinh", "tan", "true_divide", "trunc", "xlog1py",
+    "xlogy",
 ]  # fmt: skip
 
 # --- angles ---------------------------------------------------------------------------------------
@@ -42,20 +44,11 @@ arctan2 = Operation(
     ),
 )
 asin, acos, atan, atan2, asinh, acosh, atanh = arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh
-sinc = by_jax("sinc", jnp.sinc)
+sinc = by_jax("sinc", jnp.sinc)  # its rule, (cos πx − sinc x)/x, needs a series near 0, which JAX has
 
 
-def deg2rad(x: Any) -> Any:
-    """Radians."""
-    return mul(x, math.pi / 180)
-
-
-def rad2deg(x: Any) -> Any:
-    """Degrees."""
-    return mul(x, 180 / math.pi)
-
-
-radians, degrees = deg2rad, rad2deg
+deg2rad = radians = partial(mul, math.pi / 180)
+rad2deg = degrees = partial(mul, 180 / math.pi)
 
 # --- roots, powers and logarithms -----------------------------------------------------------------
 
@@ -88,6 +81,13 @@ logaddexp = Operation(
     jnp.logaddexp,
     (lambda g, out, x, y: g * sigmoid(_excess(x, y)), lambda g, out, x, y: g * sigmoid(_excess(y, x))),
 )
+
+
+def logaddexp2(x: Any, y: Any) -> Any:
+    """The logarithm of 2^x + 2^y to the base 2."""
+    return logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
+
+
 absolute, fabs, true_divide, expit = abs, abs, div, sigmoid
 
 
@@ -124,7 +124,8 @@ def polygamma(n: int, x: Any) -> Any:
     return _polygamma(x, n=n)
 
 
-digamma = Operation("digamma", special.digamma, (lambda g, out, x: g * polygamma(1, x),))
+digamma = psi = Operation("digamma", special.digamma, (lambda g, out, x: g * polygamma(1, x),))
+gamma = Operation("gamma", special.gamma, (lambda g, out, x: g * (out * digamma(x)),))
 gammaln = Operation("gammaln", special.gammaln, (lambda g, out, x: g * digamma(x),))
 i0e: Operation = Operation("i0e", special.i0e, (lambda g, out, x: g * (i1e(x) - sign(x) * out),))
 i0: Operation = Operation("i0", special.i0, (lambda g, out, x: g * i1(x),))
@@ -157,3 +158,13 @@ entr = Operation("entr", special.entr, (lambda g, out, x: -g * (log(x) + 1),))
 def betaln(a: Any, b: Any) -> Any:
     """The logarithm of the beta function."""
     return gammaln(a) + gammaln(b) - gammaln(a + b)
+
+
+def beta(a: Any, b: Any) -> Any:
+    """The beta function, of positive numbers."""
+    return exp(betaln(a, b))
+
+
+def multigammaln(a: Any, d: int) -> Any:
+    """The logarithm of the gamma function of matrices of d rows."""
+    return sum(gammaln(a - j / 2) for j in range(d)) + d * (d - 1) / 4 * math.log(math.pi)

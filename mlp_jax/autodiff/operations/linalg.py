@@ -1,7 +1,7 @@
 """Linear algebra, under the names of jax.numpy.linalg; rules by Giles (2008) and, of eigenvectors, Magnus (1985).
 
 Where a derivative does not exist it is not finite: of `eigh`'s vectors and of `svd`'s at equal values, of `inv`, `det`
-and `slogdet` at a singular matrix.
+and `slogdet` at a singular matrix, of `pinv` where the rank changes.
 """
 
 from typing import Any, NamedTuple
@@ -14,22 +14,12 @@ from mlp_jax.autodiff.operation import Operation
 from mlp_jax.autodiff.operations.arranging import diagonal, tril, triu
 from mlp_jax.autodiff.operations.elementwise import abs, where
 from mlp_jax.autodiff.operations.reductions import max, min, sum
-from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze
+from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze, transpose
 
 __all__ = [
-    "cholesky",
-    "det",
-    "eigh",
-    "eigvalsh",
-    "inv",
-    "norm",
-    "qr",
-    "slogdet",
-    "solve",
-    "solve_triangular",
-    "svd",
+    "cholesky", "det", "eigh", "eigvalsh", "inv", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
     "svdvals",
-]
+]  # fmt: skip
 
 
 def _per_row(w: Any) -> Any:
@@ -49,6 +39,16 @@ def _diagonal_matrix(w: Any) -> Any:
 
 
 inv: Operation = Operation("inv", jnp.linalg.inv, (lambda g, out, a: -(out.mT @ g @ out.mT),))
+
+
+def _pinv_rule(g: Any, out: Any, a: Any) -> Any:
+    """By Golub and Pereyra (1973), for a rank that stays as it is: −Pᵀ G Pᵀ and what the two null spaces add."""
+    of_columns = (g.mT - a @ (out @ g.mT)) @ (out @ out.mT)
+    of_rows = (out.mT @ out) @ (g.mT - (g.mT @ out) @ a)
+    return of_columns + of_rows - out.mT @ g @ out.mT
+
+
+pinv = Operation("pinv", jnp.linalg.pinv, (_pinv_rule,))
 
 
 def _solve_rule(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -103,7 +103,7 @@ def _reciprocal_off_diagonal(differences: Any) -> Any:
     return where(on, 0, 1 / where(on, 1, differences))
 
 
-def _eigh_rule(g: Any, out: Any, a: Any) -> Any:
+def _eigh_rule(g: Any, out: Any, a: Any, UPLO: Any = None) -> Any:
     """V (diag g_w + Vᵀ g_V ∘ F) Vᵀ, symmetric, with F_ij = 1/(w_j − w_i)."""
     (g_w, g_v), (w, v) = g, out
     inner = _diagonal_matrix(g_w) + (v.mT @ g_v) * _reciprocal_off_diagonal(_per_column(w) - _per_row(w))
@@ -111,12 +111,12 @@ def _eigh_rule(g: Any, out: Any, a: Any) -> Any:
     return 0.5 * (full + full.mT)
 
 
-eigh = Operation("eigh", jnp.linalg.eigh, (_eigh_rule,))
+eigh = Operation("eigh", lambda a, UPLO=None: jnp.linalg.eigh(a, UPLO), (_eigh_rule,))
 
 
-def eigvalsh(a: Any) -> Any:
+def eigvalsh(a: Any, UPLO: Any = None) -> Any:
     """The eigenvalues of a symmetric matrix, in ascending order."""
-    return eigh(a)[0]
+    return eigh(a, UPLO=UPLO)[0]
 
 
 def _svd_rule(g: Any, out: Any, a: Any) -> Any:
@@ -180,13 +180,19 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if ord in (None, "fro") or (ord == 2 and len(axes) == 1):
         return sum(x * x, axes, keepdims=keepdims) ** 0.5
     if len(axes) == 1:
-        if abs(ord) == np.inf:
+        if ord in (np.inf, -np.inf):
             return (max if ord > 0 else min)(abs(x), axes, keepdims=keepdims)
         return sum(abs(x) ** ord, axes, keepdims=keepdims) ** (1 / ord)
-    if x.ndim == 2 and not keepdims and ord in (2, -2, "nuc"):
+    if len(axes) != 2:
+        raise ValueError(f"norm has no order {ord!r} for {len(axes)} axes of an array of {x.ndim}")
+    others = [k for k in range(x.ndim) if k not in [axis % x.ndim for axis in axes]]
+    of_matrices = _matrix_norm(transpose(x, (*others, *axes)), ord)
+    return expand_dims(of_matrices, axes) if keepdims else of_matrices
+
+
+def _matrix_norm(x: Any, ord: Any) -> Any:
+    if ord in ("nuc", 2, -2):
         s = svdvals(x)
-        return sum(s) if ord == "nuc" else s[0] if ord == 2 else s[-1]
-    if x.ndim == 2 and not keepdims and ord in (1, -1, np.inf, -np.inf):
-        sums = sum(abs(x), 0 if abs(ord) == 1 else 1)
-        return (max if ord > 0 else min)(sums)
-    raise ValueError(f"norm has no order {ord!r} for {len(axes)} axes of an array of {x.ndim}")
+        return sum(s, -1) if ord == "nuc" else s[..., 0 if ord == 2 else -1]
+    sums = sum(abs(x), -2 if ord in (1, -1) else -1)
+    return (max if ord > 0 else min)(sums, -1)

@@ -9,28 +9,28 @@ import numpy as np
 
 from mlp_jax.autodiff.operation import Operation, innermost
 from mlp_jax.autodiff.operations.elementwise import mul
-from mlp_jax.autodiff.operations.shaping import expand_dims, squeeze
+from mlp_jax.autodiff.operations.shaping import expand_dims, reshape, squeeze, transpose
 
-__all__ = ["affine", "dot", "einsum", "matmul", "tensordot"]
+__all__ = ["affine", "dot", "einsum", "inner", "kron", "matmul", "tensordot"]
 
 
-def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
+def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, **how: Any) -> Any:
     if b.ndim == 1:
-        return expand_dims(g, -1) @ expand_dims(b, 0) if a.ndim > 1 else g * b
+        return matmul(expand_dims(g, -1), expand_dims(b, 0), **how) if a.ndim > 1 else g * b
     if a.ndim == 1:
-        return squeeze(b @ expand_dims(g, -1), -1)
-    return _laid_out_as(a, g, b.mT)
+        return squeeze(matmul(b, expand_dims(g, -1), **how), -1)
+    return _laid_out_as(a, g, b.mT, how)
 
 
-def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None) -> Any:
+def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, **how: Any) -> Any:
     if a.ndim == 1:
-        return g * a if b.ndim == 1 else expand_dims(a, -1) @ expand_dims(g, -2)
+        return g * a if b.ndim == 1 else matmul(expand_dims(a, -1), expand_dims(g, -2), **how)
     if b.ndim == 1:
-        return squeeze(a.mT @ expand_dims(g, -1), -1)
-    return _laid_out_as(b, a.mT, g)
+        return squeeze(matmul(a.mT, expand_dims(g, -1), **how), -1)
+    return _laid_out_as(b, a.mT, g, how)
 
 
-def _laid_out_as(x: Any, left: Any, right: Any) -> Any:
+def _laid_out_as(x: Any, left: Any, right: Any, how: dict[str, Any]) -> Any:
     """The product of two matrices that is the gradient of x, in the layout of x on a mesh with explicit axes.
 
     There, a product over a sharded axis must be told its result's layout. On other meshes the compiler decides.
@@ -38,11 +38,12 @@ def _laid_out_as(x: Any, left: Any, right: Any) -> Any:
     x = innermost(x)
     sharding = x.sharding if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x).sharding
     explicit = sharding is not None and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
-    if not (explicit and left.ndim == right.ndim == 2):
-        return left @ right
-    return matmul(left, right, out_sharding=sharding)
+    if explicit and left.ndim == right.ndim == 2:
+        how = {**how, "out_sharding": sharding}
+    return matmul(left, right, **how)
 
 
+# `precision` and `preferred_element_type`, where given, hold for the products of the gradient, too.
 matmul: Operation = Operation("matmul", jnp.matmul, (_matmul_rule_a, _matmul_rule_b))
 
 # Algorithm 6.3, "a ← b + W h", for rows that are examples: h (n, n_in), W (n_in, n_out), b (n_out,).
@@ -60,12 +61,12 @@ affine = Operation(
 # --- sums of products in Einstein's notation --------------------------------------------------------
 
 
-def _einsum_rule(g: Any, out: Any, *operands: Any, subscripts: str) -> tuple[Any, ...]:
+def _einsum_rule(g: Any, out: Any, *operands: Any, subscripts: str, **how: Any) -> tuple[Any, ...]:
     terms, result = explicit_indices(subscripts, operands)
-    return tuple(_einsum_gradient(i, g, terms, result, operands) for i in range(len(operands)))
+    return tuple(_einsum_gradient(i, g, terms, result, operands, how) for i in range(len(operands)))
 
 
-def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tuple[Any, ...]) -> Any:
+def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tuple[Any, ...], how: Any) -> Any:
     """Another sum of products: g with the other operands.
 
     An index of operand i that they do not have was summed alone, so its gradient is repeated along it; an index that
@@ -83,7 +84,7 @@ def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tu
             others.append((letter, jnp.ones(x.shape[k], g.dtype)))
         distinct += letter
     inputs = ",".join([result, *(t for t, _ in others)])
-    return _einsum(g, *(o for _, o in others), subscripts=f"{inputs}->{distinct}")
+    return _einsum(g, *(o for _, o in others), subscripts=f"{inputs}->{distinct}", **how)
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -107,11 +108,16 @@ def explicit_indices(subscripts: str, operands: Sequence[Any]) -> tuple[list[str
     return terms, longest + "".join(once)
 
 
-_einsum: Operation = Operation("einsum", lambda *operands, subscripts: jnp.einsum(subscripts, *operands), _einsum_rule)
+_einsum: Operation = Operation(
+    "einsum", lambda *operands, subscripts, **how: jnp.einsum(subscripts, *operands, **how), _einsum_rule
+)
 
 
-def einsum(subscripts: Any, *operands: Any) -> Any:
-    """A sum of products, as in `einsum("ij,jk->ik", a, b)` or `einsum(a, [0, 1], b, [1, 2], [0, 2])`."""
+def einsum(subscripts: Any, *operands: Any, **how: Any) -> Any:
+    """A sum of products, as in `einsum("ij,jk->ik", a, b)` or `einsum(a, [0, 1], b, [1, 2], [0, 2])`.
+
+    `precision` and `preferred_element_type` are passed on, and to the products of its gradient.
+    """
     if not isinstance(subscripts, str):
         arguments = (subscripts, *operands)
         terms = ["".join("..." if k is Ellipsis else _LETTERS[k] for k in term) for term in arguments[1::2]]
@@ -120,10 +126,10 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
         subscripts = ",".join(terms)
         if result:
             subscripts += "->" + "".join("..." if k is Ellipsis else _LETTERS[k] for k in result[0])
-    return _einsum(*operands, subscripts=subscripts)
+    return _einsum(*operands, subscripts=subscripts, **how)
 
 
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2, **how: Any) -> Any:
     """Sum products over the last `axes` axes of a and the first of b, or over pairs of axes."""
     of_a: Sequence[int]
     of_b: Sequence[int]
@@ -135,11 +141,25 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     for k, j in zip(of_a, of_b, strict=True):
         letters_b[j] = letters_a[k]
     result = [c for c in letters_a + letters_b if (c in letters_a) != (c in letters_b)]
-    return einsum(f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(result)}", a, b)
+    return einsum(f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(result)}", a, b, **how)
 
 
-def dot(a: Any, b: Any) -> Any:
+def dot(a: Any, b: Any, **how: Any) -> Any:
     """The sum of products over the last axis of a and the last but one of b; of scalars, their product."""
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return mul(a, b)
-    return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]))
+    return matmul(a, b, **how) if b.ndim <= 2 else tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]), **how)
+
+
+def inner(a: Any, b: Any) -> Any:
+    """The sum of products over the last axes of both; of scalars, their product."""
+    return mul(a, b) if np.ndim(a) == 0 or np.ndim(b) == 0 else tensordot(a, b, (-1, -1))
+
+
+def kron(a: Any, b: Any) -> Any:
+    """The Kronecker product: b, times each entry of a; the one of fewer axes gets more in front."""
+    n = max(a.ndim, b.ndim)
+    a, b = (reshape(x, (1,) * (n - x.ndim) + tuple(x.shape)) for x in (a, b))
+    products = tensordot(a, b, 0)  # (*a.shape, *b.shape)
+    order = [axis for pair in zip(range(n), range(n, 2 * n), strict=True) for axis in pair]
+    return reshape(transpose(products, order), [k * m for k, m in zip(a.shape, b.shape, strict=True)])

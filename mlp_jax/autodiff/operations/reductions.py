@@ -10,9 +10,28 @@ import jax.numpy as jnp
 
 from mlp_jax.autodiff.operation import Operation, zero
 from mlp_jax.autodiff.operations.adapter import by_jax
-from mlp_jax.autodiff.operations.elementwise import abs, add, asarray, exp, maximum, minimum, mul, sqrt, stop_gradient
+from mlp_jax.autodiff.operations.elementwise import (
+    abs,
+    add,
+    asarray,
+    exp,
+    log,
+    maximum,
+    minimum,
+    mul,
+    sqrt,
+    stop_gradient,
+)
 from mlp_jax.autodiff.operations.elementwise import where as choice
-from mlp_jax.autodiff.operations.shaping import broadcast_to, concatenate, expand_dims, flip, reshape, transpose
+from mlp_jax.autodiff.operations.shaping import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flip,
+    reshape,
+    squeeze,
+    transpose,
+)
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean",
@@ -113,7 +132,19 @@ def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool =
     return u * (_kept(g, axis, keepdims) / sum(u, axis=axis, keepdims=True))
 
 
-logsumexp = Reduction("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,), neutral=-math.inf)
+_logsumexp = Reduction("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,), neutral=-math.inf)
+
+
+def logsumexp(x: Any, axis: Any = None, b: Any = None, keepdims: bool = False, where: Any = None) -> Any:
+    """The logarithm of Σ exp x, or of Σ b exp x."""
+    if b is None:
+        return _logsumexp(x, axis=axis, keepdims=keepdims, where=where)
+    largest = max(stop_gradient(x), axis=axis, keepdims=True, where=where, initial=-math.inf)
+    largest = choice(abs(largest) == math.inf, 0, largest)
+    total = log(sum(b * exp(x - largest), axis=axis, keepdims=keepdims, where=where))
+    return total + (largest if keepdims else squeeze(largest, _axes(x, axis)))
+
+
 # ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∇_z = p ∘ (g − Σ_j g_j p_j).
 softmax = Operation(
     "softmax",
@@ -136,18 +167,9 @@ log_softmax = Operation("log_softmax", lambda z, axis=-1: jax.nn.log_softmax(z, 
 
 
 def _products_before(x: Any) -> Any:
-    """Along the last axis, the product of all entries before each: doubling its reach log n times."""
-    n = x.shape[-1]
-    if n == 0:
-        return x
+    """Along the last axis, the product of all entries before each."""
     ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
-    before = concatenate([ones, x[..., :-1]], axis=-1)
-    reach = 1
-    while reach < n:
-        ones = jnp.ones((*x.shape[:-1], reach), x.dtype)
-        before = before * concatenate([ones, before[..., :-reach]], axis=-1)
-        reach *= 2
-    return before
+    return concatenate([ones, cumprod(x, axis=-1)], axis=-1)[..., :-1]
 
 
 def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -171,18 +193,21 @@ def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
 
 
 cumsum: Operation = Operation("cumsum", lambda x, axis=None: jnp.cumsum(x, axis=axis), (_cumsum_rule,))
-cumprod = by_jax("cumprod", jnp.cumprod)
+# By jax.vjp: without a division, which fails at 0, its rule is longer than it explains.
+cumprod = by_jax("cumprod", lambda x, axis=None: jnp.cumprod(x, axis=axis))
 
 # --- spread ---------------------------------------------------------------------------------------
 
 
-def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """The mean squared distance from the mean; n − ddof divides, and not n."""
-    n = math.prod(x.shape[k] for k in _axes(x, axis))
-    from_mean = x - mean(x, axis=axis, keepdims=True)
-    return sum(from_mean * from_mean, axis=axis, keepdims=keepdims) / (n - ddof)
+def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Any:
+    """The mean squared distance from the mean, of the entries where `where` holds; n − ddof divides, and not n."""
+    n: Any = math.prod(x.shape[k] for k in _axes(x, axis))
+    if where is not None:
+        n = sum(broadcast_to(asarray(where), x.shape).astype(x.dtype), axis=axis, keepdims=keepdims)
+    from_mean = x - mean(x, axis=axis, keepdims=True, where=where)
+    return sum(from_mean * from_mean, axis=axis, keepdims=keepdims, where=where) / (n - ddof)
 
 
-def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Any:
     """The square root of the variance."""
-    return sqrt(var(x, axis, ddof, keepdims))
+    return sqrt(var(x, axis, ddof, keepdims, where))

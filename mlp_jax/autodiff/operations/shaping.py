@@ -52,16 +52,13 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 
 
 def _concatenate_rule(g: Any, out: Any, *arrays: Any, axis: int) -> tuple[Any, ...]:
-    ends = accumulate(x.shape[axis] for x in arrays)
-    return tuple(_part(g, end - x.shape[axis], end, axis) for x, end in zip(arrays, ends, strict=True))
+    *cuts, _ = accumulate(x.shape[axis] for x in arrays)
+    return _split(g, cuts=tuple(cuts), axis=axis)
 
 
-def _part(x: Any, start: int, stop: int, axis: int) -> Any:
-    before = axis % x.ndim
-    return x[(slice(None),) * before + (slice(start, stop),)]
-
-
-_concatenate = Operation("concatenate", lambda *arrays, axis: jnp.concatenate(arrays, axis), _concatenate_rule)
+_concatenate: Operation = Operation(
+    "concatenate", lambda *arrays, axis: jnp.concatenate(arrays, axis), _concatenate_rule
+)
 
 
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
@@ -76,17 +73,17 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return concatenate([expand_dims(x, axis) for x in arrays], axis)
 
 
+_split: Operation = Operation(
+    "split",
+    lambda x, cuts, axis: tuple(jnp.split(x, cuts, axis=axis)),
+    (lambda g, out, x, cuts, axis: _concatenate(*g, axis=axis),),
+)
+
+
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut an array along an axis into equal sections, or at the given indices."""
-    n = x.shape[axis]
-    if not isinstance(indices_or_sections, int):
-        cuts = [operator.index(k) for k in indices_or_sections]
-    else:
-        if n % indices_or_sections:
-            raise ValueError(f"split needs sections of equal size: axis {axis} of length {n} does not "
-                             f"divide into {indices_or_sections}")  # fmt: skip
-        cuts = list(range(n // indices_or_sections, n, n // indices_or_sections))
-    return [_part(x, start, stop, axis) for start, stop in zip([0, *cuts], [*cuts, n], strict=True)]
+    cuts = indices_or_sections
+    return list(_split(x, cuts=cuts if isinstance(cuts, int) else tuple(map(operator.index, cuts)), axis=axis))
 
 
 # --- indexing ---------------------------------------------------------------------------------------
