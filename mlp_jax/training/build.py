@@ -20,6 +20,7 @@ from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.config.records import StartFrom
+from mlp_jax.training.devices import AXIS, devices_of, parts_of
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.step.program import Program
 from mlp_jax.training.step.values import Values
@@ -63,6 +64,7 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
     if training.microbatches > size:
         parts = training.microbatches
         raise InputError(f"training.microbatches is {parts}, more than the {size} examples of a minibatch")
+    parts_of(training, size)
     return prepared
 
 
@@ -216,7 +218,9 @@ def build_program(config: Config, net: MLP) -> Program:
     criterion = None if stopping and stopping.on == "training" else (stopping and stopping.metric) or "loss"
     criterion = f"-{criterion}" if criterion in HIGHER_IS_BETTER else criterion
     ways = training.frozen, training.microbatches, training.ema, training.watch
-    return Program(net, optimizer, *ways, criterion, training.clip_examples)
+    parts, devices = parts_of(training), devices_of(training)
+    spread = parts, AXIS if devices > 1 else None, training.reproducible_over is not None
+    return Program(net, optimizer, *ways, criterion, training.clip_examples, *spread)
 
 
 def leave_open(program: Program, config: Config) -> tuple[Program, Values]:

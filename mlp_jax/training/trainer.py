@@ -24,6 +24,7 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
+from mlp_jax.training.devices import devices_of, everywhere, run_steps_on
 from mlp_jax.training.environment import processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
@@ -38,7 +39,7 @@ from mlp_jax.training.metrics import (
 )
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.prediction import target_names
-from mlp_jax.training.step import Outcome, Program, State, initial_state, run_steps
+from mlp_jax.training.step import Outcome, Program, State, initial_state
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.step.health import of_epoch
 from mlp_jax.training.step.values import Values
@@ -69,19 +70,21 @@ class Trainer:
         self.prepared = prepared
         self.net = build_network(config.network, prepared)
         self.program = build_program(config, self.net)
+        self._devices = devices_of(config.training)
         self._open, self._values = leave_open(self.program, config)
         dtype = config.network.dtype
         self.parts = {
-            part: Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype))
+            part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
             for part, (x, y) in prepared.parts.items()
         }
         given = prepared.weights or {}  # rows that fill up have weight 0
         self._weights = {
-            part: filled_up(given.get(part, np.ones(len(y))), dtype) for part, (_, y) in prepared.parts.items()
+            part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
+            for part, (_, y) in prepared.parts.items()
         }
         self.size = len(prepared.parts["train"].x)
         size = batch_size(config, self.size)
-        self._layout = Layout.of(self.size, size, self.program.microbatches)
+        self._layout = Layout.of(self.size, size, self.program.microbatches * self.program.parts)
         self.steps = self._layout.steps
         self.names = names_of(self.net, target_names(self.net, prepared.target_names))
         self.steps_per_call = 1
@@ -100,8 +103,8 @@ class Trainer:
         self._watched = {name: self._measured(part) for name, part in watched.items()}
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
-        self._run = jitted(run_steps, ("program", "measure"), options_for_steps(self.net, size))
-        in_threads = config.seeds and threads_pay(self.net, size)
+        self._run = jitted(run_steps_on(self._devices), ("program", "measure"), options_for_steps(self.net, size))
+        in_threads = config.seeds and self._devices == 1 and threads_pay(self.net, size)
         self.at_once = min(processors(), len(config.seeds or ())) if in_threads else 1
         self._compiled: Any = None
         self._no_steps: Any = None

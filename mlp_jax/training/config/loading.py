@@ -13,8 +13,10 @@ from mlp_jax.errors import InputError
 from mlp_jax.training.config import problems, yaml
 from mlp_jax.training.config.records import Config
 
-# Keys of `training` that do not change what a step computes.
-FREE_TO_CHANGE = ("epochs", "checkpoint_seconds", "tensorboard")
+
+def free_to_change(config: Config) -> list[str]:
+    """Keys of `training` that do not change what a step computes."""
+    return ["epochs", "checkpoint_seconds", "tensorboard", *(["devices"] if config.training.reproducible_over else [])]
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -46,7 +48,7 @@ def as_values(config: Config) -> dict[str, Any]:
 def fingerprint(config: Config) -> str:
     """A SHA-256 of what determines each step."""
     values = as_values(config)
-    values["training"] = {key: value for key, value in values["training"].items() if key not in FREE_TO_CHANGE}
+    values["training"] = {key: value for key, value in values["training"].items() if key not in free_to_change(config)}
     for key in config.data.files:  # moved data are the same data
         section, _, name = f"data.{key}".rpartition(".")
         (values["data"]["split"] if section == "data.split" else values["data"]).pop(name)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.training.step.early_stopping import Best, Patience
+from mlp_jax.training.step.gradient import Batch
 from mlp_jax.training.step.program import Program
-from mlp_jax.training.step.step import Batch, OfStep, State, observed_step
+from mlp_jax.training.step.step import OfStep, State, observed_step
 from mlp_jax.training.step.values import Values
 
 # So few numbers of an epoch are gathered at once: for each step by itself it takes twice as long on a CPU.

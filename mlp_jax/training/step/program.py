@@ -17,6 +17,9 @@ class Program(NamedTuple):
         optimizer: of optax; before `Values` are put into it, a function that makes one of these.
         frozen: the layers, counted from 0, that keep their parameters; no gradient is computed for them.
         microbatches: in how many parts the gradient of a minibatch is computed, one after the other.
+        parts: in how many parts of fixed rows the gradient is computed, on the devices of an axis if there is one.
+        axis: of a mesh, in `jax.shard_map`: its devices compute as many of the parts each.
+        in_order: whether the parts are added in their order, whatever device they are from, to the same bits.
         ema: the decay of an exponential moving average of the parameters, which is what the training then gives.
         watch: whether each step says how healthy each layer is.
         criterion: what early stopping watches of the measures on the validation part; after − one that should be high;
@@ -32,6 +35,9 @@ class Program(NamedTuple):
     watch: bool = False
     criterion: str | None = "loss"
     clip_examples: float | None = None
+    parts: int = 1
+    axis: str | None = None
+    in_order: bool = False
 
     def trained(self, layers: Params) -> Any:
         """The entries of the layers that are trained; None for the others."""

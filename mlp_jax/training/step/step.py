@@ -6,24 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mlp_jax.mlp import cost, network
+from mlp_jax.mlp import network
 from mlp_jax.mlp.checks import whole
 from mlp_jax.mlp.params import Params, stacked_layers
-from mlp_jax.mlp.tape.gradients import clipped_total, mean_and_squares
 from mlp_jax.training.step.average import Average
-from mlp_jax.training.step.health import Health, Seen, health, is_alive
+from mlp_jax.training.step.gradient import Batch, gradient
+from mlp_jax.training.step.health import Health, health
 from mlp_jax.training.step.program import Program, merged
-
-
-class Batch(NamedTuple):
-    """A minibatch: inputs x (n, d), targets y, (n,) class numbers or (n, k), weights (n,) or None for 1 each.
-
-    An example of weight 0 does not count, so that a ragged last minibatch has the shape of the others.
-    """
-
-    x: Any
-    y: Any
-    weights: Any = None
 
 
 class State(NamedTuple):
@@ -96,7 +85,7 @@ class OfStep(NamedTuple):
 
 def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, OfStep]:
     """`take_step`, and what was watched."""
-    J, grads, seen = _gradient(program, state.params, batch)
+    J, grads, seen = gradient(program, state.params, batch)
     trained = program.trained(state.params)
     grads = program.trained(grads)
 
@@ -111,46 +100,3 @@ def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, 
         average = average.with_next(params, program.ema)
     watched = health(program.trained(params), trained, grads, seen) if seen else None
     return State(params, memory, average), OfStep(J, watched)
-
-
-def _gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, Params, Seen | None]:
-    """J, its gradient and what is watched; of the minibatch at once, or of its parts one after the other.
-
-    J is a mean weighted by the examples, so it is the mean of the parts' costs weighted by the parts' shares.
-    """
-
-    def of(batch: Batch) -> Any:
-        tape = network.forward(program.net, params, batch.x)
-        of_batch = (program.net, params, tape, batch.y, batch.weights)
-        J, grads = network.cost_and_gradient(*of_batch)
-        if program.clip_examples is not None:
-            grads = clipped_total(*of_batch, program.clip_examples)
-        if not program.watch:
-            return (J, grads, None), None
-        return (J, grads, mean_and_squares(*of_batch)), is_alive(program.net, tape, batch.weights)
-
-    def seen(of_examples: Any, alive: Any) -> Seen | None:
-        if of_examples is None:
-            return None
-        mean, squares = of_examples
-        return Seen(alive, mean, squares, cost.example_weights(program.net, batch.y, batch.weights))
-
-    if program.microbatches == 1:
-        (J, grads, of_examples), alive = of(batch)
-        return J, grads, seen(of_examples, alive)
-
-    parts = jax.tree.map(lambda v: v.reshape(program.microbatches, -1, *v.shape[1:]), batch)
-    totals = jax.vmap(lambda y, w: jnp.sum(cost.example_weights(program.net, y, w)))(parts.y, parts.weights)
-    total = jnp.sum(totals)
-    shares = jnp.where(total > 0, totals / total, 1 / program.microbatches)
-
-    def add(sums: Any, part: Any) -> Any:
-        share, of_part = part
-        values, alive = of(of_part)
-        return jax.tree.map(lambda s, value: s + share.astype(s.dtype) * value.astype(s.dtype), sums, values), alive
-
-    kinds = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts))[0]
-    wide = jax.tree.map(lambda v: jnp.zeros(v.shape, jnp.promote_types(v.dtype, jnp.float32)), kinds)
-    sums, alive = jax.lax.scan(add, wide, (shares, parts))
-    J, grads, of_examples = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
-    return J, grads, seen(of_examples, jax.tree.map(lambda units: units.any(axis=0), alive))

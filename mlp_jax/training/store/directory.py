@@ -77,7 +77,7 @@ class RunDirectory:
                 "or name another directory (run_dir=…)"
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
-        free = [f"training.{key}" for key in configuration.FREE_TO_CHANGE]
+        free = [f"training.{key}" for key in configuration.free_to_change(config)]
         # moved data are the same data
         moved = [*(f"data.{key}" for key in config.data.files), "network.start_from.path"]
         changed = [key for key in before | now if before.get(key) != now.get(key) and key not in (*free, *moved)]
