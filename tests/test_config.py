@@ -301,8 +301,8 @@ def test_optimizers_and_their_arguments_are_those_of_optax(name, arguments, tmp_
 
 
 @pytest.mark.parametrize(("name", "arguments"), SCHEDULES.items())
-def test_schedules_and_their_arguments_are_those_of_optax(name, arguments):
-    signature = inspect.signature(getattr(optax, name)).parameters
+def test_schedules_and_their_arguments_are_those_of_optax_or_ours(name, arguments):
+    signature = inspect.signature(getattr(optax, name, None) or getattr(build, name)).parameters
     assert arguments.keys() <= signature.keys()
     required = {key for key, parameter in signature.items() if parameter.default is parameter.empty}
     assert required == {key for key, kind in arguments.items() if isinstance(kind, tuple)}
