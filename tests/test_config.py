@@ -14,6 +14,7 @@ from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import sources
 from mlp_jax.tables.text import MISSING
+from mlp_jax.training import build
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import yaml

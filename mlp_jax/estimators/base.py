@@ -1,8 +1,10 @@
-"""What the estimators have in common: their arguments, and a fit that hands its examples to `mlp_jax.training.fit`."""
+"""What the estimators have in common: a fit that hands its examples to `mlp_jax.training.fit`, and the way back."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Integral, Real
+from inspect import signature
+from numbers import Real
 from typing import Any, Self
 
 import jax
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
@@ -32,80 +34,26 @@ from mlp_jax.training.step import State
 from mlp_jax.training.xla import jitted
 
 Array = NDArray[Any]
+# Arguments that take more than scikit-learn's do.
+WIDER: dict[str, Any] = {
+    "activation": [str, dict, list, tuple],
+    "solver": [str, dict],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither"), dict],
+}
 # What scikit-learn calls the function of an output unit.
 _OUT_ACTIVATIONS = {"linear": "identity", "sigmoid": "logistic", "poisson": "exp"}
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
-_POSITIVE = Interval(Real, 0, None, closed="neither")
-_COUNT = Interval(Integral, 1, None, closed="left")
-_BELOW_ONE = Interval(Real, 0, 1, closed="left")
 
 
-class BaseMLP(BaseEstimator):  # type: ignore[misc]
-    """The base of the estimators; docs/estimators.md says what each argument does beside scikit-learn."""
+class TrainedHere(BaseEstimator):  # type: ignore[misc]
+    """Stands before one of scikit-learn's estimators, whose arguments it has, and trains and predicts in its place."""
 
-    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
-        "hidden_layer_sizes": ["array-like", _COUNT],
-        "activation": [str, dict, list, tuple],
-        "solver": [str, dict],
-        "alpha": [_NOT_NEGATIVE],
-        "batch_size": [StrOptions({"auto"}), _COUNT],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [_POSITIVE, dict],
-        "power_t": [_NOT_NEGATIVE],
-        "max_iter": [_COUNT],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [_NOT_NEGATIVE],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [_BELOW_ONE],
-        "beta_1": [_BELOW_ONE],
-        "beta_2": [_BELOW_ONE],
-        "epsilon": [_POSITIVE],
-        "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
-        "max_fun": [_COUNT],
-    }
     _criterion: str | None = None  # the metric that early stopping watches; None watches the cost
     _schema: Schema | None = None  # of a frame that `tables` reads
     _memory: Any = None  # of the optimizer
 
-    def __init__(
-        self, hidden_layer_sizes: Any, activation: Any, solver: Any, alpha: float, batch_size: Any, learning_rate: str,
-        learning_rate_init: Any, power_t: float, max_iter: int, shuffle: bool, random_state: Any, tol: float,
-        verbose: Any, warm_start: bool, momentum: float, nesterovs_momentum: bool, early_stopping: bool,
-        validation_fraction: float, beta_1: float, beta_2: float, epsilon: float, n_iter_no_change: Any, max_fun: int,
-    ) -> None:  # fmt: skip
-        """Keep the arguments; `fit` checks them."""
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on inputs X (n, d) and targets y, (n,) or (n, k); an example counts as often as sample_weight (n,) says.
+        """Train on inputs X (n, d) and targets y, (n,) or (n, k), each of which counts sample_weight (n,) times.
 
         Raises:
             ValueError: an argument or the examples are wrong, or training diverged.
@@ -114,11 +62,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         epochs = min(self.max_iter, self.max_fun) if is_lbfgs(self) else self.max_iter
         run = self._train(X, y, sample_weight, epochs, goes_on=False)
         if self.n_iter_ == epochs and "stopped early" not in run.summary.get("early_stopping", ""):
-            warnings.warn(
-                f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+            words = f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet."
+            warnings.warn(words, ConvergenceWarning, stacklevel=2)
         return self
 
     def _has_epochs(self) -> bool:
@@ -129,7 +74,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     @available_if(_has_epochs)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go on for one epoch on these examples, with the optimizer's memory of those before; as `fit` otherwise."""
+        """Go on for one epoch on these examples, with the optimizer's memory of those before; else as `fit`."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._train(X, y, sample_weight, 1, goes_on=True)
@@ -147,9 +92,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._schema, self.t_ = inputs.learned(rows["train"]), 0
         output = plain(self._output())
         examples = prepare(inputs, self._schema, targets, outputs, output, rows, weights)
-        self._warn_of_clipping(len(rows["train"]))
-        # What goes on shuffles anew.
-        seed = (int(random.randint(2**31)) + self.t_) % 2**32
+        n = len(rows["train"])
+        if self.batch_size != "auto" and batch_size(self, n) < self.batch_size and not is_lbfgs(self):
+            warnings.warn(f"batch_size={self.batch_size} is clipped to {n}, the number of examples", stacklevel=4)
+        seed = (int(random.randint(2**31)) + self.t_) % 2**32  # what goes on shuffles anew
         settings = configuration(self, examples, output, self._criterion, seed, epochs)
         run = self._run(settings, examples, None if begins else self._state(goes_on))
         self._keep(run, begins, targets.shape[1] if targets.ndim == 2 else outputs)
@@ -170,13 +116,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """The output unit, as a configuration gives it."""
         raise NotImplementedError
 
-    def _warn_of_clipping(self, rows: int) -> None:
-        if self.batch_size != "auto" and self.batch_size > rows and not is_lbfgs(self):
-            warnings.warn(
-                f"batch_size={self.batch_size} is clipped to {batch_size(self, rows)}, the number of examples",
-                stacklevel=4,
-            )
-
     def _run(self, settings: dict[str, Any], examples: Prepared, start_from: State | None) -> Run:
         reporter = _Iterations if self.verbose else Reporter
         try:
@@ -196,12 +135,15 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     @property
     def _params(self) -> Params:
         """The parameters as the attributes have them, which are the model."""
+
+        def array(leaf: Any) -> Any:
+            return np.asarray(leaf, self._dtype)
+
         thetas = getattr(self, "thetas_", [None] * len(self.coefs_))
-        layers = [
-            [None if leaf is None else np.asarray(leaf, self._dtype) for leaf in layer]
-            for layer in zip(self.coefs_, self.intercepts_, thetas, strict=True)
-        ]
-        return tuple(Layer(W, b) if theta is None else LayerWithTheta(W, b, theta) for W, b, theta in layers)
+        return tuple(
+            Layer(array(W), array(b)) if theta is None else LayerWithTheta(array(W), array(b), array(theta))
+            for W, b, theta in zip(self.coefs_, self.intercepts_, thetas, strict=True)
+        )
 
     @property
     def _dtype(self) -> Any:
@@ -209,26 +151,28 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, run: Run, begins: bool, outputs: int) -> None:
         """What a run gives, as attributes."""
-        layers = jax.tree.map(np.array, unstack(run.net, run.params))
+        layers, state = jax.tree.map(np.array, unstack(run.net, run.params)), run.state
+        assert state is not None
         self._net: MLP = run.net.penalised_by(None)
-        state: Any = run.state
         self._memory = jax.tree.map(np.asarray, state.optimizer)
         self._is_stacked = len(state.params) < len(layers)
         self.coefs_, self.intercepts_ = [layer.W for layer in layers], [layer.b for layer in layers]
         if any(len(layer) > 2 for layer in layers):
             self.thetas_ = [layer.theta if len(layer) > 2 else None for layer in layers]
-        self.n_layers_, self.n_outputs_ = len(layers) + 1, outputs
         name = run.net.output_unit.name
-        self.out_activation_ = _OUT_ACTIVATIONS.get(name, name)
+        self.n_layers_, self.n_outputs_, self.out_activation_ = (
+            len(layers) + 1,
+            outputs,
+            _OUT_ACTIVATIONS.get(name, name),
+        )
         self.n_iter_ = len(run.history)
         self.t_ += run.summary["examples"]["train"] * self.n_iter_
-        earlier = [] if begins else getattr(self, "loss_curve_", [])
-        self.loss_curve_ = earlier + [record["loss"] for record in run.history]
-        self.loss_ = self.loss_curve_[-1]
-        scores = [] if begins else getattr(self, "validation_scores_", None) or []
-        if watches_validation(self):
-            scores = scores + [_score(record["validation"], self._criterion) for record in run.history]
-        self.validation_scores_ = scores or None
+        earlier = ([], []) if begins else (getattr(self, "loss_curve_", []), getattr(self, "validation_scores_", None))
+        self.loss_curve_ = earlier[0] + [record["loss"] for record in run.history]
+        scores = (earlier[1] or []) + [
+            _score(record, self._criterion) for record in run.history if "validation" in record
+        ]
+        self.loss_, self.validation_scores_ = self.loss_curve_[-1], scores or None
         self.best_validation_score_ = max(scores, default=None)
         self.best_loss_ = None if scores else min(self.loss_curve_)
 
@@ -240,11 +184,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             found = jitted(output_of, ("net",))(self._net, self._params, filled_up(x, self._dtype))
         z, y_hat = (np.array(values)[: len(x)] for values in found)
         return z, y_hat
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
 
 class _Iterations(Reporter):
@@ -260,5 +199,19 @@ def computing_in(dtype: Any) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
-def _score(measures: dict[str, float], criterion: str | None) -> float:
+def takes(parent: type, without: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Make an `__init__` show the arguments that it hands on to its parent's, which are an estimator's parameters."""
+
+    def shown(init: Any) -> Any:
+        own = [p for p in signature(init).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        names = {p.name for p in own}
+        theirs = [p for name, p in signature(parent.__init__).parameters.items() if name not in (*without, *names)]
+        init.__signature__ = signature(init).replace(parameters=sorted([*own, *theirs], key=lambda p: p.kind))
+        return init
+
+    return shown
+
+
+def _score(record: dict[str, Any], criterion: str | None) -> float:
+    measures: dict[str, float] = record["validation"]
     return -measures["loss"] if criterion is None else measures[criterion]

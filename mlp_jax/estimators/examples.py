@@ -27,7 +27,7 @@ def split(
     if held_out is None:
         return {"train": rows}
     of_two_classes = is_classifier and y.ndim == 2 and y.shape[1] == 1  # others are not stratified, as in scikit-learn
-    strata = y[rows, 0].astype(bool) if of_two_classes else None
+    strata = y[rows].astype(bool) if of_two_classes else None
     train, validation = train_test_split(rows, test_size=held_out, stratify=strata, random_state=random)
     if len(validation) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")

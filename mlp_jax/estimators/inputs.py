@@ -1,4 +1,4 @@
-"""Inputs of an estimator: arrays as scikit-learn checks them, frames with categories or missing cells read by `tables`."""
+"""Inputs of an estimator: arrays as scikit-learn checks them, frames with words or missing cells read by `tables`."""
 
 from typing import Any, NamedTuple
 

@@ -7,61 +7,49 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin
+from sklearn import neural_network
 from sklearn.metrics import d2_pinball_score
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 
-from mlp_jax.estimators.base import BaseMLP, computing_in
+from mlp_jax.estimators.base import WIDER, TrainedHere, computing_in, takes
 from mlp_jax.estimators.distributions import quantiles
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
 
 Array = NDArray[Any]
 _LOSSES = {"squared_error": "linear", "poisson": "poisson"}
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
-    """A multilayer perceptron that predicts one or several quantities; for scikit-learn's, change the import.
+class MLPRegressor(TrainedHere, neural_network.MLPRegressor):  # type: ignore[misc]
+    """A multilayer perceptron that predicts one or several quantities: scikit-learn's, trained by this package.
+
+    Arguments and attributes are those of `sklearn.neural_network.MLPRegressor` and of `MLPClassifier`, and:
 
     Args:
-        loss: squared_error, or poisson, whose predictions are e^z and targets not negative.
-        hidden_layer_sizes: and all that follow are those of `MLPClassifier`; early stopping watches R².
         output: an output unit of this package in the place of `loss`: gaussian, heteroscedastic, full_gaussian,
             laplace, poisson, or a section such as {"name": "mixture", "components": 3}. `predict` gives its mean, and
             `predict_distribution`, `predict_quantiles` and `sample` more.
 
-    Attributes are those of `MLPClassifier`, but for the classes.
-
     >>> x = np.linspace(-1, 1, 200)[:, None]
     >>> y = np.sin(3 * x[:, 0]) + 0.1 * np.random.default_rng(0).normal(size=200)
-    >>> model = MLPRegressor(
-    ...     hidden_layer_sizes=(32,), activation="tanh", solver="lbfgs", output="gaussian", random_state=0
-    ... ).fit(x, y)
-    >>> model.score(x, y) > 0.95, float(model.predict_distribution(x)["sd"][0].round(1))
-    (True, 0.1)
+    >>> model = MLPRegressor(hidden_layer_sizes=(32,), activation="tanh", solver="lbfgs", output="gaussian", tol=1e-5)
+    >>> model = model.set_params(random_state=0).fit(x, y)
+    >>> model.score(x, y) > 0.95, model.predict_distribution(x)["sd"][:2].round(1).tolist()
+    (True, [0.1, 0.1])
     """
 
-    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
-        **BaseMLP._parameter_constraints, "loss": [StrOptions(set(_LOSSES))], "output": [str, dict, None],
-    }  # fmt: skip
-    _criterion: str | None = "r2"
+    _parameter_constraints = {  # noqa: RUF012
+        **neural_network.MLPRegressor._parameter_constraints,
+        **WIDER,
+        "output": [str, dict, None],
+    }
+    _criterion = "r2"
 
-    def __init__(
-        self, loss: str = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
-        solver: Any = "adam", alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
-        learning_rate_init: Any = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
-        random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
-        momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
-        validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10, max_fun: int = 15000, output: Any = None,
-    ) -> None:  # fmt: skip
+    @takes(neural_network.MLPRegressor)
+    def __init__(self, *arguments: Any, output: Any = None, **named: Any) -> None:
         """Keep the arguments; `fit` checks them."""
-        super().__init__(
-            hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
-            max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
-            validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun,
-        )  # fmt: skip
-        self.loss = loss
+        super().__init__(*arguments, **named)
         self.output = output
 
     def predict(self, X: Any) -> Array:
@@ -124,7 +112,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _output(self) -> Any:
         if self.output is not None and self.loss != "squared_error":
             raise ValueError(f"loss={self.loss!r} and output={self.output!r}: give one of them")
-        return _LOSSES[self.loss] if self.output is None else self.output
+        if self.output is None:
+            return _LOSSES[self.loss]
+        unit = OUTPUT_UNITS.get(self.output.get("name") if isinstance(self.output, dict) else self.output)
+        if unit is None or unit.kind != "quantities":
+            known = ", ".join(name for name, unit in OUTPUT_UNITS.items() if unit.kind == "quantities")
+            raise ValueError(f"output must be a distribution of quantities, one of {known}; got {self.output!r}")
+        return self.output
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -132,14 +126,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return tags
 
 
-class MLPQuantileRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+class MLPQuantileRegressor(TrainedHere, neural_network.MLPRegressor):  # type: ignore[misc]
     """A multilayer perceptron that predicts quantiles of a target, which do not cross.
 
-    Args:
-        quantile: a level between 0 and 1, or several in increasing order.
-        hidden_layer_sizes: and all that follow are those of `MLPClassifier`; early stopping watches the cost.
+    Arguments and attributes are those of `MLPRegressor`, without `loss` and `output`, and:
 
-    Attributes are those of `MLPClassifier`, but for the classes; `best_validation_score_` is minus the cost.
+    Args:
+        quantile: a level between 0 and 1, or several in increasing order. Early stopping watches the cost, and
+            `best_validation_score_` is minus that.
 
     >>> x = np.linspace(0, 1, 300)[:, None]
     >>> y = x[:, 0] * np.random.default_rng(0).normal(size=300)
@@ -149,25 +143,17 @@ class MLPQuantileRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
-    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
-        **BaseMLP._parameter_constraints, "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
-    }  # fmt: skip
+    _parameter_constraints = {  # noqa: RUF012
+        **neural_network.MLPRegressor._parameter_constraints,
+        **WIDER,
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
+    }
+    del _parameter_constraints["loss"]
 
-    def __init__(
-        self, quantile: Any = 0.5, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
-        solver: Any = "adam", alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
-        learning_rate_init: Any = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
-        random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
-        momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
-        validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10, max_fun: int = 15000,
-    ) -> None:  # fmt: skip
+    @takes(neural_network.MLPRegressor, without=("loss",))
+    def __init__(self, quantile: Any = 0.5, *arguments: Any, **named: Any) -> None:
         """Keep the arguments; `fit` checks them."""
-        super().__init__(
-            hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t,
-            max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
-            validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun,
-        )  # fmt: skip
+        super().__init__("squared_error", *arguments, **named)
         self.quantile = quantile
 
     def predict(self, X: Any) -> Array:
