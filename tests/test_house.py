@@ -24,6 +24,7 @@ ROOMS = {
     "training.store": "errors files mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": "errors sections autodiff mlp tables training.step training.config training.store training.moment",
+    "estimators": "errors mlp tables training training.step",
     "commands": "errors files autodiff mlp tables training training.step training.config training.store verify",
     "cli": "errors tables training.config training.store commands",  # commands by name, once one is chosen
     "__main__": "cli",

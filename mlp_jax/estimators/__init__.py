@@ -16,7 +16,7 @@ try:
     import sklearn as _  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "mlp_jax.estimators needs scikit-learn 1.6 or newer: pip install 'mlp_jax[estimators]'"
+        "mlp_jax.estimators needs scikit-learn 1.7 or newer: pip install 'mlp_jax[estimators]'"
     ) from error
 
 from mlp_jax.estimators.classifier import MLPClassifier

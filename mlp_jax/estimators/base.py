@@ -205,7 +205,7 @@ def takes(parent: type, without: tuple[str, ...] = ()) -> Callable[[Any], Any]:
     def shown(init: Any) -> Any:
         own = [p for p in signature(init).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         names = {p.name for p in own}
-        theirs = [p for name, p in signature(parent.__init__).parameters.items() if name not in (*without, *names)]
+        theirs = [p for name, p in signature(parent).parameters.items() if name not in (*without, *names)]
         init.__signature__ = signature(init).replace(parameters=sorted([*own, *theirs], key=lambda p: p.kind))
         return init
 

@@ -81,7 +81,7 @@ class MLPRegressor(TrainedHere, neural_network.MLPRegressor):  # type: ignore[mi
     @available_if(_is_distribution)  # type: ignore[untyped-decorator]
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> Array:
         """Draws of the targets, (n_samples, n) or (n_samples, n, k), a function of random_state."""
-        z, _ = self._logits_and_predictions(X)
+        z: Any = self._logits_and_predictions(X)[0]
         theta, unit = self._params[-1][2:], self._net.output_unit
         with computing_in(self._dtype):
             key = jax.random.key(check_random_state(random_state).randint(2**31))
@@ -89,7 +89,7 @@ class MLPRegressor(TrainedHere, neural_network.MLPRegressor):  # type: ignore[mi
         return np.stack([self._as_fitted(np.asarray(draw)) for draw in draws])
 
     def _parameters(self, X: Any) -> dict[str, Array]:
-        z, _ = self._logits_and_predictions(X)
+        z: Any = self._logits_and_predictions(X)[0]
         with computing_in(self._dtype):
             found = self._net.output_unit.parameters(z, *self._params[-1][2:])
             return {name: np.asarray(values) for name, values in found.items()}
@@ -114,7 +114,7 @@ class MLPRegressor(TrainedHere, neural_network.MLPRegressor):  # type: ignore[mi
             raise ValueError(f"loss={self.loss!r} and output={self.output!r}: give one of them")
         if self.output is None:
             return _LOSSES[self.loss]
-        unit = OUTPUT_UNITS.get(self.output.get("name") if isinstance(self.output, dict) else self.output)
+        unit = OUTPUT_UNITS.get(str(self.output.get("name") if isinstance(self.output, dict) else self.output))
         if unit is None or unit.kind != "quantities":
             known = ", ".join(name for name, unit in OUTPUT_UNITS.items() if unit.kind == "quantities")
             raise ValueError(f"output must be a distribution of quantities, one of {known}; got {self.output!r}")

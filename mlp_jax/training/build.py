@@ -248,11 +248,11 @@ def inverse_power_decay(
 
 
 def _reduce_on_plateau(**arguments: Any) -> optax.GradientTransformationExtraArgs:
-    """optax's, but before the first value the best is a finite number: an infinite one would look like divergence."""
+    """optax's, but the best before the first value is finite: an infinite one would look like divergence."""
     found = optax.contrib.reduce_on_plateau(**arguments)
 
     def init(params: Any) -> Any:
         state = found.init(params)
-        return state._replace(best_value=jnp.full_like(state.best_value, jnp.finfo(state.best_value.dtype).max))
+        return state._replace(best_value=jnp.nan_to_num(state.best_value))  # the largest number in its place
 
     return optax.GradientTransformationExtraArgs(init, found.update)
