@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import optax
 import pytest
 
@@ -79,7 +81,7 @@ training:
         "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, dtype, "
         "categories, products)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
-        "learning_rate, b1, b2, eps, eps_root, nesterov)",
+        "learning_rate, b1, b2, eps, eps_root, nesterov, reduce_on_plateau)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
         f"  {path}:14: optimizer.learning_rate: must be a valid number; got 'fast'",
         f"  {path}:16: training.epochs: this key is given twice, the second time at {path}:17",
@@ -307,6 +309,20 @@ def test_schedules_and_their_arguments_are_those_of_optax_or_ours(name, argument
     assert arguments.keys() <= signature.keys()
     required = {key for key, parameter in signature.items() if parameter.default is parameter.empty}
     assert required == {key for key, kind in arguments.items() if isinstance(kind, tuple)}
+
+
+def test_steps_become_smaller_on_a_plateau(usual_promotion):
+    plateau = "reduce_on_plateau: {accumulation_size: 2, patience: 1, factor: 0.5}"
+    section = configuration.load(DIGITS, [f"optimizer={{name: sgd, learning_rate: 1.0, {plateau}}}"]).optimizer
+    optimizer = build_optimizer(section)
+    weights, found = jax.numpy.ones(1), []
+    state = optimizer.init(weights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    for _ in range(6):
+        update, state = optimizer.update(weights, state, weights, value=1.0)
+        found.append(-float(update[0]))
+    assert found == [1, 1, 1, 0.5, 0.5, 0.25]
+    assert "accumulation_size: Field required" in problems("optimizer.reduce_on_plateau={patience: 3}")
 
 
 def test_reading_a_configuration_needs_no_jax():

@@ -97,8 +97,6 @@ class ReduceOnPlateau(Section):
 
 
 class _Optimizer(Section):
-    reduce_on_plateau: ReduceOnPlateau | None = None
-
     @field_validator("nesterov", check_fields=False)
     @classmethod
     def _nesterov_has_momentum(cls, nesterov: bool | None, info: ValidationInfo) -> bool | None:
@@ -111,7 +109,8 @@ class _Optimizer(Section):
 # For small problems: the whole training part in each step, whose size a search along the line finds.
 LBFGS: dict[str, dict[str, Any]] = {"lbfgs": {"memory_size": Count, "scale_init_precond": bool}}
 
+_Slowed = {name: {**arguments, "reduce_on_plateau": ReduceOnPlateau} for name, arguments in OPTIMIZERS.items()}
 Optimizer: Any = Annotated[
-    variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...)) | variants("name", LBFGS),
+    variants("name", _Slowed, _Optimizer, learning_rate=(LearningRate, ...)) | variants("name", LBFGS),
     Field(discriminator="name"),
 ]
