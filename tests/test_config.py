@@ -322,7 +322,7 @@ def test_steps_become_smaller_on_a_plateau(usual_promotion):
         update, state = optimizer.update(weights, state, weights, value=1.0)
         found.append(-float(update[0]))
     assert found == [1, 1, 1, 0.5, 0.5, 0.25]
-    assert "accumulation_size: Field required" in problems("optimizer.reduce_on_plateau={patience: 3}")
+    assert "accumulation_size: this key is missing" in problems("optimizer.reduce_on_plateau={patience: 3}")
 
 
 def test_reading_a_configuration_needs_no_jax():

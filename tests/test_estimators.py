@@ -39,7 +39,7 @@ Y = (Y - Y.mean()) / Y.std()
 
 
 def with_the_checks_of(*estimators):
-    """`parametrize_with_checks` with a list of cases: those of scikit-learn 1.7 are a generator, which pytest refuses."""
+    """`parametrize_with_checks` with a list of cases: of scikit-learn 1.7 they are a generator, which pytest refuses."""
     mark = parametrize_with_checks(list(estimators))
     names, cases = mark.args
     return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
