@@ -39,7 +39,7 @@ Y = (Y - Y.mean()) / Y.std()
 
 
 def with_the_checks_of(*estimators):
-    """`parametrize_with_checks` with a list of cases: of scikit-learn 1.7 they are a generator, which pytest refuses."""
+    """`parametrize_with_checks` with a list of cases: scikit-learn 1.7 has a generator, of which pytest warns."""
     mark = parametrize_with_checks(list(estimators))
     names, cases = mark.args
     return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
@@ -383,6 +383,27 @@ def test_frames_with_words_and_missing_cells():
     with pytest.raises(ValueError, match="X has no column colour; it has size"):
         model.predict(frame[["size"]])
     assert MLPRegressor(max_iter=2, random_state=0).fit(frame, random.normal(size=200)).predict(new).shape == (2,)
+
+
+def test_a_frame_that_goes_on_is_read_as_the_first_was():
+    random = np.random.default_rng(0)
+    whole = pd.DataFrame({"a": random.normal(size=60), "b": random.normal(size=60)})
+    gaps, y = whole.copy(), whole["a"] > 0
+    gaps.iloc[::7, 0] = np.nan
+    model = MLPClassifier(8, random_state=0).partial_fit(gaps, y, classes=[False, True]).partial_fit(whole, y)
+    assert model.coefs_[0].shape[0] > 2
+    with pytest.raises(ValueError, match="X must be a frame with the columns a, b"):
+        model.partial_fit(whole.to_numpy(), y)
+    with pytest.raises(ValueError, match="contains NaN"):
+        MLPClassifier(8, random_state=0).partial_fit(whole, y, classes=[False, True]).partial_fit(gaps, y)
+
+
+def test_another_unit_or_solver_leaves_nothing_of_the_one_before():
+    model = MLPRegressor(hidden_layer_sizes=8, activation="parametric_relu", max_iter=2, random_state=0).fit(X, Y)
+    model.set_params(activation="relu").fit(X, Y)
+    assert not hasattr(model, "thetas_")
+    assert model.predict(X).shape == (200,)
+    assert np.isfinite(model.set_params(solver="sgd").partial_fit(X, Y).loss_)
 
 
 # --- scikit-learn's tools ----------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
     _criterion: str | None = None  # the metric that early stopping watches; None watches the cost
     _schema: Schema | None = None  # of a frame that `tables` reads
     _memory: Any = None  # of the optimizer
+    _memory_of: Any = None  # which optimizer that is
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -82,7 +83,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, goes_on: bool) -> Run:
         begins = not hasattr(self, "coefs_") or not (goes_on or self.warm_start)
-        inputs, y = read(self, X, y, reset=begins)
+        inputs, y = read(self, X, y, None if begins else self._schema, reset=begins)
         weights = self._weights(y, sample_weight, goes_on)
         targets, outputs = self._targets(y, begins, goes_on)
         random = check_random_state(self.random_state)
@@ -97,7 +98,12 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
             warnings.warn(f"batch_size={self.batch_size} is clipped to {n}, the number of examples", stacklevel=4)
         seed = (int(random.randint(2**31)) + self.t_) % 2**32  # what goes on shuffles anew
         settings = configuration(self, examples, output, self._criterion, seed, epochs)
-        run = self._run(settings, examples, None if begins else self._state(goes_on))
+        # What its memory looks like follows from the arguments that it has, not from their numbers.
+        kind = {
+            key: value if key == "name" else isinstance(value, dict) for key, value in settings["optimizer"].items()
+        }
+        start = None if begins else self._state(goes_on and kind == self._memory_of)
+        run, self._memory_of = self._run(settings, examples, start), kind
         self._keep(run, begins, targets.shape[1] if targets.ndim == 2 else outputs)
         return run
 
@@ -157,6 +163,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
         self._memory = jax.tree.map(np.asarray, state.optimizer)
         self._is_stacked = len(state.params) < len(layers)
         self.coefs_, self.intercepts_ = [layer.W for layer in layers], [layer.b for layer in layers]
+        self.__dict__.pop("thetas_", None)
         if any(len(layer) > 2 for layer in layers):
             self.thetas_ = [layer.theta if len(layer) > 2 else None for layer in layers]
         name = run.net.output_unit.name

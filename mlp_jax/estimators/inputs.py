@@ -34,16 +34,19 @@ class Inputs(NamedTuple):
         return np.asarray(self.cells.toarray() if hasattr(self.cells, "toarray") else self.cells)
 
 
-def read(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Inputs, Array]:
-    """Inputs and targets, checked; `reset` makes the number and the names of the columns those of X.
+def read(estimator: Any, X: Any, y: Any, schema: Schema | None, reset: bool) -> tuple[Inputs, Array]:
+    """Inputs and targets to train on, checked.
+
+    `reset` makes the number and the names of the columns those of X; else they are read as before, by the schema.
 
     Raises:
         ValueError: as scikit-learn's estimators do.
     """
-    if needs_tables(X):
+    if needs_tables(X) if reset else schema is not None:
+        inputs = _table(X, schema)
         validate_data(estimator, X, y, reset=reset, skip_check_array=True)
         check_consistent_length(X, y)
-        return Inputs(as_table(X, "X"), True), _check_y(y, multi_output=True, estimator=estimator)
+        return inputs, _check_y(y, multi_output=True, estimator=estimator)
     X, y = validate_data(estimator, X, y, multi_output=True, reset=reset, **_ARRAYS)
     return Inputs(X, False), y
 
@@ -54,11 +57,9 @@ def read_again(estimator: Any, X: Any, schema: Schema | None) -> Array:
     Raises:
         ValueError: as scikit-learn's estimators do, or a column is missing.
     """
-    if schema is None:
-        return Inputs(validate_data(estimator, X, reset=False, **_ARRAYS), False).encoded(None)
-    if not is_frame(X):
-        raise ValueError(f"X must be a frame with the columns {', '.join(column.name for column in schema.used)}")
-    return Inputs(as_table(X, "X"), True).encoded(schema)
+    if schema is not None:
+        return _table(X, schema).encoded(schema)
+    return Inputs(validate_data(estimator, X, reset=False, **_ARRAYS), False).encoded(None)
 
 
 def needs_tables(X: Any) -> bool:
@@ -67,3 +68,9 @@ def needs_tables(X: Any) -> bool:
         return False
     cells = np.asarray(X)
     return cells.dtype.kind not in "fiub" or (cells.dtype.kind == "f" and bool(np.isnan(cells).any()))
+
+
+def _table(X: Any, schema: Schema | None) -> Inputs:
+    if schema is not None and not is_frame(X):
+        raise ValueError(f"X must be a frame with the columns {', '.join(column.name for column in schema.used)}")
+    return Inputs(as_table(X, "X"), True)
