@@ -423,6 +423,13 @@ def test_a_grid_of_rates_and_penalties_compiles_once():
     assert search.best_params_["mlpclassifier__learning_rate_init"] > 1e-3
 
 
+def test_the_steps_of_lbfgs_are_compiled_once():
+    model = MLPRegressor(hidden_layer_sizes=2, solver="lbfgs", max_iter=3).fit(X[:8], Y[:8])
+    with compiled() as programs:
+        model.set_params(hidden_layer_sizes=3).fit(X[:8], Y[:8])
+    assert len(programs) <= 3  # the start, the steps, the evaluation
+
+
 def test_the_tools_of_scikit_learn():
     model = MLPClassifier(8, max_iter=40, learning_rate_init=0.02, random_state=0)
     assert cross_val_predict(model, IRIS, OF_IRIS, cv=3, method="predict_proba").shape == (150, 3)
