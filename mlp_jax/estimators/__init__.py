@@ -2,11 +2,12 @@
 
 | file               | what                                                                                    |
 | ------------------ | --------------------------------------------------------------------------------------- |
-| `base.py`          | the arguments that all have; fit: examples and settings to `mlp_jax.training.fit`, back |
+| `base.py`          | what all have: a `fit` that hands over to `mlp_jax.training.fit`, and the way back      |
 | `classifier.py`    | `MLPClassifier`                                                                         |
 | `regressor.py`     | `MLPRegressor`, also of distributions; `MLPQuantileRegressor`                           |
 | `settings.py`      | arguments of scikit-learn's names as a configuration                                    |
 | `inputs.py`        | arrays checked as scikit-learn does it, frames of any columns read by `tables`          |
+| `examples.py`      | examples split and encoded, as `mlp_jax.training.fit` takes them                        |
 | `distributions.py` | the quantiles of an output unit's distribution                                          |
 
 What is the same as in `sklearn.neural_network`, what differs and what is beyond it stands in docs/estimators.md.
