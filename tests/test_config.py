@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import optax
 import pytest
 
@@ -14,6 +16,7 @@ from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import sources
 from mlp_jax.tables.text import MISSING
+from mlp_jax.training import build
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import build_network, build_optimizer
 from mlp_jax.training.config import yaml
@@ -78,7 +81,7 @@ training:
         "output, cost, penalty, bias, skip, label_smoothing, class_weights, initializer, initial_bias, start_from, "
         "dtype, categories, products)",
         f"  {path}:12: optimizer.lerning_rate: unknown key; did you mean learning_rate? (valid keys: name, "
-        "learning_rate, b1, b2, eps, eps_root, nesterov)",
+        "learning_rate, b1, b2, eps, eps_root, nesterov, reduce_on_plateau)",
         f"  {path}:13: optimizer.nesterov: must be a valid boolean; got 1",
         f"  {path}:14: optimizer.learning_rate: must be a valid number; got 'fast'",
         f"  {path}:16: training.epochs: this key is given twice, the second time at {path}:17",
@@ -301,11 +304,25 @@ def test_optimizers_and_their_arguments_are_those_of_optax(name, arguments, tmp_
 
 
 @pytest.mark.parametrize(("name", "arguments"), SCHEDULES.items())
-def test_schedules_and_their_arguments_are_those_of_optax(name, arguments):
-    signature = inspect.signature(getattr(optax, name)).parameters
+def test_schedules_and_their_arguments_are_those_of_optax_or_ours(name, arguments):
+    signature = inspect.signature(getattr(optax, name, None) or getattr(build, name)).parameters
     assert arguments.keys() <= signature.keys()
     required = {key for key, parameter in signature.items() if parameter.default is parameter.empty}
     assert required == {key for key, kind in arguments.items() if isinstance(kind, tuple)}
+
+
+def test_steps_become_smaller_on_a_plateau(usual_promotion):
+    plateau = "reduce_on_plateau: {accumulation_size: 2, patience: 1, factor: 0.5}"
+    section = configuration.load(DIGITS, [f"optimizer={{name: sgd, learning_rate: 1.0, {plateau}}}"]).optimizer
+    optimizer = build_optimizer(section)
+    weights, found = jax.numpy.ones(1), []
+    state = optimizer.init(weights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    for _ in range(6):
+        update, state = optimizer.update(weights, state, weights, value=1.0)
+        found.append(-float(update[0]))
+    assert found == [1, 1, 1, 0.5, 0.5, 0.25]
+    assert "accumulation_size: this key is missing" in problems("optimizer.reduce_on_plateau={patience: 3}")
 
 
 def test_reading_a_configuration_needs_no_jax():

@@ -27,6 +27,7 @@ ROOMS = {
         "errors sections autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
+    "estimators": "errors mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (

@@ -31,7 +31,7 @@ def verdicts_and_causes(report):
 def test_the_python_snippets_run_in_order():
     names = {}
     snippets = blocks("python")
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # JAX's defaults
         for snippet in snippets:
             exec(snippet, names)

@@ -1,9 +1,10 @@
 """From a configuration's records to the network and the optimizer that they describe."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mlp_jax.errors import InputError
@@ -245,7 +246,9 @@ class OpenOptimizer(NamedTuple):
 
 
 def build_optimizer(optimizer: Any, clip_norm: float | None = None, **numbers: Any) -> optax.GradientTransformation:
-    """The optax optimizer of an `optimizer` section, with its schedule; before it, if asked for, clipping by norm.
+    """The optax optimizer of an `optimizer` section, with its schedule, and what makes its steps smaller on a plateau.
+
+    Before it, if asked for, the gradient is clipped by its norm.
 
     `numbers` stand in the place of those of the section, and may be scalars of a trace.
 
@@ -253,14 +256,40 @@ def build_optimizer(optimizer: Any, clip_norm: float | None = None, **numbers: A
         InputError: optax refuses the combination of arguments.
     """
     arguments = optimizer.given(without="name") | numbers
-    rate = getattr(optimizer, "learning_rate", None)
+    rate, plateau = getattr(optimizer, "learning_rate", None), arguments.pop("reduce_on_plateau", None)
     try:
         if isinstance(rate, Section):
-            schedule = getattr(optax, rate.schedule)  # type: ignore[attr-defined]
+            name: str = rate.schedule  # type: ignore[attr-defined]
+            schedule = inverse_power_decay if name == inverse_power_decay.__name__ else getattr(optax, name)
             arguments["learning_rate"] = schedule(**rate.given(without="schedule"))
         transformation: optax.GradientTransformation = getattr(optax, optimizer.name)(**arguments)
+        if plateau is not None:
+            transformation = optax.chain(transformation, _reduce_on_plateau(**plateau.given()))
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"optimizer: optax refuses these arguments together: {error}") from None
     if clip_norm is not None:
         transformation = optax.chain(optax.clip_by_global_norm(clip_norm), transformation)
     return transformation
+
+
+def inverse_power_decay(
+    init_value: float, decay_rate: float, power: float, transition_steps: int = 1
+) -> Callable[[Any], Any]:
+    """The schedule init_value / (1 + decay_rate · ⌊step / transition_steps⌋)^power.
+
+    >>> rate = inverse_power_decay(0.1, decay_rate=1.0, power=0.5, transition_steps=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 9, 10, 30)]
+    [0.1, 0.1, 0.0707, 0.05]
+    """
+    return lambda step: init_value / (1 + decay_rate * (step // transition_steps)) ** power
+
+
+def _reduce_on_plateau(**arguments: Any) -> optax.GradientTransformationExtraArgs:
+    """optax's, but the best before the first value is finite: an infinite one would look like divergence."""
+    found = optax.contrib.reduce_on_plateau(**arguments)
+
+    def init(params: Any) -> Any:
+        state = found.init(params)
+        return state._replace(best_value=jnp.nan_to_num(state.best_value))  # the largest number in its place
+
+    return optax.GradientTransformationExtraArgs(init, found.update)

@@ -33,7 +33,7 @@ def fit(
     run_dir: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    start_from: Params | Run | None = None,
+    start_from: Params | State | Run | None = None,
     reporter: type[Reporter] | None = None,
 ) -> Run:
     """Train a network as the configuration says.
@@ -41,13 +41,14 @@ def fit(
     Args:
         config: what a YAML file would say, as a dict, or a configuration that `config.load` read.
         examples: a pair of arrays, inputs x (n, d) and targets y, (n,) class numbers or (n, k); a data frame in which
-            `data.target` is a column, or a pair (frame, y); None to read what the configuration names.
+            `data.target` is a column, or a pair (frame, y); a `Prepared` of somebody who split and encoded them; None
+            to read what the configuration names.
         run_dir: where to keep the run; see `RunDirectory`. None keeps nothing.
         resume: go on with the run that is there, to the same bits as without a break; from the beginning if there is
             none.
         overwrite: remove the run that is there.
-        start_from: parameters to begin with, in place of random ones; or a run to go on from, with its optimizer's
-            memory, on these examples.
+        start_from: parameters to begin with, in place of random ones; or a run, or its state, to go on from, with its
+            optimizer's memory, on these examples.
         reporter: what shows the progress; by default a bar in a notebook, and nothing elsewhere.
 
     Raises:
@@ -120,9 +121,9 @@ def _fit(
             return _to_its_end(first.begin(directory, resume), report, time.perf_counter() - started)
 
 
-def _state_of(start_from: Params | Run | None) -> State | None:
-    if start_from is None:
-        return None
+def _state_of(start_from: Params | State | Run | None) -> State | None:
+    if start_from is None or isinstance(start_from, State):
+        return start_from
     if not isinstance(start_from, Run):
         return State(start_from, None)
     if start_from.state is None:

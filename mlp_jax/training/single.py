@@ -155,7 +155,7 @@ class Training:
     def _how_it_stopped(self, kept: str) -> str:
         """In words: whether patience ran out, and which weights are kept."""
         best, stopping = self._moment.best, self.config.training.early_stopping
-        if best and stopping and best.stalled >= stopping.patience:
+        if best and stopping and int(best.stalled) >= stopping.patience:
             return f"stopped early, after epoch {self.epochs} of {self.config.training.epochs}; {kept}"
         return f"ran to epoch {self.epochs}; {kept}"
 

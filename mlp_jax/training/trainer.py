@@ -307,4 +307,6 @@ def _initial(program: Program, values: Values, network: Network, seed: Any, stac
 
 
 def _before_steps(program: Program, values: Values, params: Params) -> State:
-    return initial_state(values.put_into(program), params)
+    """The state, each number of the type that a step gives it: of a weak type, as some of L-BFGS, it compiled twice."""
+    state = initial_state(values.put_into(program), params)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)

@@ -27,13 +27,16 @@ _Slope: dict[str, Any] = {
     "init_value": _Rate, "end_value": _Rate, "transition_steps": _Steps, "transition_begin": Index,
 }  # fmt: skip
 
-# optax's schedules by their names and arguments; they count optimizer steps, not epochs.
+# optax's schedules by their names and arguments, and one of ours; they count optimizer steps, not epochs.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine_decay_schedule": {
         "init_value": _Rate, "decay_steps": _Steps, "alpha": NotNegative, "exponent": Positive,
     },
     "cosine_onecycle_schedule": _OneCycle,
     "exponential_decay": {"init_value": _Rate, **_Decay},
+    "inverse_power_decay": {
+        "init_value": _Rate, "decay_rate": (Positive, ...), "power": (NotNegative, ...), "transition_steps": Count,
+    },
     "linear_onecycle_schedule": {**_OneCycle, "pct_final": _Part},
     "linear_schedule": _Slope,
     "polynomial_schedule": {**_Slope, "power": (Positive, ...)},
@@ -81,6 +84,18 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+class ReduceOnPlateau(Section):
+    """Arguments of `optax.contrib.reduce_on_plateau`, which watches the mean cost of `accumulation_size` steps."""
+
+    accumulation_size: Count  # as many as an epoch has
+    factor: _Part | None = None
+    patience: Count | None = None
+    rtol: NotNegative | None = None
+    atol: NotNegative | None = None
+    cooldown: Index | None = None
+    min_scale: NotNegative | None = None
+
+
 class _Optimizer(Section):
     @field_validator("nesterov", check_fields=False)
     @classmethod
@@ -94,7 +109,8 @@ class _Optimizer(Section):
 # For small problems: the whole training part in each step, whose size a search along the line finds.
 LBFGS: dict[str, dict[str, Any]] = {"lbfgs": {"memory_size": Count, "scale_init_precond": bool}}
 
+_Slowed = {name: {**arguments, "reduce_on_plateau": ReduceOnPlateau} for name, arguments in OPTIMIZERS.items()}
 Optimizer: Any = Annotated[
-    variants("name", OPTIMIZERS, _Optimizer, learning_rate=(LearningRate, ...)) | variants("name", LBFGS),
+    variants("name", _Slowed, _Optimizer, learning_rate=(LearningRate, ...)) | variants("name", LBFGS),
     Field(discriminator="name"),
 ]
