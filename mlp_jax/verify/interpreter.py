@@ -170,6 +170,19 @@ def _keeps_types(equation: Any) -> bool:
     return name in _TYPED or not (known or next(iter(core.jaxprs_in_params(equation.params)), None) is None)
 
 
+def _needed(jaxpr: Any) -> list[Any]:
+    """The equations on which outputs depend, or that have effects.
+
+    JAX lets a program have others that cannot be evaluated, such as forward mode of a rule that is backward only.
+    """
+    needed, kept = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not needed.isdisjoint(equation.outvars):
+            kept.append(equation)
+            needed.update(v for v in equation.invars if not isinstance(v, core.Literal))
+    return kept[::-1]
+
+
 class _Interpreter:
     """One way of evaluating programs."""
 
@@ -189,7 +202,7 @@ class _Interpreter:
             env[var] = self._constant(value, var.aval) if is_known else self._lifted(value, var.aval)
         for var, value in zip(jaxpr.invars, args, strict=True):
             env[var] = self._lifted(value, var.aval)
-        for equation in jaxpr.eqns:
+        for equation in _needed(jaxpr):
             outs = self._evaluated(equation, [read(atom) for atom in equation.invars])
             env.update(zip(equation.outvars, self._rounded(equation, outs), strict=True))
         return [read(atom) for atom in jaxpr.outvars]

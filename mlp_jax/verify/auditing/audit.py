@@ -111,7 +111,9 @@ def _look_further(
         except (TimeUp, Exception):  # it passed where the program uses it
             left += 1
     if left:
-        found.said.append(f"not looked at under transformations and at special points, for lack of time: {left} rules")
+        found.said.append(
+            f"could not be looked at under transformations and at special points, or not in time: {left} rules"
+        )
 
 
 def intentions(found: Audit) -> dict[str, str]:
