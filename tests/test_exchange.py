@@ -1,7 +1,6 @@
 """Weights from elsewhere, and to there: the same predictions, and what does not fit is named."""
 
 import re
-import types
 
 import jax
 import jax.numpy as jnp
@@ -39,12 +38,22 @@ def same(net, params, y, x=X):
 # --- PyTorch, by stand-ins ------------------------------------------------------------------------
 
 
-def module(name, **attributes):
-    return type(name, (), {"children": lambda self: (), **attributes})()
+def module(kind, *children, **arguments):
+    """A stand-in for a module of PyTorch: its kind is the name of its class."""
+
+    def state_dict(self, prefix=""):
+        own = {f"{prefix}{key}": value for key, value in arguments.items() if isinstance(value, np.ndarray)}
+        for k, child in enumerate(children):
+            own |= child.state_dict(f"{prefix}{k}.")
+        return own
+
+    return type(kind, (), {**arguments, "state_dict": state_dict, "__iter__": lambda self: iter(children)})()
 
 
 def sequential(state, *modules):
-    return types.SimpleNamespace(state_dict=lambda: state, modules=lambda: modules)
+    made = module("Sequential", *modules)
+    made.state_dict = lambda: state
+    return made
 
 
 STATE = {"0.weight": random(5, 4), "0.bias": random(5), "2.weight": random(3, 5, seed=1), "2.bias": random(3)}
@@ -68,7 +77,7 @@ def test_a_sequential_says_its_activations():
     assert (net.hidden_units[0].attributes, net.output) == ((("negative_slope", 0.5),), "sigmoid")
     with pytest.raises(InputError, match="Conv2d is no layer of an MLP; known are Linear, ReLU"):
         from_torch(sequential(STATE, module("Conv2d")))
-    with pytest.raises(InputError, match=r"other arguments than the unit softplus: \{'beta': 1"):
+    with pytest.raises(InputError, match=r"other arguments than .* need: \{'beta': 1"):
         from_torch(sequential(STATE, linear, module("Softplus", beta=2, threshold=20), linear))
 
 
@@ -256,3 +265,40 @@ def test_evaluate_takes_weights_of_another_file(first, tmp_path, capsys):
     assert cli.main(["evaluate", str(first), "--weights", str(tmp_path / "zero.safetensors")]) == 0
     losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[1:]]
     assert losses == pytest.approx([np.log(3)] * 3, rel=1e-5)
+
+
+def linear(n_in, n_out):
+    return module("Linear", weight=np.ones((n_out, n_in), np.float32), bias=np.zeros(n_out, np.float32))
+
+
+def test_a_module_that_stands_twice_in_a_sequential_counts_twice():
+    relu = module("ReLU")
+    inner = module("Sequential", linear(3, 3), relu)
+    net, params = from_torch(module("Sequential", linear(2, 3), relu, inner, linear(3, 1)))
+    assert (net.hidden, net.widths, len(params)) == (("relu", "relu"), (2, 3, 3, 1), 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "net", "message"),
+    [
+        (module("Network", linear(2, 3), linear(3, 1)), None, "Network computes what its code says: give a Sequential"),
+        (module("Sequential", linear(2, 3), module("Softmax", dim=0)), None, "an MLP's is over dim=1"),
+        (module("Sequential", module("Flatten", start_dim=0, end_dim=-1), linear(2, 3)), None, "other arguments"),
+        (module("Sequential", linear(2, 3), module("Tanh"), linear(3, 1)), MLP((2, 3, 1)),
+         "the network has the hidden units relu, the Sequential tanh"),
+        (None, None, "give a Sequential of PyTorch, or its state_dict.*; got NoneType"),
+        ({"0.weight": np.full((3, 2), np.nan)}, MLP((2, 3), bias=False), "W has entries that are not finite"),
+        ({"0.weight": np.ones((3, 2), int)}, MLP((2, 3), bias=False), "holds int64, not floating-point numbers"),
+    ],
+)  # fmt: skip
+def test_what_would_predict_something_else_is_refused(source, net, message):
+    with pytest.raises(InputError, match=message):
+        from_torch(source, net)
+
+
+def test_names_that_hold_no_order_of_layers_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    square = {"weight": np.ones((3, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    save_file({f"{layer}.{leaf}": value for layer in ("input", "hidden") for leaf, value in square.items()}, path)
+    with pytest.raises(InputError, match="the names hidden, input hold no order of layers"):
+        from_safetensors(path, MLP((3, 3, 3)))

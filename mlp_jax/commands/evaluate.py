@@ -33,6 +33,7 @@ def run(config: Config, options: Namespace) -> None:
     if given is not None and run.model is None:
         raise InputError(f"{options.run_dir} is several runs: --weights is for one of them")
     if given is not None and run.model is not None:
+        _require_same_names(run, options.weights)
         run = run._replace(model=run.model._replace(params=given))
     if options.labelled:
         return print_results({options.labelled.name: _on_file(run, options.labelled)})
@@ -56,6 +57,17 @@ def run(config: Config, options: Namespace) -> None:
         if one.summary["status"] != "finished":
             print(f"seed {one.config.seed} {one.summary['status']}")
     return None
+
+
+def _require_same_names(run: Run, weights: Path) -> None:
+    """Raise an InputError if weights are those of a run whose inputs or classes are others, or in another order."""
+    if not weights.is_dir() or not run.model:
+        return
+    other = load(weights).model
+    for what in ("input_names", "target_names"):
+        mine, theirs = getattr(run.model, what), getattr(other, what, None)
+        if mine != theirs:
+            raise InputError(f"--weights {weights} has the {what.replace('_', ' ')} {theirs}, the run has {mine}")
 
 
 def _on_file(run: Run, path: Path) -> dict[str, float]:

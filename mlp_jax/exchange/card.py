@@ -25,20 +25,24 @@ predictions = predict({inputs})""",
 _SHOWN = 12  # categories of a column, and columns in the example
 
 
-def card_of(run: Run, program: Program, file: str, form: str) -> str:
+def card_of(run: Run, program: Program, file: str, name: str, form: str) -> str:
     """The card of a run's program that is in a file, as Markdown.
 
     Args:
         run: the run, whose records say all of it.
         program: the program.
         file: its name.
+        name: of the model, as a word of Python.
         form: what the file is, in words.
     """
-    name, _, suffix = file.rpartition(".")
+    suffix = file.rpartition(".")[2]
     missing = {
         column.name: column.missing for column in (run.model and run.model.schema and run.model.schema.used) or ()
     }
-    rows = [(key, *_described(of, f".{suffix}"), missing.get(key, "")) for key, of in program.inputs.items()]
+    rows = [
+        (key, *_described(of, f".{suffix}", program.missing), missing.get(key, ""))
+        for key, of in program.inputs.items()
+    ]
     sections = {
         "Use": f"```python\n{_USE[f'.{suffix}'].format(file=file, name=name, inputs=_example(program, suffix))}\n```",
         "Takes": _table(("name", "type", "what", "missing in training"), rows),
@@ -50,8 +54,9 @@ def card_of(run: Run, program: Program, file: str, form: str) -> str:
     return f"# {name}\n\n{form}\n\n{body}\n"
 
 
-def _described(of: Input, suffix: str) -> tuple[str, str]:
-    """Type and meaning of an input."""
+def _described(of: Input, suffix: str, missing: Iterable[str]) -> tuple[str, str]:
+    """Type and meaning of an input; of the words that mean a missing cell, those that are numbers must be told."""
+    numbers = [word for word in missing if word.lstrip("+-").replace(".", "", 1).isdigit()]
     number = {".onnx": "double", ".py": "number"}.get(suffix, "float32")
     if of.kind == "array":
         return f"{number} (n, {of.width})", "the inputs, as they were before any scaling"
@@ -59,7 +64,8 @@ def _described(of: Input, suffix: str) -> tuple[str, str]:
         days = f"{of.format}, or days since 1970" if suffix == ".py" else "days since 1970"
         return (
             f"{number} (n,)",
-            f"{days if of.kind == 'date' else 'a number; 1 and 0 for true and false'}; NaN where it is missing",
+            f"{days if of.kind == 'date' else 'a number; 1 and 0 for true and false'}; NaN where it is missing"
+            + "".join(f", which a cell of {word} is" for word in (() if suffix == ".py" else numbers)),
         )
     words = [word for word, code in of.codes.items() if word and code != of.other]
     shown = ", ".join(f"{word} = {of.codes[word]}" if suffix == ".stablehlo" else word for word in words[:_SHOWN]) + (

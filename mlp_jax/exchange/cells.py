@@ -25,8 +25,11 @@ def as_inputs(x: Any, missing: Sequence[str], width: int) -> Any:
 
 
 def is_missing(cell: Any, words: Sequence[str]) -> bool:
-    """Whether a cell is empty: one of the words for it, None, or what NumPy and pandas have for it."""
-    return cell.strip() in words if isinstance(cell, str) else str(cell) in ("None", "nan", "NaT", "<NA>")
+    """Whether a cell is empty: one of the words for it, a number among them too, None, or NumPy's and pandas' own."""
+    if isinstance(cell, str):
+        return cell.strip() in words
+    whole = isinstance(cell, float | np.floating) and np.isfinite(cell) and cell == int(cell)
+    return (str(int(cell)) if whole else str(cell)) in ("None", "nan", "NaT", "<NA>", *words)
 
 
 def as_numbers(cells: Any, missing: Sequence[str]) -> Any:

@@ -57,15 +57,19 @@ def export(run: Run, path: str | Path, overwrite: bool = False) -> tuple[Path, P
     if run.model is None:
         raise InputError(f"this run has {len(run.seeds)} seeds or folds, each a run of its own: export one of them")
     if (status := run.summary["status"]) != "finished":
-        raise InputError(f"only a run that has finished is exported; this one is {status}: go on with train --resume")
+        raise InputError(f"only a run that has finished is exported; this one is {status}: go on with resume=True")
+    if run.config.network.products or run.config.network.dtype == "bfloat16":
+        raise InputError("a network that computes in bfloat16 is not exported: NumPy and ONNX Runtime round otherwise")
     if not overwrite and (there := [file for file in (path, card) if file.exists()]):
-        raise InputError(f"{there[0]} exists; replace it (--overwrite), or name another file")
-    name = path.stem
+        raise InputError(f"{there[0]} exists; replace it (overwrite=True), or name another file")
+    name = path.stem if path.stem.isidentifier() else "model"  # it stands in programs
     program = program_of(run.net, run.model, _missing(run.config.data), name)
+    if path.suffix == ".onnx" and run.config.network.dtype == "float64" and "erf(" in program.source:
+        raise InputError("ONNX Runtime has no erf of doubles, which gelu needs: export to .py, or train in float32")
     write, form = _FORMS[path.suffix]
     try:
         write_atomically(path, write(program, name))
-        write_atomically(card, card_of(run, program, path.name, form).encode())
+        write_atomically(card, card_of(run, program, path.name, name, form).encode())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
     return path, card

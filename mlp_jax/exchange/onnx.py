@@ -40,6 +40,8 @@ def as_onnx(program: Program, name: str) -> bytes:
         raise InputError('an .onnx file needs the package onnx: pip install "mlp_jax[export]"') from None
     if both := [output for output in program.outputs if output in program.inputs]:
         raise InputError(f"{both[0]!r} is the name of an input and of an output, which ONNX refuses: rename the column")
+    if odd := [key for key in program.inputs if key.startswith("/")]:
+        raise InputError(f"{odd[0]!r} begins as the names within an ONNX graph do: rename the column")
     space: dict[str, Any] = {"__name__": name}
     exec(compile(program.source, f"{name}.py", "exec"), space)
     recorder = Recorder(onnx)

@@ -81,6 +81,10 @@ def program_of(net: MLP, model: Model, missing: tuple[str, ...], name: str) -> P
     if dtype not in ("float32", "float64"):
         raise InputError(f"network.dtype: {dtype} is none of NumPy's; train in float32 to export")
     columns = model.schema.used if model.schema else []
+    if empty := [c.name for c in columns if isinstance(c, Category) and "" in c.categories]:
+        raise InputError(
+            f'{empty[0]!r} has the category "", which means a missing cell in an exported model: rename it'
+        )
     inputs = {column.name: _input(column) for column in columns} or {"x": Input("array", net.inputs)}
     graph, arrays = graph_of(net, params), dict[str, Any]()
     network = lines_of(graph, net, params, arrays)

@@ -61,6 +61,7 @@ def assembled(
         found = Affine(layer.name, layer.W, layer.b, theta)
         for leaf in ("W", "b", "theta"):
             _require_shape(k, layer.name, leaf, getattr(types, leaf, None), getattr(found, leaf))
+            _require_finite(k, layer.name, leaf, getattr(found, leaf))
         W, b, own = (None if value is None else jnp.asarray(value, dtype) for value in found[1:])
         params.append(Layer(W, b) if own is None else LayerWithTheta(W, b, own))  # type: ignore[arg-type]
     return net, tuple(params)
@@ -77,6 +78,13 @@ def _require_shape(k: int, name: str, leaf: str, wanted: Any, found: Any) -> Non
         transposed = "; it is transposed" if need and got == need[::-1] and len(need) == 2 else ""
         needed = f"{leaf} of shape {need}" if need else f"no {leaf}"
         raise InputError(f"layer {k} ({name}): the network needs {needed}, got {got or 'none'}{transposed}")
+
+
+def _require_finite(k: int, name: str, leaf: str, found: Any) -> None:
+    if found is not None and found.dtype.kind not in "fV":  # bfloat16 is V
+        raise InputError(f"layer {k} ({name}): {leaf} holds {found.dtype}, not floating-point numbers")
+    if found is not None and not np.isfinite(np.asarray(found, np.float64)).all():
+        raise InputError(f"layer {k} ({name}): {leaf} has entries that are not finite")
 
 
 def _network(layers: Sequence[Affine], hidden: Any, output: Any) -> MLP:

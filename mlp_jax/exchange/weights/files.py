@@ -1,6 +1,8 @@
 """Weights in files of safetensors: under the names of a run, `layers.0.W`, or of PyTorch, `0.weight`."""
 
 import hashlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,11 @@ def from_safetensors(path: str | Path, net: MLP, dtype: Any = None) -> Params:
         raise InputError(f"cannot read {path} as safetensors: {error}") from None
     try:
         ours = {name: value for name, value in found.items() if not name.startswith(_BESIDE)}
-        layers = _our_layers(ours) if any(name.startswith("layers.0.W") for name in ours) else layers_of_state(found)
+        if any(name.startswith("layers.0.W") for name in ours):
+            layers = _our_layers(ours)
+        else:
+            _require_order(found)
+            layers = layers_of_state(found)
         return assembled(layers, net, None, None, dtype)[1]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -49,6 +55,9 @@ def to_safetensors(path: str | Path, net: MLP, params: Params) -> None:
     """Write parameters under the names of a run, `layers.0.W` (n_in, n_out) and `layers.0.b`; `theta` if there is one.
 
     PyTorch's names are those of `to_torch`, whose arrays `safetensors.numpy.save_file` writes.
+
+    Raises:
+        InputError: the file ends in something else, or cannot be written.
     """
     arrays = {
         f"layers.{k}.{name}": np.asarray(leaf, order="C")
@@ -56,7 +65,13 @@ def to_safetensors(path: str | Path, net: MLP, params: Params) -> None:
         for name, leaf in layer._asdict().items()
         if leaf is not None
     }
-    write_atomically(Path(path), save(arrays))
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"weights are written to a file that ends in .safetensors; got {path}")
+    try:
+        write_atomically(path, save(arrays))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def weights_file(path: str | Path) -> Path:
@@ -78,6 +93,17 @@ def checksum(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _require_order(names: Iterable[str]) -> None:
+    """Raise an InputError unless numbers in the names say which layer comes first: a file has no order of its own."""
+    modules = {name.rpartition(".")[0] for name in names}
+    numbers = {tuple(re.findall(r"\d+", module)) for module in modules}
+    if len(modules) > 1 and (len(numbers) < len(modules) or () in numbers):
+        raise InputError(
+            f"the names {', '.join(sorted(modules))} hold no order of layers: name them 0, 1, 2, … or give the state "
+            "dict itself to mlp_jax.exchange.from_torch"
+        )
 
 
 def _our_layers(found: dict[str, Any]) -> list[Affine]:

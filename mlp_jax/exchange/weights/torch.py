@@ -1,6 +1,6 @@
 """Weights of a PyTorch `Sequential`, as its modules or as its `state_dict`; torch itself is not imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ _MADE = {
     "LeakyReLU": lambda module: leaky_relu(module.negative_slope),
 }
 _AT_PREDICTION = ("Dropout", "Flatten")  # they change nothing there
-_USUAL = {"Softplus": {"beta": 1, "threshold": 20}, "Hardtanh": {"min_val": -1, "max_val": 1}}
+_USUAL = {
+    "Softplus": {"beta": 1, "threshold": 20}, "Hardtanh": {"min_val": -1, "max_val": 1},
+    "Flatten": {"start_dim": 1, "end_dim": -1},
+}  # fmt: skip
 
 
 def from_torch(source: Any, net: MLP | None = None, *, hidden: Any = None, output: Any = None) -> tuple[MLP, Params]:
@@ -34,7 +37,8 @@ def from_torch(source: Any, net: MLP | None = None, *, hidden: Any = None, outpu
         output: the output unit; by default that of the last module, a Softmax or Sigmoid; else linear.
 
     Raises:
-        InputError: a module or a key that an MLP has not, as of a convolution; or a layer that does not fit the net.
+        InputError: a module that is no Sequential, for what it computes is in its code alone; a module or a key that an
+            MLP has not, as of a convolution; a layer that does not fit the net, or an activation that is not its own.
 
     >>> state = {"0.weight": np.ones((3, 2)), "0.bias": np.zeros(3), "2.weight": np.ones((1, 3)), "2.bias": np.ones(1)}
     >>> net, params = from_torch(state, hidden="tanh")
@@ -42,8 +46,12 @@ def from_torch(source: Any, net: MLP | None = None, *, hidden: Any = None, outpu
     ((2, 3, 1), (2, 3))
     """
     if hasattr(source, "state_dict"):
-        said = _activations([module for module in source.modules() if not list(module.children())])
+        said = _activations(list(_steps(source)))
+        if net is not None:
+            _require_same(net, *said)
         source, hidden, output = source.state_dict(), hidden or said[0], output or said[1]
+    if not isinstance(source, Mapping):
+        raise InputError(f"give a Sequential of PyTorch, or its state_dict(); got {type(source).__name__}")
     return assembled(layers_of_state(source), net, hidden, output)
 
 
@@ -112,6 +120,26 @@ def as_array(value: Any) -> Any:
     return np.asarray(value)
 
 
+def _steps(module: Any) -> Iterator[Any]:
+    """The modules of a Sequential in the order of its computation, those in Sequentials within it, too."""
+    if type(module).__name__ != "Sequential":
+        raise InputError(
+            f"{type(module).__name__} computes what its code says: give a Sequential, or its state_dict() with hidden"
+        )
+    for step in module:
+        yield from _steps(step) if type(step).__name__ == "Sequential" else (step,)
+
+
+def _require_same(net: MLP, hidden: Sequence[Any], output: Any) -> None:
+    """Raise an InputError if the modules say other activations than the network has."""
+    mine = [unit.name for unit in net.hidden_units]
+    theirs = [unit if isinstance(unit, str) else unit.name for unit in hidden]
+    if len(mine) == len(theirs) and mine != theirs:
+        raise InputError(f"the network has the hidden units {', '.join(mine)}, the Sequential {', '.join(theirs)}")
+    if output in ("softmax", "sigmoid") and net.output_unit.name != output:
+        raise InputError(f"the network has a {net.output_unit.name} output, the Sequential ends with {output}")
+
+
 def _activations(modules: Sequence[Any]) -> tuple[list[Any], Any]:
     """The hidden units between the Linear modules, and the output unit after the last."""
     units: list[Any] = []  # one for each Linear
@@ -119,14 +147,16 @@ def _activations(modules: Sequence[Any]) -> tuple[list[Any], Any]:
         kind = type(module).__name__
         if kind == "Linear":
             units.append("linear")
+        elif kind not in _UNITS and kind not in _MADE and kind not in _AT_PREDICTION:
+            raise InputError(f"{kind} is no layer of an MLP; known are Linear, {', '.join((*_UNITS, *_MADE))}")
+        elif any(getattr(module, key, value) != value for key, value in _USUAL.get(kind, {}).items()):
+            raise InputError(f"{module} has other arguments than an MLP's rows of examples need: {_USUAL[kind]}")
+        elif kind == "Softmax" and module.dim not in (1, -1):
+            raise InputError(f"{module} is over the examples, or over what torch chooses: an MLP's is over dim=1")
         elif kind in _AT_PREDICTION:
             continue
-        elif kind not in _UNITS and kind not in _MADE:
-            raise InputError(f"{kind} is no layer of an MLP; known are Linear, {', '.join((*_UNITS, *_MADE))}")
         elif not units or units[-1] != "linear":
             raise InputError(f"{kind} does not follow a Linear layer")
-        elif any(getattr(module, key, value) != value for key, value in _USUAL.get(kind, {}).items()):
-            raise InputError(f"{module} has other arguments than the unit {_UNITS[kind]}: {_USUAL[kind]}")
         else:
             units[-1] = _MADE[kind](module) if kind in _MADE else _UNITS[kind]
     return units[:-1], units[-1] if units else None
