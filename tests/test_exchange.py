@@ -1,6 +1,7 @@
 """Weights from elsewhere, and to there: the same predictions, and what does not fit is named."""
 
 import re
+import types
 
 import jax
 import jax.numpy as jnp
