@@ -69,8 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: Any, status: int) -> int:
-    print(f"mlp-jax: {_with_flags(str(message))}", file=sys.stderr)
+    _say(_with_flags(str(message)))
     return status
+
+
+def _say(message: str) -> None:
+    print(f"mlp-jax: {message}", file=sys.stderr)
 
 
 def _with_flags(message: str) -> str:
@@ -225,12 +229,16 @@ def _set_up_jax(dtype: str) -> None:
     """In this process only: float64 if it is needed; compiled programs and bundled data are kept for the next run."""
     import jax
 
+    from mlp_jax.caches import is_private
     from mlp_jax.tables import bundled
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
     if caches.parts[0] == "~":  # a user without a home keeps nothing
+        return
+    if not is_private(caches):
+        _say(f"nothing is kept in {caches}, which is not this user's alone: chmod -R go-w, or set XDG_CACHE_HOME")
         return
     bundled.keep_in(caches)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

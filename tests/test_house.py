@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
+    "caches": "",
     "sections": "",
     "autodiff": "",
     "lazily": "autodiff",
@@ -33,7 +34,7 @@ ROOMS = {
         "errors files autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors tables training.config training.store commands",  # commands by name, once one is chosen
+    "cli": "errors caches tables training.config training.store commands",  # commands by name, once one is chosen
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

@@ -1,13 +1,20 @@
 """What the files, folders and processes of others can do: forged runs, links, caches, repositories, closed streams."""
 
 import json
+import os
 import shutil
+import subprocess
 
+import jax
 import numpy as np
 import pytest
-from runs import iris, train
+from runs import CONFIGS, iris, train
 
+from mlp_jax.caches import is_private
+from mlp_jax.cli import main
 from mlp_jax.commands.reproduce import reproduce
+from mlp_jax.tables import bundled
+from mlp_jax.training.environment import git_state
 from mlp_jax.training.store import tensors
 
 # --- reproduce: all that a directory claims ---------------------------------------------------------
@@ -100,3 +107,86 @@ def test_another_environment_is_named_though_all_comes_out(trained, tmp_path):
     same, finding = reproduce(run)
     assert same
     assert finding.startswith("equal bit for bit: weights, names, records and results; different are device (tpu: v9,")
+
+
+# --- caches -----------------------------------------------------------------------------------------
+
+
+def test_a_cache_is_made_for_its_user_alone(tmp_path):
+    assert is_private(tmp_path / "new" / "mlp_jax")
+    assert (tmp_path / "new" / "mlp_jax").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["", "programs", "programs/one"])
+def test_what_others_can_write_to_is_no_cache(tmp_path, place):
+    folder = tmp_path / "mlp_jax"
+    (folder / "programs").mkdir(parents=True)
+    (folder / "programs" / "one").touch()
+    folder.chmod(0o755)
+    assert is_private(folder)
+    (folder / place).chmod(0o777)
+    assert not is_private(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file of another user")
+@pytest.mark.parametrize("place", ["", "programs", "programs/one"])
+def test_what_is_of_another_user_is_no_cache(tmp_path, place):
+    folder = tmp_path / "mlp_jax"
+    assert is_private(folder)
+    (folder / "programs").mkdir()
+    (folder / "programs" / "one").touch()
+    os.chown(folder / place, 65534, -1)
+    assert not is_private(folder)
+
+
+def test_a_command_says_that_it_keeps_nothing(tmp_path, monkeypatch, capsys):
+    kept_in = jax.config.jax_compilation_cache_dir, bundled._folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "mlp_jax").mkdir()
+    (tmp_path / "mlp_jax").chmod(0o777)
+    assert main(["inspect", str(CONFIGS[0])]) == 0
+    assert capsys.readouterr().err.startswith(f"mlp-jax: nothing is kept in {tmp_path / 'mlp_jax'}, which is not")
+    assert (jax.config.jax_compilation_cache_dir, bundled._folder) == kept_in
+
+
+# --- the repository that one stands in ---------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """One with a commit of a file, whose attribute names the filter x."""
+    git(tmp_path, "init", "-q", ".")
+    (tmp_path / "file").write_text("one")
+    (tmp_path / ".gitattributes").write_text("file filter=x")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    return tmp_path
+
+
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.x.clean", "filter.x.process", "core.hooksPath"])
+def test_a_repository_runs_no_program_to_say_its_state(repository, setting):
+    program = repository / ".git" / "post-index-change"
+    program.write_text(f"#!/bin/sh\ntouch '{repository}/ran'\ncat\n")
+    program.chmod(0o755)
+    git(repository, "config", setting, program.parent if setting == "core.hooksPath" else program)
+    git(repository, "config", "filter.x.required", "true")
+    os.utime(repository / "file", (1, 1))
+    index = (repository / ".git" / "index").read_bytes()
+    assert git_state(repository) == {"commit": git(repository, "rev-parse", "HEAD"), "changed": False}
+    assert not (repository / "ran").exists()
+    assert (repository / ".git" / "index").read_bytes() == index
+
+
+def test_the_state_of_a_repository_is_asked_anew(repository, tmp_path_factory):
+    (repository / "file").write_text("two")
+    first = git_state(repository)
+    git(repository, "commit", "-qam", "second")
+    second = git_state(repository)
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert first["commit"] != second["commit"] == git(repository, "rev-parse", "HEAD")
+    assert git_state(tmp_path_factory.mktemp("no repository")) is None
