@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -13,8 +14,11 @@ from runs import CONFIGS, iris, train
 from mlp_jax.caches import is_private
 from mlp_jax.cli import main
 from mlp_jax.commands.reproduce import reproduce
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically, written_where_told
 from mlp_jax.tables import bundled
 from mlp_jax.training.environment import git_state
+from mlp_jax.training.run import load
 from mlp_jax.training.store import tensors
 
 # --- reproduce: all that a directory claims ---------------------------------------------------------
@@ -107,6 +111,126 @@ def test_another_environment_is_named_though_all_comes_out(trained, tmp_path):
     same, finding = reproduce(run)
     assert same
     assert finding.startswith("equal bit for bit: weights, names, records and results; different are device (tpu: v9,")
+
+
+# --- a directory from somebody else -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "place", "target"),
+    [
+        ("one", "weights.safetensors", "one/weights.safetensors"),
+        ("one", "report.html", "absent"),
+        ("one", "checkpoints", "one/checkpoints"),
+        ("one", "tensorboard", "one"),
+        ("two", "seed-1", "one"),
+        ("two", "seed-0/checkpoints", "one/checkpoints"),
+    ],
+)
+def test_nothing_behind_a_link_out_of_a_run_is_read_or_removed(trained, tmp_path, run, place, target):
+    run = shutil.copytree(trained / run, tmp_path / "run")
+    other = shutil.copytree(trained / "one", tmp_path / "one")
+    before = contents(other)
+    if (run / place).is_dir():
+        shutil.rmtree(run / place)
+    (run / place).unlink(missing_ok=True)
+    (run / place).symlink_to(tmp_path / target)
+    for use in (load, lambda run: train(iris(), run, overwrite=True), lambda run: train(iris(), run, resume=True)):
+        with pytest.raises(InputError, match=rf"{place} is a link to .*, out of the run"):
+            use(run)
+    assert contents(other) == before
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_run_directory_that_is_a_link_works(trained, tmp_path):
+    (tmp_path / "link").symlink_to(trained / "two")
+    assert len(load(tmp_path / "link").seeds) == 2
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "summary.json", "weights.safetensors"])
+def test_a_pipe_in_a_run_is_not_waited_for(trained, tmp_path, name):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(InputError, match=rf"{name} is no regular file"):
+        load(run)
+
+
+def test_no_name_that_others_can_foretell_is_written_to(tmp_path, monkeypatch):
+    names = set()
+    monkeypatch.setattr("os.fsync", lambda _: names.update(file.name for file in tmp_path.glob(".*")))
+    for _ in range(2):
+        write_atomically(tmp_path / "config.yaml", b"seed: 1")
+    assert len(names) == 2
+    assert all(re.fullmatch(r"\.config\.yaml\.[0-9a-f]{16}\.part", name) for name in names)
+
+
+def test_what_kills_left_goes_with_the_next_training(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    left = [run / f".summary.json.{'0' * 16}.part", run / "checkpoints" / f".step-1.safetensors.{'a' * 16}.part"]
+    of_others = [run / ".summary.json.part", run / "checkpoints" / ".step-mine.part"]
+    for file in (*left, *of_others):
+        file.touch()
+    train(iris(training__epochs=3), run, resume=True)
+    assert [file.exists() for file in (*left, *of_others)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["report.html", "crash/report.txt", "predictions.csv", "schema.json"])
+def test_a_file_of_a_person_stays_without_overwrite(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is there"):
+        train(iris(), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_the_data_of_a_run_are_never_replaced(tmp_path):
+    (tmp_path / "report.html").write_text("x,y\n" + "".join(f"{k},{k % 7}\n" for k in range(40)))
+    config = iris(
+        data={"source": "csv", "path": tmp_path / "report.html", "target": "y"}, network={"hidden_widths": (2,)}
+    )
+    with pytest.raises(InputError, match=r"report.html is data, which the run would replace"):
+        train(config, tmp_path, overwrite=True)
+    assert (tmp_path / "report.html").read_text().startswith("x,y")
+
+
+# --- where an output goes -----------------------------------------------------------------------------
+
+
+def test_an_output_goes_through_a_link_and_keeps_the_mode(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "file").chmod(0o600)
+    (tmp_path / "link").symlink_to("file")
+    with written_where_told(tmp_path / "link") as stream:
+        stream.write(b"new")
+        assert (tmp_path / "file").read_text() == "old"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_output_that_fails_leaves_what_was_there(tmp_path):
+    def stopped():
+        with written_where_told(tmp_path / "file") as stream:
+            stream.write(b"new")
+            raise KeyboardInterrupt
+
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        with written_where_told(tmp_path / "pipe") as stream:
+            stream.write(b"new")
+        assert reader.stdout.read() == b"new"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 # --- caches -----------------------------------------------------------------------------------------

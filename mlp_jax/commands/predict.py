@@ -1,6 +1,7 @@
 """`mlp-jax predict RUN_DIR FILE`: predictions of a trained network for new inputs, as CSV or Parquet."""
 
 import csv
+import io
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import written_at_once
+from mlp_jax.files import written_where_told
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.reading import load_numpy
@@ -120,10 +121,11 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         return
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output must end in .csv or .parquet; got {path}")
-    with written_at_once(path) as part:
+    with written_where_told(path) as file:
         if path.suffix == ".csv":
-            with part.open("w", newline="", encoding="utf-8") as stream:
-                yield _csv_writer(stream)
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+            yield _csv_writer(text)
+            text.detach()
             return
         with ExitStack() as opened:
             writers: list[Any] = []
@@ -131,7 +133,7 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
             def write(columns: dict[str, Any]) -> None:
                 table = pa.table(columns)
                 if not writers:
-                    writers.append(opened.enter_context(parquet.ParquetWriter(part, table.schema)))
+                    writers.append(opened.enter_context(parquet.ParquetWriter(file, table.schema)))
                 writers[0].write_table(table)
 
             yield write

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import written_where_told
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
@@ -61,7 +61,8 @@ def write_report(run_dir: Path, path: Path) -> None:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
-    write_atomically(path, page.encode())
+    with written_where_told(path) as file:
+        file.write(page.encode())
 
 
 def _results(run: Run) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import written_where_told
 from mlp_jax.mlp import network
 from mlp_jax.training.build import batch_size, build_network, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
@@ -47,7 +47,8 @@ def run(config: Config | None, options: Namespace) -> int:
     )
     print("\n\n".join(map(str, reports)))
     if options.json:
-        write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
+        with written_where_told(options.json) as file:
+            file.write(f"[{','.join(report.to_json() for report in reports)}]\n".encode())
     return 0 if all(report.passed for report in reports) else 1
 
 
