@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -314,3 +315,39 @@ def test_the_state_of_a_repository_is_asked_anew(repository, tmp_path_factory):
     assert (first["changed"], second["changed"]) == (True, False)
     assert first["commit"] != second["commit"] == git(repository, "rev-parse", "HEAD")
     assert git_state(tmp_path_factory.mktemp("no repository")) is None
+
+
+# --- terminals and pipes ------------------------------------------------------------------------------
+
+
+def command(streams, *arguments, cwd, **environment):
+    """A command with its streams as a shell says: its status."""
+    line = f'"{sys.executable}" -m mlp_jax "$@" {streams}'
+    return subprocess.run(["sh", "-c", line, "sh", *arguments], cwd=cwd, env=os.environ | environment).returncode
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_a_training_needs_no_streams(tmp_path, streams):
+    arguments = "train", str(CONFIGS[0].parent / "xor.yaml"), "--set", "training.epochs=4", "--run-dir", "run"
+    assert command(streams, *arguments, cwd=tmp_path) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+def test_text_from_files_gives_a_terminal_no_orders(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text('"\\e]0;title\\a\\e[31mred\\u202E": 1\n')
+    assert main(["inspect", str(tmp_path / "x.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\u202e" in said
+    assert said.replace("\n", "").isprintable()
+
+
+def test_signs_that_a_terminal_lacks_are_plain():
+    assert "1 ± 2 · ∂ é".encode("ascii", "mlp_jax.plain") == b"1 +- 2 * d \\xe9"
+
+
+def test_a_module_that_exits_is_not_checked(tmp_path, monkeypatch, capsys):
+    (tmp_path / "script_that_ends.py").write_text("import sys\n\ndef f(x):\n    return x\n\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["verify", "script_that_ends:f"]) == 2
+    assert "called sys.exit(0)" in capsys.readouterr().err

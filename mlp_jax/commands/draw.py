@@ -5,6 +5,7 @@ from argparse import Namespace
 from mlp_jax.errors import InputError
 from mlp_jax.files import written_where_told
 from mlp_jax.mlp.network import cost_graph
+from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, prepare, resolve
 from mlp_jax.training.config import Config
 
@@ -25,6 +26,6 @@ def run(config: Config, options: Namespace) -> None:
     if options.output:
         with written_where_told(options.output) as file:
             file.write(drawing.encode())
-        print(f"{options.output}: {len(graph.variables)} variables")
+        put(f"{options.output}: {len(graph.variables)} variables")
     else:
-        print(drawing)
+        put(drawing)

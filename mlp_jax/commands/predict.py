@@ -18,6 +18,7 @@ from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.reading import load_numpy
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
+from mlp_jax.terminal import is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
@@ -49,10 +50,12 @@ def run(config: Config, options: Namespace) -> None:
                     raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
                 write({name: kept.column(name) for name in keep} | columns)
                 row += table.num_rows
+                if not options.output and is_gone(sys.stdout):  # as in `mlp-jax predict … | head`
+                    break
     except BadCells as error:
         raise files.located(error, [options.file], _dialect(config)) from None
     for line in found.in_words(str(options.file)):
-        print(f"mlp-jax: {line}", file=sys.stderr)
+        say(line)
 
 
 def one_run(config: Config, run_dir: Path) -> Run:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import written_where_told
+from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
@@ -36,7 +37,7 @@ def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
     path = options.output or RunDirectory(options.run_dir).report
     write_report(options.run_dir, path)
-    print(path)
+    put(path)
 
 
 def write_report(run_dir: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlp_jax.commands.claims import Difference, differences
 from mlp_jax.errors import InputError
+from mlp_jax.terminal import put
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, flat
 from mlp_jax.training.environment import environment
@@ -27,7 +28,7 @@ def run(config: Config, options: Namespace) -> int:
     """Print what was found; 1 if it is another result."""
     load(options.run_dir)  # which says what is damaged, before the training
     same, finding = reproduce(options.run_dir, reporter_for_terminal())
-    print(finding)
+    put(finding)
     return 0 if same else 1
 
 

@@ -92,7 +92,7 @@ class RunDirectory:
             raise InputError(f"cannot use {error}") from None
 
     def _require_elsewhere(self, data: Iterable[Path]) -> None:
-        """Raise an InputError if one of these files, of which a training is made, is where a file of the run will be."""
+        """Raise an InputError if one of these files, which a training reads, is where one of the run will be."""
         own = {file.resolve() for file in self.files}
         for path in data:
             if path.resolve() in own:
