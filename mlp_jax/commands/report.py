@@ -63,7 +63,7 @@ def write_report(run_dir: Path, path: Path) -> None:
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
     with written_where_told(path) as file:
-        file.write(page.encode())
+        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
 
 
 def _results(run: Run) -> str:
