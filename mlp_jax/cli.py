@@ -5,6 +5,7 @@ and its arguments here.
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlp_jax import __version__
+from mlp_jax.terminal import open_streams, say
 
 
 def run() -> NoReturn:
     """The command: `main`, and an end without tear-down, for freeing JAX and SciPy takes 0.4 s and saves nothing."""
+    open_streams()
     signal.signal(signal.SIGINT, _stop)
     status = main()
     sys.stdout.flush()
@@ -31,7 +34,8 @@ def run() -> NoReturn:
 def _stop(*_: Any) -> NoReturn:
     # No exception: raised within an import or a callback of JAX, it would be reported or swallowed there.
     show_cursor = b"\x1b[?25h" * sys.stderr.isatty()  # which the bar hides
-    os.write(sys.stderr.fileno(), show_cursor + b"mlp-jax: stopped\n")
+    with contextlib.suppress(OSError):  # nobody hears it
+        os.write(sys.stderr.fileno(), show_cursor + b"mlp-jax: stopped\n")
     os._exit(130)
 
 
@@ -58,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingInterrupted as error:
         how = f". To go on: {_command_to_resume(options)}" if options.command == "train" else ""
         return _fail(f"{error}{how}", 128 + error.signal)
+    except SystemExit as error:  # of a module that is checked, as of a script without a guard of its main
+        return _fail(f"the code of {options.command} called sys.exit({error.code!r}) before the work was done", 2)
     except OSError as error:
         if error.filename is not None:
             return _fail(f"cannot use {error.filename}: {error.strerror}", 2)
@@ -69,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: Any, status: int) -> int:
-    print(f"mlp-jax: {_with_flags(str(message))}", file=sys.stderr)
+    say(_with_flags(str(message)))
     return status
 
 
@@ -225,12 +231,16 @@ def _set_up_jax(dtype: str) -> None:
     """In this process only: float64 if it is needed; compiled programs and bundled data are kept for the next run."""
     import jax
 
+    from mlp_jax.caches import is_private
     from mlp_jax.tables import bundled
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
     if caches.parts[0] == "~":  # a user without a home keeps nothing
+        return
+    if not is_private(caches):
+        say(f"nothing is kept in {caches}, which is not this user's alone: chmod -R go-w, or set XDG_CACHE_HOME")
         return
     bundled.keep_in(caches)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -1,39 +1,69 @@
-"""Writing files so that a crash or a full disk loses nothing."""
+"""Writing files so that a crash, a full disk or a link that somebody laid there loses nothing."""
 
 import contextlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or, after a crash or on a full disk, as it was before."""
-    temporary = path.with_name(f".{path.name}.part")
+    with replaced(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replaced(path: Path, keep_mode: bool = False) -> Iterator[BinaryIO]:
+    """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
+
+    Until then it has a name that nobody can foretell, and is none that was there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
+        with temporary.open("xb") as file:
+            if keep_mode and path.exists() and os.chmod in os.supports_fd:
+                os.chmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _keep_name(path.parent)
 
 
 @contextlib.contextmanager
-def written_at_once(path: Path) -> Iterator[Path]:
-    """Where to write, little by little, a file that takes its name when all is written; a device as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        yield path
+def written_where_told(path: Path) -> Iterator[BinaryIO]:
+    """A stream into the file that a person named, as by `>`: through links, and into a pipe or a device as it is.
+
+    A regular file is replaced whole, and keeps its mode.
+    """
+    if _is_stream(path):
+        with path.open("wb") as file:
+            yield file
         return
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(path.resolve(), keep_mode=True) as file:
+        yield file
+
+
+def unfinished(folder: Path, name: str) -> list[Path]:
+    """What kills have left of a file, or of those of a pattern, that was being written."""
+    return list(folder.glob(f".{name}.{'[0-9a-f]' * 16}.part"))
+
+
+def require_regular(path: Path) -> None:
+    """Raise an OSError where something stands that is no regular file: a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether this is no regular file, or one that is open already, as what /dev/stdout leads to."""
+    return path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",)))
 
 
 def _keep_name(folder: Path) -> None:

@@ -200,7 +200,7 @@ def test_standardisation_uses_the_training_part_alone_and_can_be_undone(tmp_path
 def test_a_bundled_set_is_kept_and_read_without_scikit_learn(name, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "_folder", None)
     expected = bundled.read_bundled(name)
-    bundled.keep_in(tmp_path / "new")
+    bundled.keep_in(tmp_path)
     bundled.read_bundled(name)
     monkeypatch.setitem(sys.modules, "sklearn", None)  # importing it fails from here on
     kept = bundled.read_bundled(name)
@@ -208,7 +208,7 @@ def test_a_bundled_set_is_kept_and_read_without_scikit_learn(name, tmp_path, mon
         assert mine.dtype == its.dtype
         assert np.array_equal(mine, its)
     assert kept._replace(x=None, y=None) == expected._replace(x=None, y=None)
-    (file,) = (tmp_path / "new").iterdir()
+    (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-100])  # damaged: read from scikit-learn again, which is not there
     with pytest.raises(InputError, match=f"data.source: {name} comes with scikit-learn, which is not installed"):
         bundled.read_bundled(name)

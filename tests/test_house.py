@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
+    "caches": "",
+    "terminal": "",
     "sections": "",
     "autodiff": "",
     "lazily": "autodiff",
@@ -24,17 +26,17 @@ ROOMS = {
     "training.store": "errors files mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors sections autodiff mlp tables exchange.weights "
+        "errors sections terminal autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
     "estimators": "errors mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
-        "errors files autodiff mlp tables exchange exchange.weights verify "
+        "errors files terminal autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors tables training.config training.store commands",  # commands by name, once one is chosen
+    "cli": "errors caches terminal tables training.config training.store commands",  # commands by name
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

@@ -72,7 +72,7 @@ def test_tensorboard_has_every_number_of_the_records(tmp_path):
 
 def test_a_run_is_reproduced_bit_for_bit(tmp_path):
     train(iris(), tmp_path / "run")
-    assert reproduce(tmp_path / "run") == (True, "equal bit for bit: all records and weights")
+    assert reproduce(tmp_path / "run") == (True, "equal bit for bit: weights, names, records and results")
     train(iris(seeds=(0, 1)), tmp_path / "seeds")
     assert reproduce(tmp_path / "seeds")[0]
 
@@ -87,8 +87,8 @@ def test_a_run_that_comes_out_differently_says_from_where(tmp_path):
     same, finding = reproduce(tmp_path / "run")
     assert not same
     assert finding == (
-        "differs by 3.3e-01 of the largest entry of the records; the records differ from epoch 3 on (steps 7 to 9); "
-        "device, versions and flags are the same"
+        "differs: metrics.jsonl, epoch 3, loss by 3.3e-01 of its largest entry; "
+        "the records differ from epoch 3 on (steps 7 to 9); device, versions and flags are the same"
     )
 
 
@@ -102,7 +102,7 @@ def test_the_worst_of_several_seeds_is_what_is_said(tmp_path):
         file.write_text("\n".join([json.dumps(changed), *others]) + "\n")
     same, finding = reproduce(tmp_path / "run")
     assert not same
-    assert finding.startswith("seed 1: differs by 3.3e-01 of the largest entry of the records")
+    assert finding.startswith("differs: seed-1/metrics.jsonl, epoch 1, loss by 3.3e-01 of its largest entry, seed-0/")
 
 
 def test_only_a_finished_run_is_reproduced(tmp_path):

@@ -3,8 +3,9 @@
 from argparse import Namespace
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import written_where_told
 from mlp_jax.mlp.network import cost_graph
+from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, prepare, resolve
 from mlp_jax.training.config import Config
 
@@ -23,7 +24,8 @@ def run(config: Config, options: Namespace) -> None:
         graph = graph.gradient(wrt=graph.inputs[:-2])  # for the parameters, not for x and y
     drawing = getattr(graph, _FORMATS[suffix])()
     if options.output:
-        write_atomically(options.output, drawing.encode())
-        print(f"{options.output}: {len(graph.variables)} variables")
+        with written_where_told(options.output) as file:
+            file.write(drawing.encode())
+        put(f"{options.output}: {len(graph.variables)} variables")
     else:
-        print(drawing)
+        put(drawing)

@@ -1,6 +1,5 @@
 """`mlp-jax evaluate RUN_DIR [FILE]`: cost and metrics of a trained network on its data, or on a new table."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.table import weights_of
 from mlp_jax.tables.targets import encode_again, rows_with_all
 from mlp_jax.tables.text import BadCells, Dialect, require_columns
+from mlp_jax.terminal import put, say
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded
@@ -39,7 +39,7 @@ def run(config: Config, options: Namespace) -> None:
         return print_results({options.labelled.name: _on_file(run, options.labelled)})
     if config.data.folds:
         print_results(run.results)
-        return print(f"\n{how_many_seeds(config, run.results)}")
+        return put(f"\n{how_many_seeds(config, run.results)}")
     prepared = prepare(config)
     trainer = Trainer(config, prepared)
     results = []
@@ -52,10 +52,10 @@ def run(config: Config, options: Namespace) -> None:
     if not config.seeds:
         return print_results(results[0])
     print_results(over_seeds(results))
-    print(f"\n{how_many_seeds(config, over_seeds(results))}")
+    put(f"\n{how_many_seeds(config, over_seeds(results))}")
     for one in run.seeds:
         if one.summary["status"] != "finished":
-            print(f"seed {one.config.seed} {one.summary['status']}")
+            put(f"seed {one.config.seed} {one.summary['status']}")
     return None
 
 
@@ -98,7 +98,7 @@ def _on_file(run: Run, path: Path) -> dict[str, float]:
     except BadCells as error:
         raise files.located(error, [path], dialect) from None
     for line in (*(f"{path}: {finding}" for finding in said), *found.in_words(str(path))):
-        print(f"mlp-jax: {line}", file=sys.stderr)
+        say(line)
     weights = weights_of(table, data, str(path), number) if weighted else None
     part = Examples(x, y)
     prepared = Prepared(str(path), {"train": part}, model.inputs, model.targets, model.input_names, model.target_names,
@@ -114,4 +114,4 @@ def print_results(
     """A table of parts and metrics, and of a constant prediction; of several seeds, mean ± standard deviation."""
     rows = results_in_rows(results, 6, baseline)
     rows[0][0] = heading
-    print("\n".join(in_columns(rows)))
+    put("\n".join(in_columns(rows)))

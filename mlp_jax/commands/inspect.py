@@ -17,6 +17,7 @@ from mlp_jax.tables.dates import Date
 from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
 from mlp_jax.tables.schema import Dropped, Schema
+from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.training.step import initial_state
@@ -28,7 +29,7 @@ _SHOWN = 12  # classes or columns listed one by one
 def run(config: Config, options: Namespace) -> None:
     """Print the findings."""
     for subject, finding in inspect(config):
-        print(f"{subject:12}{finding}")
+        put(f"{subject:12}{finding}")
 
 
 def inspect(config: Config) -> list[tuple[str, str]]:

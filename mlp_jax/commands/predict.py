@@ -1,6 +1,7 @@
 """`mlp-jax predict RUN_DIR FILE`: predictions of a trained network for new inputs, as CSV or Parquet."""
 
 import csv
+import io
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -11,12 +12,13 @@ from typing import Any, TextIO
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import written_at_once
+from mlp_jax.files import written_where_told
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.reading import load_numpy
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
+from mlp_jax.terminal import is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
@@ -48,10 +50,12 @@ def run(config: Config, options: Namespace) -> None:
                     raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
                 write({name: kept.column(name) for name in keep} | columns)
                 row += table.num_rows
+                if not options.output and is_gone(sys.stdout):  # as in `mlp-jax predict … | head`
+                    break
     except BadCells as error:
         raise files.located(error, [options.file], _dialect(config)) from None
     for line in found.in_words(str(options.file)):
-        print(f"mlp-jax: {line}", file=sys.stderr)
+        say(line)
 
 
 def one_run(config: Config, run_dir: Path) -> Run:
@@ -120,10 +124,11 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         return
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output must end in .csv or .parquet; got {path}")
-    with written_at_once(path) as part:
+    with written_where_told(path) as file:
         if path.suffix == ".csv":
-            with part.open("w", newline="", encoding="utf-8") as stream:
-                yield _csv_writer(stream)
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+            yield _csv_writer(text)
+            text.detach()
             return
         with ExitStack() as opened:
             writers: list[Any] = []
@@ -131,7 +136,7 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
             def write(columns: dict[str, Any]) -> None:
                 table = pa.table(columns)
                 if not writers:
-                    writers.append(opened.enter_context(parquet.ParquetWriter(part, table.schema)))
+                    writers.append(opened.enter_context(parquet.ParquetWriter(file, table.schema)))
                 writers[0].write_table(table)
 
             yield write

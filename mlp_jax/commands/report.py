@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import written_where_told
+from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
@@ -36,7 +37,7 @@ def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
     path = options.output or RunDirectory(options.run_dir).report
     write_report(options.run_dir, path)
-    print(path)
+    put(path)
 
 
 def write_report(run_dir: Path, path: Path) -> None:
@@ -61,7 +62,8 @@ def write_report(run_dir: Path, path: Path) -> None:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
-    write_atomically(path, page.encode())
+    with written_where_told(path) as file:
+        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
 
 
 def _results(run: Run) -> str:

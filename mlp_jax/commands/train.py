@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlp_jax.commands.evaluate import print_results
 from mlp_jax.errors import InputError
+from mlp_jax.terminal import put
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import reporter_for_terminal
@@ -23,12 +24,12 @@ def run(config: Config, options: Namespace) -> int:
     print_results(run.results, f"epoch {best}" if best else "", run.summary.get("baseline"))
     diverged = run.summary.get("diverged", {})
     seeds = f"{how_many_seeds(config, run.results)}, " if config.several else ""
-    print(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
+    put(f"\n{seeds}{run.summary['parameters']:,} parameters, {run.summary['epochs']} epochs, {run.summary['device']}")
     if constant := run.summary.get("baseline"):
-        print(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
+        put(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
     if stopped := run.summary.get("early_stopping"):
-        print(stopped)
-    print(f"run: {run_dir}")
+        put(stopped)
+    put(f"run: {run_dir}")
     for seed, why in diverged.items():
-        print(f"seed {seed} diverged: {why}")
+        put(f"seed {seed} diverged: {why}")
     return 1 if diverged else 0

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import written_where_told
 from mlp_jax.mlp import network
+from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, initial_params, prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, check_vjp
@@ -45,9 +46,10 @@ def run(config: Config | None, options: Namespace) -> int:
     reports = (
         verify_config(config) if config else replayed(options.replay) if options.replay else verify_function(options)
     )
-    print("\n\n".join(map(str, reports)))
+    put("\n\n".join(map(str, reports)))
     if options.json:
-        write_atomically(options.json, f"[{','.join(report.to_json() for report in reports)}]\n".encode())
+        with written_where_told(options.json) as file:
+            file.write(f"[{','.join(report.to_json() for report in reports)}]\n".encode())
     return 0 if all(report.passed for report in reports) else 1
 
 
@@ -105,18 +107,16 @@ def list_rules(package: str) -> int:
             verdicts.setdefault(finding.place, []).append(finding.verdict)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{report} is no report of an audit; remove it, or audit again") from None
-    print(
-        f"{package}: {len(found.rules)} gradient rules, and {len(found.made_later)} places that make some when called"
-    )
+    put(f"{package}: {len(found.rules)} gradient rules, and {len(found.made_later)} places that make some when called")
     for rule in found.rules:
         seen = ", ".join(dict.fromkeys(verdicts.get(local(rule.place), [])))
-        print(f"  {seen or 'not reached':24} {rule.name}  ({local(rule.place)})")
+        put(f"  {seen or 'not reached':24} {rule.name}  ({local(rule.place)})")
     for place in found.made_later:
-        print(f"  {'made when called':24} {local(place)}")
+        put(f"  {'made when called':24} {local(place)}")
     for module, why in found.failed.items():
-        print(f"  cannot import {module}: {why}")
+        put(f"  cannot import {module}: {why}")
     if not report.exists():
-        print("  what a program uses is checked by: mlp-jax audit -- COMMAND")
+        put("  what a program uses is checked by: mlp-jax audit -- COMMAND")
     return 0
 
 

@@ -17,7 +17,7 @@ _folder: Path | None = None
 
 
 def keep_in(folder: Path) -> None:
-    """From now on, keep what is read in this folder, and take it from there; for the command line."""
+    """From now on, keep what is read in this folder, which is there, and take it from there; for the command line."""
     global _folder
     _folder = folder
 
@@ -56,7 +56,6 @@ def _keep(file: Path, arrays: dict[str, Any]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     with contextlib.suppress(OSError):  # no place for it: it is read anew the next time
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content.getvalue())
 
 

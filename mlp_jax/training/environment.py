@@ -3,12 +3,16 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+
+# Neither to list what changed, nor after it, nor to fetch objects that a partial clone lacks.
+_NO_PROGRAMS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "protocol.allow=never")
 
 
 def environment() -> dict[str, Any]:
@@ -35,16 +39,31 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-@cache
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit that is checked out, and whether files differ from it; None outside a repository."""
-    commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return None if commit is None or changes is None else {"commit": commit, "changed": bool(changes)}
+    """The commit that is checked out, and whether files differ from it; None outside a repository.
+
+    The folder may be a stranger's, whose `.git/config` names programs: none is run, and nothing is written.
+    """
+    listed = _git(folder, (), "config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    names = [name for name in (listed or "").split("\0") if name]
+    if any("=" in name for name in names):  # such a filter cannot be switched off
+        return None
+    no_filters = [f"{name}={'false' if name.endswith('.required') else ''}" for name in names]
+    status = "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty"
+    lines = (_git(folder, no_filters, *status) or "").splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if commit == "(initial)":
+        return None
+    return {"commit": commit, "changed": any(not line.startswith("#") for line in lines)}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, settings: Iterable[str], *arguments: str) -> str | None:
+    """What git says, under settings that go before those of the repository."""
+    before = [word for setting in (*_NO_PROGRAMS, *settings) for word in ("-c", setting)]
+    command = ["git", "--no-optional-locks", *before, *arguments]
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 5}
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5)
+        done = subprocess.run(command, cwd=folder, text=True, errors="replace", **options)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None

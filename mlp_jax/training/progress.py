@@ -5,6 +5,8 @@ import time
 from importlib.util import find_spec
 from typing import Any, Self
 
+from mlp_jax.terminal import escaped, say
+
 _SECONDS_OF_SILENCE = 30.0
 
 
@@ -46,7 +48,7 @@ class PlainLines(Reporter):
     """About twenty lines for the whole run, more where an epoch takes long, to standard error."""
 
     def say(self, message: str) -> None:
-        print(f"mlp-jax: {message}", file=sys.stderr, flush=True)
+        say(message)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         every = -(-self.total // 20)
@@ -58,7 +60,7 @@ class PlainLines(Reporter):
             self._print(f"{self.unit} {done:.2f}/{self.total}  {self._rate(done)}")
 
     def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(escaped(line), file=sys.stderr, flush=True)
         self._printed = time.perf_counter()
 
 
@@ -89,7 +91,7 @@ class LiveBar(Reporter):
         self._bar.stop()
 
     def say(self, message: str) -> None:
-        self._bar.console.print(f"mlp-jax: {message}", markup=False, highlight=False)
+        self._bar.console.print(f"mlp-jax: {escaped(message)}", markup=False, highlight=False)
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}

@@ -10,7 +10,6 @@ from mlp_jax.errors import InputError, TrainingDiverged
 from mlp_jax.mlp.params import param_types
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
-from mlp_jax.training.environment import environment
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
@@ -225,5 +224,5 @@ def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, fl
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(param_types(trainer.net))),
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
         "seconds": {what: round(value, 3) for what, value in seconds.items()},
-        **environment(),
+        **trainer.environment,
     }

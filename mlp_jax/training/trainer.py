@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ from mlp_jax.training.build import (
 )
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.devices import devices_of, everywhere, run_steps_on
-from mlp_jax.training.environment import processors
+from mlp_jax.training.environment import environment, processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
 from mlp_jax.training.metrics import (
@@ -108,6 +108,11 @@ class Trainer:
         self.at_once = min(processors(), len(config.seeds or ())) if in_threads else 1
         self._compiled: Any = None
         self._no_steps: Any = None
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """In which these trainings run: asked once, for all of them."""
+        return environment()
 
     def batches(self, seed: int) -> Batches:
         """The minibatches of the training with this seed."""

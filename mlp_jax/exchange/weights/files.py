@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.weights.assembled import Affine, assembled, in_order
 from mlp_jax.exchange.weights.torch import layers_of_state
-from mlp_jax.files import write_atomically
+from mlp_jax.files import require_regular, write_atomically
 from mlp_jax.mlp.params import Params, unstack
 from mlp_jax.mlp.structure import MLP
 
@@ -33,6 +33,7 @@ def from_safetensors(path: str | Path, net: MLP, dtype: Any = None) -> Params:
     """
     path = weights_file(path)
     try:
+        require_regular(path)
         with safe_open(path, "np") as file:
             found = {name: file.get_tensor(name) for name in in_order(file.keys())}
     except FileNotFoundError:

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import unfinished
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training.config import Config, fingerprint
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.store import tensors
+from mlp_jax.training.store.directory import CHECKPOINTS
 from mlp_jax.training.store.tensors import DamagedFile
 
 
@@ -30,13 +32,13 @@ def save_next(folder: Path, moment: Moment, config: Config, prepared: Prepared) 
     path = folder / f"step-{moment.step:012d}.safetensors"
     before = [file for file in newest_first(folder) if file != path]
     save(path, moment, config, prepared)
-    for file in (*before[1:], *folder.glob(".step-*.part")):
+    for file in (*before[1:], *unfinished(folder, CHECKPOINTS)):
         file.unlink(missing_ok=True)
 
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder."""
-    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+    return sorted(folder.glob(CHECKPOINTS), reverse=True)
 
 
 def load_newest(

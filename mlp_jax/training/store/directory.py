@@ -3,15 +3,19 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import require_regular, unfinished, write_atomically
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
+
+CHECKPOINTS = "step-*.safetensors"  # in their folder
 
 
 class RunDirectory:
@@ -42,6 +46,10 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.crash = path / "crash" / "report.txt"
         self.report = path / "report.html"
+        self.files = (
+            self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash,
+            self.predictions,
+        )  # fmt: skip
 
     def of_seed(self, seed: int) -> "RunDirectory":
         """The folder of one of several seeds, a run of its own."""
@@ -56,11 +64,39 @@ class RunDirectory:
         kind, numbers = config.several or ("", ())
         return [self.child(kind, number) for number in numbers]
 
-    def is_free(self) -> bool:
-        """Whether none of the files of a run is there, whoever wrote it."""
-        files = (self.config, self.weights, self.checkpoints, self.summary)
+    def there(self) -> list[Path]:
+        """The files of a run that are there, whoever wrote them; one of metrics without a line is none."""
         has_lines = self.metrics.exists() and self.metrics.stat().st_size > 0
-        return not has_lines and not any(file.exists() for file in files)
+        files = (*self.files, self.checkpoints)
+        return [file for file in files if file.exists() and (file != self.metrics or has_lines)]
+
+    def require_own(self) -> None:
+        """Raise an InputError if a name of a run's files is that of a link out of the directory, or of no file.
+
+        What is behind such a link is not the run's to read, replace or remove; the directory itself may be a link. All
+        that opens a file of a run comes here first.
+        """
+        folder = self.path.resolve()
+        folders = (self.checkpoints, self.crash.parent, self.path / "tensorboard")
+        children = (child for kind in ("seed", "fold") for child in self.path.glob(f"{kind}-*"))
+        for path in (*folders, *children, *self.files, *self.checkpoints.glob(CHECKPOINTS)):
+            if not path.resolve().is_relative_to(folder):
+                raise InputError(f"{path} is a link to {path.resolve()}, out of the run: put that there")
+            if path in self.files or path.parent == self.checkpoints:
+                self._require_regular(path)
+
+    def _require_regular(self, path: Path) -> None:
+        try:
+            require_regular(path)
+        except OSError as error:
+            raise InputError(f"cannot use {error}") from None
+
+    def _require_elsewhere(self, data: Iterable[Path]) -> None:
+        """Raise an InputError if one of these files, which a training reads, is where one of the run will be."""
+        own = {file.resolve() for file in self.files}
+        for path in data:
+            if path.resolve() in own:
+                raise InputError(f"{path} is data, which the run would replace; name another directory (run_dir=…)")
 
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
@@ -69,12 +105,19 @@ class RunDirectory:
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
-        if overwrite or all(run.is_free() for run in (self, *self.children(config))):
+        self.require_own()  # before the configuration is read that is there
+        runs = (self, *self.children(config), *self._children_before())
+        data = [Path(path) for found in config.data.files.values() for path in _each(found)]
+        for run in runs:
+            run.require_own()
+            run._require_elsewhere(data)
+        there = [file for run in runs for file in run.there()]
+        if overwrite or not there:
             return
         if not resume:
             raise InputError(
                 f"{self.path} holds a run; go on with it (resume=True), replace it (overwrite=True), "
-                "or name another directory (run_dir=…)"
+                f"or name another directory (run_dir=…): {there[0]} is there"
             )
         before, now = (configuration.flat(configuration.as_values(c)) for c in (self.load_config(), config))
         free = [f"training.{key}" for key in configuration.free_to_change(config)]
@@ -132,8 +175,8 @@ class RunDirectory:
         """Begin a new run; the files of a run that was there go once the folder is known to be writable."""
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / ".writable", b"")
-            (self.path / ".writable").unlink()
+            with tempfile.TemporaryFile(dir=self.path) as probe:
+                os.fsync(probe.fileno())
             for run in (*self._children_before(), self):
                 run.remove()
             if config.several:  # first: see `holds_run`
@@ -144,14 +187,16 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove the files of a run, and no others; the folder stays if there are others."""
-        files = [self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash]
-        files.append(self.predictions)
-        files += [file for pattern in ("step-*.safetensors", ".step-*.part") for file in self.checkpoints.glob(pattern)]
-        for file in files:
+        for file in (*self.files, *self._unfinished(), *self.checkpoints.glob(CHECKPOINTS)):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.crash.parent):
             with suppress(OSError):  # it is not there, or holds files of others
                 folder.rmdir()
+
+    def _unfinished(self) -> list[Path]:
+        """What kills have left of files that were being written."""
+        of_own = (unfinished(file.parent, file.name) for file in self.files)
+        return [*chain.from_iterable(of_own), *unfinished(self.checkpoints, CHECKPOINTS)]
 
     def _children_before(self) -> Sequence["RunDirectory"]:
         """Those of the run that is there, if it is several."""
@@ -167,6 +212,7 @@ class RunDirectory:
 
     def load_config(self) -> Config:
         """Read the resolved configuration."""
+        self.require_own()
         if not self.holds_run():
             missing = self.metrics if self.config.exists() else self.config
             raise InputError(f"{self.path} holds no run: it has no {missing.name}")
@@ -207,9 +253,11 @@ class RunDirectory:
         return records
 
     def begin_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """Give the records of so many epochs, and drop what stands in `metrics.jsonl` beyond them."""
+        """Give the records of so many epochs; drop what `metrics.jsonl` has beyond them, and unfinished files."""
         records = self.records_of(epochs)
         with self.writing():
+            for file in self._unfinished():
+                file.unlink(missing_ok=True)
             write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records).encode())
         return records
 
@@ -254,6 +302,10 @@ class RunDirectory:
             raise InputError(
                 f"cannot write the run directory {self.path}: {error.strerror}; name another with run_dir=…"
             ) from None
+
+
+def _each(found: Any) -> Sequence[Any]:
+    return found if isinstance(found, list | tuple) else () if found is None else (found,)
 
 
 def _finite(value: Any) -> Any:

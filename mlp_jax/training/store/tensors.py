@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import require_regular, write_atomically
 
 Tensors = dict[str, Any]
 
@@ -37,6 +37,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
         DamagedFile: a damaged one.
     """
     try:
+        require_regular(path)
         with safe_open(path, "np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = json.loads((file.metadata() or {})["mlp_jax"])

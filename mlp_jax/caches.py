@@ -1,0 +1,36 @@
+"""A folder in which nobody else can have put anything: what is kept in it is run and learned without a look."""
+
+import os
+from pathlib import Path
+
+
+def is_private(folder: Path) -> bool:
+    """Make the folder for this user alone, if it is not there; whether it and all in it are the user's own."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not hasattr(os, "geteuid"):  # Windows, where a home is its user's
+            return True
+        status = folder.stat()
+        return _is_own(status, writable_by_others=False) and _are_own(folder, _is_closed(status))
+    except OSError:
+        return False
+
+
+def _are_own(folder: Path | str, is_closed: bool) -> bool:
+    """Whether all within a folder is the user's own; where others cannot enter, it does not matter what they may."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            status = entry.stat()
+            if not _is_own(status, writable_by_others=is_closed):
+                return False
+            if entry.is_dir() and not _are_own(entry.path, is_closed or _is_closed(status)):
+                return False
+    return True
+
+
+def _is_own(status: os.stat_result, writable_by_others: bool) -> bool:
+    return status.st_uid == os.geteuid() and (writable_by_others or not status.st_mode & 0o022)
+
+
+def _is_closed(status: os.stat_result) -> bool:
+    return not status.st_mode & 0o077

@@ -1,0 +1,112 @@
+"""What a run directory claims, value by value, and where two of them differ."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.tables.schema import Schema
+from mlp_jax.training.environment import environment
+from mlp_jax.training.store import tensors
+from mlp_jax.training.store.directory import RunDirectory
+
+Key = tuple[str | int, ...]
+
+_ABSENT = object()
+_LONGEST = 60  # letters of a value or a key that are shown
+
+
+class Difference(NamedTuple):
+    """A value that differs: where it stands, and by how much, relative to its largest entry.
+
+    Infinitely, if it is no floating-point number, is missing, or is finite in one of the two alone.
+    """
+
+    file: str
+    key: Key
+    size: float
+    before: Any
+    now: Any
+
+    @property
+    def epoch(self) -> int | None:
+        """Of whose record it is."""
+        return int(self.key[0]) + 1 if self.file.endswith("metrics.jsonl") else None
+
+    def __str__(self) -> str:
+        key = _cut(".".join(map(str, self.key[1:] if self.epoch else self.key)))
+        place = f"{self.file}, {f'epoch {self.epoch}, ' if self.epoch else ''}{key}"
+        if np.isfinite(self.size):
+            return f"{place} by {self.size:.1e} of its largest entry"
+        return f"{place} ({_in_words(self.before)}, now {_in_words(self.now)})"
+
+
+def differences(before: RunDirectory, now: RunDirectory, folder: str = "") -> Iterator[Difference]:
+    """Where two directories differ in weights, names, schema, records, results and all else of the summary.
+
+    What a training cannot give again is left out: its seconds, and the environment, of which `reproduce` speaks.
+    """
+    one, other = _claims(before), _claims(now)
+    for file in one:
+        claims = dict(_leaves(one[file])), dict(_leaves(other[file]))
+        for key in claims[0] | claims[1]:
+            pair = claims[0].get(key, _ABSENT), claims[1].get(key, _ABSENT)
+            if not _are_same(*pair):
+                yield Difference(folder + file, key, _size(*pair), *pair)
+
+
+def _claims(directory: RunDirectory) -> dict[str, Any]:
+    """The values in each file; of several seeds the folder itself has a summary alone."""
+    varying = {"seconds", *environment()}
+    weights, schema, metrics = directory.weights, directory.schema, directory.metrics
+    arrays, notes = tensors.read(weights) if weights.exists() else ({}, {})
+    return {
+        "weights.safetensors": {**arrays, "notes": notes},
+        "schema.json": Schema.of_json(schema.read_bytes(), str(schema)).model_dump() if schema.exists() else {},
+        "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
+        "summary.json": {key: value for key, value in directory.load_summary().items() if key not in varying},
+    }
+
+
+def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """The values within dicts and lists, of which an empty one is a value itself."""
+    if not isinstance(value, dict | list | tuple) or not value:
+        yield key, value
+        return
+    for name, entry in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(entry, (*key, name))
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """To the byte: 1 is not 1.0, 0.0 not −0.0, and NaN is the NaN of the same bits."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return _kind(one) == _kind(other) and one.tobytes() == other.tobytes()
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _size(one: Any, other: Any) -> float:
+    are_arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and _kind(one) == _kind(other)
+    if not are_arrays and not (isinstance(one, float) and isinstance(other, float)):
+        return np.inf
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.where(a == b, 0, np.abs(a - b))
+        size = float(np.max(apart) / max(np.max(np.abs(a)), 1e-12))
+    return size if np.isfinite(size) else np.inf
+
+
+def _kind(array: Any) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def _in_words(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    if not isinstance(value, np.ndarray):
+        return _cut(repr(value))
+    bad = value.size - np.isfinite(np.asarray(value, np.float64)).sum()
+    return f"{_kind(value)}, {bad:,} of {value.size:,} not finite" if bad else _kind(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,97 @@
+"""The standard streams of a command: what cannot be written stops no work, and text from files gives no orders."""
+
+import codecs
+import io
+import os
+import sys
+from contextlib import suppress
+
+# What a terminal without a sign gets in its place; of others the number.
+_PLAIN = {"±": "+-", "·": "*", "…": "...", "∂": "d", "−": "-", "→": "->", "≤": "<=", "≥": ">=", "×": "x"}
+
+
+def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign, _by_number(sign)) for sign in signs), error.end
+
+
+codecs.register_error("mlp_jax.plain", _in_plain_signs)
+
+
+class Stream(io.TextIOWrapper):
+    """A stream whose reader may go, or whose disk fill up: from then on, what is written is dropped.
+
+    Attributes:
+        forgives: the errors at which it drops; others are raised.
+        is_gone: whether it drops.
+    """
+
+    forgives: type[OSError] = OSError
+    is_gone = False
+
+    def write(self, text: str) -> int:
+        """Write, while there is somebody to read it."""
+        if not self.is_gone:
+            try:
+                return super().write(text)
+            except self.forgives:
+                self.is_gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self.is_gone:
+            try:
+                super().flush()
+            except self.forgives:
+                self.is_gone = True
+
+
+def open_streams() -> None:
+    """Make `sys.stdout` and `sys.stderr` such streams, also where they were closed, as cron and daemons do.
+
+    Results that a full disk does not take are an error; a reader of results who has seen enough is none.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file of the run would be standard error
+        pass
+    os.close(descriptor)
+    for name, number, forgives in (("stdout", 1, BrokenPipeError), ("stderr", 2, OSError)):
+        before = getattr(sys, name)
+        encoding = before.encoding if before else "utf-8"
+        buffer = before.detach() if before else os.fdopen(number, "wb", closefd=False)
+        in_lines = number == 2 or os.isatty(number)
+        stream = Stream(buffer, encoding=encoding, errors="mlp_jax.plain", line_buffering=in_lines)
+        stream.forgives = forgives
+        setattr(sys, name, stream)
+
+
+def is_gone(stream: object) -> bool:
+    """Whether nobody reads any more what is written there."""
+    return isinstance(stream, Stream) and stream.is_gone
+
+
+def say(message: str) -> None:
+    """A line to standard error, from the command and not its result."""
+    with suppress(OSError):
+        print(f"mlp-jax: {escaped(message)}", file=sys.stderr, flush=True)
+
+
+def put(result: object) -> None:
+    """Lines of a result, to standard output."""
+    print(escaped(str(result)))
+
+
+def escaped(text: str) -> str:
+    """Text in which control characters, and those that turn the direction of writing, are seen and not obeyed.
+
+    >>> escaped("a" + chr(27) + "[31m" + chr(0x202E))
+    'a\\\\x1b[31m\\\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign == "\n" else _by_number(sign) for sign in text)
+
+
+def _by_number(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()

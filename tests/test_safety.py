@@ -1,0 +1,353 @@
+"""What the files, folders and processes of others can do: forged runs, links, caches, repositories, closed streams."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from runs import CONFIGS, iris, train
+
+from mlp_jax.caches import is_private
+from mlp_jax.cli import main
+from mlp_jax.commands.reproduce import reproduce
+from mlp_jax.errors import InputError
+from mlp_jax.files import write_atomically, written_where_told
+from mlp_jax.tables import bundled
+from mlp_jax.training.environment import git_state
+from mlp_jax.training.run import load
+from mlp_jax.training.store import tensors
+
+# --- reproduce: all that a directory claims ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of one seed and one of two, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(iris(training__epochs=2), folder / "one")
+    train(iris(training__epochs=2, seeds=(0, 1)), folder / "two")
+    return folder
+
+
+def changed_weights(file, change):
+    """Other weights and notes, with the right checksum."""
+    arrays, notes = tensors.read(file)
+    arrays = {name: np.array(array) for name, array in arrays.items()}
+    change(arrays, notes)
+    tensors.write(file, arrays, notes)
+
+
+def nan_in_a_weight(arrays, _):
+    arrays["layers.0.W"][0, 0] = np.nan
+
+
+def another_leaf(arrays, _):
+    arrays["layers.9.W"] = np.ones(2, np.float32)
+
+
+def wider_numbers(arrays, _):
+    arrays["layers.0.b"] = arrays["layers.0.b"].astype(np.float64)
+
+
+def classes_reversed(_, notes):
+    notes["target_names"].reverse()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (nan_in_a_weight, "layers.0.W (float32 (4, 8), 1 of 32 not finite, now float32 (4, 8))"),
+        (another_leaf, "layers.9.W (float32 (2,), now absent)"),
+        (wider_numbers, "layers.0.b (float64 (8,), now float32 (8,))"),
+        (classes_reversed, "notes.target_names.0 ('virginica', now 'setosa')"),
+    ],
+)
+def test_weights_that_do_not_come_out_are_named(trained, tmp_path, change, named):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    changed_weights(run / "weights.safetensors", change)
+    same, finding = reproduce(run)
+    assert not same
+    assert f"weights.safetensors, {named}" in finding
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "part", "named"),
+    [
+        ("one", "summary.json", "test", "summary.json, results.test (0.123, now absent)"),
+        ("two", "summary.json", "test", "summary.json, results.test (0.123, now absent)"),
+        ("two", "seed-1/summary.json", "train", "seed-1/summary.json, results.train (0.123, now absent)"),
+    ],
+)
+def test_results_that_do_not_come_out_are_named(trained, tmp_path, run, file, part, named):
+    run = shutil.copytree(trained / run, tmp_path / "run")
+    summary = json.loads((run / file).read_text())
+    summary["results"][part] = 0.123
+    (run / file).write_text(json.dumps(summary))
+    same, finding = reproduce(run)
+    assert not same
+    assert named in finding
+
+
+def test_minus_zero_is_not_zero(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+
+    def minus_zero(arrays, _):
+        arrays["targets.mean"] = -arrays["targets.mean"]
+
+    changed_weights(run / "weights.safetensors", minus_zero)
+    same, finding = reproduce(run)
+    assert same
+    assert finding.startswith("equal within rounding, not bit for bit: weights.safetensors, targets.mean by 0.0e+00")
+
+
+def test_another_environment_is_named_though_all_comes_out(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"device": "tpu: v9"}))
+    same, finding = reproduce(run)
+    assert same
+    assert finding.startswith("equal bit for bit: weights, names, records and results; different are device (tpu: v9,")
+
+
+# --- a directory from somebody else -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "place", "target"),
+    [
+        ("one", "weights.safetensors", "one/weights.safetensors"),
+        ("one", "report.html", "absent"),
+        ("one", "checkpoints", "one/checkpoints"),
+        ("one", "tensorboard", "one"),
+        ("two", "seed-1", "one"),
+        ("two", "seed-0/checkpoints", "one/checkpoints"),
+    ],
+)
+def test_nothing_behind_a_link_out_of_a_run_is_read_or_removed(trained, tmp_path, run, place, target):
+    run = shutil.copytree(trained / run, tmp_path / "run")
+    other = shutil.copytree(trained / "one", tmp_path / "one")
+    before = contents(other)
+    if (run / place).is_dir():
+        shutil.rmtree(run / place)
+    (run / place).unlink(missing_ok=True)
+    (run / place).symlink_to(tmp_path / target)
+    for use in (load, lambda run: train(iris(), run, overwrite=True), lambda run: train(iris(), run, resume=True)):
+        with pytest.raises(InputError, match=rf"{place} is a link to .*, out of the run"):
+            use(run)
+    assert contents(other) == before
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_run_directory_that_is_a_link_works(trained, tmp_path):
+    (tmp_path / "link").symlink_to(trained / "two")
+    assert len(load(tmp_path / "link").seeds) == 2
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "summary.json", "weights.safetensors"])
+def test_a_pipe_in_a_run_is_not_waited_for(trained, tmp_path, name):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(InputError, match=rf"{name} is no regular file"):
+        load(run)
+
+
+def test_no_name_that_others_can_foretell_is_written_to(tmp_path, monkeypatch):
+    names = set()
+    monkeypatch.setattr("os.fsync", lambda _: names.update(file.name for file in tmp_path.glob(".*")))
+    for _ in range(2):
+        write_atomically(tmp_path / "config.yaml", b"seed: 1")
+    assert len(names) == 2
+    assert all(re.fullmatch(r"\.config\.yaml\.[0-9a-f]{16}\.part", name) for name in names)
+
+
+def test_what_kills_left_goes_with_the_next_training(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    left = [run / f".summary.json.{'0' * 16}.part", run / "checkpoints" / f".step-1.safetensors.{'a' * 16}.part"]
+    of_others = [run / ".summary.json.part", run / "checkpoints" / ".step-mine.part"]
+    for file in (*left, *of_others):
+        file.touch()
+    train(iris(training__epochs=3), run, resume=True)
+    assert [file.exists() for file in (*left, *of_others)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["report.html", "crash/report.txt", "predictions.csv", "schema.json"])
+def test_a_file_of_a_person_stays_without_overwrite(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is there"):
+        train(iris(), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_the_data_of_a_run_are_never_replaced(tmp_path):
+    (tmp_path / "report.html").write_text("x,y\n" + "".join(f"{k},{k % 7}\n" for k in range(40)))
+    config = iris(
+        data={"source": "csv", "path": tmp_path / "report.html", "target": "y"}, network={"hidden_widths": (2,)}
+    )
+    with pytest.raises(InputError, match=r"report.html is data, which the run would replace"):
+        train(config, tmp_path, overwrite=True)
+    assert (tmp_path / "report.html").read_text().startswith("x,y")
+
+
+# --- where an output goes -----------------------------------------------------------------------------
+
+
+def test_an_output_goes_through_a_link_and_keeps_the_mode(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "file").chmod(0o600)
+    (tmp_path / "link").symlink_to("file")
+    with written_where_told(tmp_path / "link") as stream:
+        stream.write(b"new")
+        assert (tmp_path / "file").read_text() == "old"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_output_that_fails_leaves_what_was_there(tmp_path):
+    def stopped():
+        with written_where_told(tmp_path / "file") as stream:
+            stream.write(b"new")
+            raise KeyboardInterrupt
+
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        with written_where_told(tmp_path / "pipe") as stream:
+            stream.write(b"new")
+        assert reader.stdout.read() == b"new"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+# --- caches -----------------------------------------------------------------------------------------
+
+
+def test_a_cache_is_made_for_its_user_alone(tmp_path):
+    assert is_private(tmp_path / "new" / "mlp_jax")
+    assert (tmp_path / "new" / "mlp_jax").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["", "programs", "programs/one"])
+def test_what_others_can_write_to_is_no_cache(tmp_path, place):
+    folder = tmp_path / "mlp_jax"
+    (folder / "programs").mkdir(parents=True)
+    (folder / "programs" / "one").touch()
+    folder.chmod(0o755)
+    assert is_private(folder)
+    (folder / place).chmod(0o777)
+    assert not is_private(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file of another user")
+@pytest.mark.parametrize("place", ["", "programs", "programs/one"])
+def test_what_is_of_another_user_is_no_cache(tmp_path, place):
+    folder = tmp_path / "mlp_jax"
+    assert is_private(folder)
+    (folder / "programs").mkdir()
+    (folder / "programs" / "one").touch()
+    os.chown(folder / place, 65534, -1)
+    assert not is_private(folder)
+
+
+def test_a_command_says_that_it_keeps_nothing(tmp_path, monkeypatch, capsys):
+    kept_in = jax.config.jax_compilation_cache_dir, bundled._folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "mlp_jax").mkdir()
+    (tmp_path / "mlp_jax").chmod(0o777)
+    assert main(["inspect", str(CONFIGS[0])]) == 0
+    assert capsys.readouterr().err.startswith(f"mlp-jax: nothing is kept in {tmp_path / 'mlp_jax'}, which is not")
+    assert (jax.config.jax_compilation_cache_dir, bundled._folder) == kept_in
+
+
+# --- the repository that one stands in ---------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """One with a commit of a file, whose attribute names the filter x."""
+    git(tmp_path, "init", "-q", ".")
+    (tmp_path / "file").write_text("one")
+    (tmp_path / ".gitattributes").write_text("file filter=x")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    return tmp_path
+
+
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.x.clean", "filter.x.process", "core.hooksPath"])
+def test_a_repository_runs_no_program_to_say_its_state(repository, setting):
+    program = repository / ".git" / "post-index-change"
+    program.write_text(f"#!/bin/sh\ntouch '{repository}/ran'\ncat\n")
+    program.chmod(0o755)
+    git(repository, "config", setting, program.parent if setting == "core.hooksPath" else program)
+    git(repository, "config", "filter.x.required", "true")
+    os.utime(repository / "file", (1, 1))
+    index = (repository / ".git" / "index").read_bytes()
+    assert git_state(repository) == {"commit": git(repository, "rev-parse", "HEAD"), "changed": False}
+    assert not (repository / "ran").exists()
+    assert (repository / ".git" / "index").read_bytes() == index
+
+
+def test_the_state_of_a_repository_is_asked_anew(repository, tmp_path_factory):
+    (repository / "file").write_text("two")
+    first = git_state(repository)
+    git(repository, "commit", "-qam", "second")
+    second = git_state(repository)
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert first["commit"] != second["commit"] == git(repository, "rev-parse", "HEAD")
+    assert git_state(tmp_path_factory.mktemp("no repository")) is None
+
+
+# --- terminals and pipes ------------------------------------------------------------------------------
+
+
+def command(streams, *arguments, cwd, **environment):
+    """A command with its streams as a shell says: its status."""
+    line = f'"{sys.executable}" -m mlp_jax "$@" {streams}'
+    return subprocess.run(["sh", "-c", line, "sh", *arguments], cwd=cwd, env=os.environ | environment).returncode
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_a_training_needs_no_streams(tmp_path, streams):
+    arguments = "train", str(CONFIGS[0].parent / "xor.yaml"), "--set", "training.epochs=4", "--run-dir", "run"
+    assert command(streams, *arguments, cwd=tmp_path) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+def test_text_from_files_gives_a_terminal_no_orders(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text('"\\e]0;title\\a\\e[31mred\\u202E": 1\n')
+    assert main(["inspect", str(tmp_path / "x.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\u202e" in said
+    assert said.replace("\n", "").isprintable()
+
+
+def test_signs_that_a_terminal_lacks_are_plain():
+    assert "1 ± 2 · ∂ é".encode("ascii", "mlp_jax.plain") == b"1 +- 2 * d \\xe9"
+
+
+def test_a_module_that_exits_is_not_checked(tmp_path, monkeypatch, capsys):
+    (tmp_path / "script_that_ends.py").write_text("import sys\n\ndef f(x):\n    return x\n\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["verify", "script_that_ends:f"]) == 2
+    assert "called sys.exit(0)" in capsys.readouterr().err
