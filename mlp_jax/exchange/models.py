@@ -60,6 +60,8 @@ def export(run: Run, path: str | Path, overwrite: bool = False) -> tuple[Path, P
         raise InputError(f"only a run that has finished is exported; this one is {status}: go on with resume=True")
     if run.config.network.products or run.config.network.dtype == "bfloat16":
         raise InputError("a network that computes in bfloat16 is not exported: NumPy and ONNX Runtime round otherwise")
+    if folders := [file for file in (path, card) if file.is_dir()]:
+        raise InputError(f"{folders[0]} is a directory: name a file")
     if not overwrite and (there := [file for file in (path, card) if file.exists()]):
         raise InputError(f"{there[0]} exists; replace it (overwrite=True), or name another file")
     name = path.stem if path.stem.isidentifier() else "model"  # it stands in programs

@@ -111,7 +111,7 @@ class Beside:
     side: int
 
 
-class Unanswered(Exception):  # noqa: N818: no error, a question
+class Unanswered(Exception):  # no error, a question
     """A table has no answer to a question yet."""
 
     def __init__(self, table: "Table", question: Any) -> None:

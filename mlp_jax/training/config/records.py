@@ -67,7 +67,9 @@ class StartFrom(Section):
 
 
 def _as_start(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
+    if not isinstance(value, str | Path | dict | StartFrom):
+        raise ValueError(f"must be a .safetensors file or the directory of a run; got {value!r}")
+    return {"path": value} if isinstance(value, str | Path) else value
 
 
 class Network(Section):
