@@ -196,6 +196,11 @@ def test_training_goes_on_from_a_run_or_begins_with_its_parameters():
     assert anew.params[0].W[0, 0] != whole.params[0].W[0, 0]
     with pytest.raises(ValueError, match=r"params\[0\].W must have shape \(4, 9\), got \(4, 8\)"):
         fit({**settings(1), "network": {"widths": [4, 9, 3], "output": "softmax"}}, data, start_from=half)
+    with pytest.raises(InputError, match="start_from is a run of another optimizer"):
+        fit({**settings(1), "optimizer": {"name": "sgd", "learning_rate": 0.1}}, data, start_from=half)
+    for config, run_dir in ((settings(1), "runs/kept"), ({**settings(1), "seeds": [0, 1]}, None)):
+        with pytest.raises(InputError, match="start_from is for one training that is kept nowhere"):
+            fit(config, data, start_from=half.params, run_dir=run_dir)
 
 
 def test_the_cost_of_the_training_part_can_stop_it_and_the_last_weights_are_kept():

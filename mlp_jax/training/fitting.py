@@ -48,7 +48,7 @@ def fit(
             none.
         overwrite: remove the run that is there.
         start_from: parameters to begin with, in place of random ones; or a run, or its state, to go on from, with its
-            optimizer's memory, on these examples.
+            optimizer's memory, on these examples. Of a run that is kept, network.start_from says it.
         reporter: what shows the progress; by default a bar in a notebook, and nothing elsewhere.
 
     Raises:
@@ -74,6 +74,11 @@ def fit(
     if resume and overwrite:
         raise InputError("resume goes on with a run, overwrite replaces it: give one of them")
     config, examples = _as_config(config, examples)
+    if start_from is not None and (run_dir is not None or config.several):
+        raise InputError(
+            "start_from is for one training that is kept nowhere, for its values stand in no configuration: write them "
+            "with mlp_jax.exchange.to_safetensors, and give network.start_from"
+        )
     require_dtype(config.network.dtype)
     reporter = reporter or reporter_for_python()
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None

@@ -261,9 +261,17 @@ class Trainer:
             params = (stack if stacked else unstack)(self.net, state.params)
             params = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.config.network.dtype), params)
             state = jitted(_before_steps, ("program",), SOONER_COMPILED)(self._open, self._values, params)
+        elif not self._fits(state):
+            raise InputError("start_from is a run of another optimizer, or way of training: give run.params")
         if self._patience is None:
             return state, None
         return state, Best.start(state.params if self.config.watches_validation else ())
+
+    def _fits(self, state: State) -> bool:
+        """Whether it has what this program's states have."""
+        own = jax.eval_shape(lambda params: initial_state(self.program, params), state.params)
+        found, needed = (str(jax.tree.structure(each)) for each in (state, own))
+        return found == needed
 
     def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
         static = self._open, self._measure
