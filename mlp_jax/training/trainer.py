@@ -43,7 +43,7 @@ from mlp_jax.training.step import Outcome, Program, State, initial_state
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.step.health import of_epoch
 from mlp_jax.training.step.values import Values
-from mlp_jax.training.xla import SOONER_COMPILED, jitted, options_for_steps, threads_pay
+from mlp_jax.training.xla import SOONER_COMPILED, compiling, jitted, options_for_steps, threads_pay
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 _LARGE_TARGET = 30.0  # beyond which the first gradients are large by the targets alone
@@ -127,7 +127,8 @@ class Trainer:
         state, best = jax.block_until_ready(self._initial(seed, start_from))  # if memory does not suffice, fail here
         if self._no_steps is None:
             started = time.perf_counter()
-            _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
+            with compiling(*self._measuring(self.program.chosen(state))):
+                _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
             self.compile_seconds = time.perf_counter() - started
             self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
         return Moment(state, best, 0, self._no_steps)
@@ -202,10 +203,16 @@ class Trainer:
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
-        found: tuple[Any, Any] = jitted(_measured, ("net",))(
-            self._open.net, self._values, params, *self._measured(part)
-        )
+        found: tuple[Any, Any] = jitted(_measured, ("net",))(*self._measuring_takes(params, part))
         return found
+
+    def _measuring(self, params: Params) -> list[Any]:
+        """The programs of `_predicted`, one for parts of one size, to be compiled."""
+        sizes = {len(examples.x): part for part, examples in self.parts.items()}
+        return [jitted(_measured, ("net",)).lower(*self._measuring_takes(params, part)) for part in sizes.values()]
+
+    def _measuring_takes(self, params: Params, part: str) -> tuple[Any, ...]:
+        return self._open.net, self._values, params, *self._measured(part)
 
     def judgement(self, params: Params) -> dict[str, Any]:
         """On the part least trained on: each class, and what the best constant prediction would reach."""

@@ -1,6 +1,8 @@
 """How XLA compiles single programs: options of theirs alone, for its flags are the process's and stay as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -29,6 +31,19 @@ def jitted(function: Callable[..., Any], static: tuple[str, ...], options: tuple
     except jax.errors.JaxRuntimeError:
         return plain
     return jax.jit(function, static_argnames=static, compiler_options=dict(options))
+
+
+@contextmanager
+def compiling(*programs: Any) -> Iterator[None]:
+    """Compile what `jax.jit(f).lower` gave beside what the block does: later calls of f find it compiled.
+
+    Tracing holds Python's lock, XLA does not; and it is traced here, for JAX's settings are those of a thread.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        compiled = [pool.submit(program.compile) for program in programs]
+        yield
+    for each in compiled:
+        each.result()
 
 
 def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
