@@ -31,6 +31,7 @@ _MEANT = {
     "activation": "did you mean hidden?",
 }
 Problem = tuple[KeyPath, str]
+Line = tuple[str, str, str]  # place, key, message
 Record = type[BaseModel]
 
 
@@ -41,16 +42,21 @@ def in_words(error: ValidationError, root: Record, document: Document) -> list[P
     return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
 
 
-def listed(path: str | Path, problems: list[Problem], document: Document) -> str:
+def located(problems: list[Problem], document: Document) -> list[Line]:
+    """Each with the place of its value in the document."""
+    return [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
+
+
+def listed(path: str | Path, lines: list[Line]) -> str:
     """All problems in the order of the file, a line each."""
-    lines = [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
-    lines.sort(key=lambda line: _line_number(line[0]))
+    lines = sorted(dict.fromkeys(lines), key=lambda line: _line_number(line[0]))
     heading = f"{path}: {len(lines)} problem{'s' * (len(lines) != 1)}"
     return "\n".join([heading, *(f"  {_where(place, key)}: {message}" for place, key, message in lines)])
 
 
 def _where(place: str, key: str) -> str:
-    return place if key == "" or place == f"--set {key}" else ": ".join(filter(None, (place, key)))
+    said = place in (f"--set {key}", f"--sweep {key.removeprefix('sweep.')}")
+    return place if key == "" or said else ": ".join(filter(None, (place, key)))
 
 
 def _line_number(place: str) -> int:

@@ -6,6 +6,7 @@ a Python object, and an alias.
 
 import io
 from collections.abc import Callable, Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +59,51 @@ class Document:
         Raises:
             InputError: not of this form, a key set twice, or a path through a value that has no keys.
         """
-        key, equals, text = assignment.partition("=")
-        path: KeyPath = tuple(key.strip().split("."))
-        label = f"--set {key.strip()}"
-        if not equals or not all(path):
-            raise InputError(f"--set takes KEY=VALUE, as in optimizer.learning_rate=0.05; got {assignment!r}")
+        key, text = _key_and_text(assignment, "--set takes KEY=VALUE, as in optimizer.learning_rate=0.05")
+        self._put(tuple(key.split(".")), text, f"--set {key}")
+
+    def sweep(self, assignment: str) -> None:
+        """Let a key take each value of `a.b=value,value`, in YAML, in which FIRST..LAST is a range.
+
+        Raises:
+            InputError: not of this form, or a key given twice.
+        """
+        key, text = _key_and_text(assignment, "--sweep takes KEY=VALUE,VALUE, as in seed=0..9")
+        self._put(("sweep", key), f"[{text}]", f"--sweep {key}")
+
+    def _put(self, path: KeyPath, text: str, label: str) -> None:
         if self._places.get(path) == label:
             raise InputError(f"{label} is given twice")
+        section = self._cleared(path, label)
+        section[path[-1]] = self._parse(text, path, lambda line: label)
+
+    def varied(self, choice: dict[str, Any], alone: bool = True) -> "Document":
+        """With a value for each of these keys, whose place is that of the sweep; `alone`, without the sweep itself."""
+        one = copy(self)
+        gone = ("sweep", "seeds") if alone else ()
+        one.values = {key: value for key, value in _as_plain(self.values).items() if key not in gone}
+        one.problems = list(self.problems)
+        for key, value in choice.items():
+            path: KeyPath = tuple(key.split("."))
+            label = self.place(("sweep", key))
+            one._cleared(path, label)[path[-1]] = _as_plain(value)
+            one._places[path] = label
+        return one
+
+    def _cleared(self, path: KeyPath, label: str) -> dict[str, Any]:
+        """The section in which a value will stand, without what was known of the value there before."""
         section = self.values
+        places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
         for i, part in enumerate(path[:-1], start=1):
             if section.get(part) is None:
                 section[part] = {}
             section = section[part]
             if not isinstance(section, dict):
                 raise InputError(f"{label}: {'.'.join(map(str, path[:i]))} is a value, it has no keys")
-            self._places.setdefault(path[:i], label)
-        self._places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
+            places.setdefault(path[:i], label)
+        self._places = places
         self.problems = [(p, message) for p, message in self.problems if p[: len(path)] != path]
-        section[path[-1]] = self._parse(text, path, lambda line: label)
+        return section
 
     def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
         try:
@@ -127,8 +155,17 @@ class Document:
         self.problems.append((path, message))
 
 
-def read(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order.
+def _key_and_text(assignment: str, form: str) -> tuple[str, str]:
+    """The two sides of `key=text`."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        raise InputError(f"{form}; got {assignment!r}")
+    return key, text
+
+
+def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
+    """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order, and what a sweep varies.
 
     Raises:
         InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
@@ -147,6 +184,8 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Document:
         raise InputError(f"{path}: a configuration is a mapping of keys to values; {found}")
     for assignment in overrides:
         document.set(assignment)
+    for assignment in sweep:
+        document.sweep(assignment)
     return document
 
 
