@@ -86,7 +86,7 @@ def _with_flags(message: str) -> str:
 
 
 def _command_to_resume(options: argparse.Namespace) -> str:
-    changes = [word for change in options.set for word in ("--set", change)]
+    changes = [word for flag in ("set", "sweep") for change in getattr(options, flag) for word in (f"--{flag}", change)]
     run_dir = ["--run-dir", str(options.run_dir)] if options.run_dir else []
     return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, "--resume"])
 
@@ -96,7 +96,7 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 
 # Of each command, its arguments, of those joined by | one at most, and what it does.
 COMMANDS = {
-    "train": ("config --set --run-dir --resume|--overwrite", "train a network as a YAML file says"),
+    "train": ("config --set --sweep --run-dir --resume|--overwrite", "train a network as a YAML file says, or many"),
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
@@ -143,6 +143,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
         "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
+    },
+    "--sweep": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "KEY=VALUE,VALUE",
+        "help": "train a run for each value, and each combination with those of other keys, as in "
+        "optimizer.learning_rate=0.01,0.003 seed=0..9",
     },
     "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
     "--resume": _switch("go on with the run in that directory"),
@@ -224,7 +232,7 @@ def _config_of(options: argparse.Namespace) -> Any:
         return None
     from mlp_jax.training import config as configuration
 
-    return configuration.load(file, options.set)
+    return configuration.load(file, options.set, options.sweep if "sweep" in options else ())
 
 
 def _set_up_jax(dtype: str) -> None:
