@@ -10,6 +10,7 @@ from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.run import Run
 from mlp_jax.training.shown import number
 
+_FEW = 4  # names that are shown
 Results = dict[str, dict[str, Any]]  # by part and metric
 
 
@@ -55,15 +56,18 @@ def judged_by(runs: Iterable[Run]) -> tuple[str, str]:
     return part, watched if watched in metrics else metrics[min(1, len(metrics) - 1)]
 
 
-def standings(entries: list[Entry]) -> list[Row]:
-    """The rows, the best first, those without results last; equal ones in the order in which they came."""
+def standings(entries: list[Entry], each: bool = False) -> list[Row]:
+    """The rows, the best first, those without results last; equal ones in the order in which they came.
+
+    Runs that differ in their seed alone are a row; or `each` is.
+    """
     part, metric = judged_by(entry.run for entry in entries)
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(repr(_without_seed(entry.varied)), []).append(entry)
+        groups.setdefault(entry.name if each else repr(_without_seed(entry.varied)), []).append(entry)
     rows = [
         Row(
-            _without_seed(group[0].varied),
+            group[0].varied if each else _without_seed(group[0].varied),
             tuple(entry.name for entry in group),
             over_seeds([entry.run.results for entry in group if entry.run.summary["status"] == "finished"]),
         )
@@ -126,11 +130,14 @@ def in_rows(rows: list[Row], judged: tuple[str, str], digits: int = 4) -> list[l
 
 
 def _names(runs: tuple[str, ...]) -> str:
-    """As in run-3, run-0..9 or run-0,4,8."""
+    """As in run-3, run-0..9 or run-0,4,8; of names without a number, each of the first few."""
+    before = {name.rpartition("-")[0] for name in runs}
     numbers = [name.rpartition("-")[2] for name in runs]
+    if len(before) > 1 or not all(map(str.isdecimal, numbers)):
+        return ", ".join([*runs[:_FEW], *["…"] * (len(runs) > _FEW)])
     if len(runs) > 2 and [int(number) for number in numbers] == list(range(int(numbers[0]), int(numbers[-1]) + 1)):
         return f"{runs[0]}..{numbers[-1]}"
-    return ",".join([runs[0], *numbers[1:4], *["…"] * (len(runs) > 4)])
+    return ",".join([runs[0], *numbers[1:_FEW], *["…"] * (len(runs) > _FEW)])
 
 
 def _shown(value: Any) -> str:
