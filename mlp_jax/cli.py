@@ -98,7 +98,10 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 COMMANDS = {
     "train": ("config --set --sweep --run-dir --resume|--overwrite", "train a network as a YAML file says, or many"),
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
-    "report": ("run_dirs --output", "a run on one HTML page: curves, confusion, health of layers; or how several differ"),
+    "report": (
+        "run_dirs --output",
+        "a run on one HTML page: curves, confusion, health of layers; or how several differ",
+    ),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
     "evaluate": ("run_dir labelled --weights", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
@@ -158,7 +161,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--overwrite": _switch("replace what is there"),
     "--output": _file(
         "FILE",
-        "a page: report.html in RUN_DIR if not given, of several runs comparison.html; a picture: .svg, .dot or .mmd (Mermaid), else as text; "
+        "a page: report.html in RUN_DIR if not given, of several runs comparison.html; a picture: .svg, .dot or .mmd "
+        "(Mermaid), else as text; "
         "predictions: .csv or .parquet, else to standard output",
     ),
     "--keep": {"nargs": "+", "default": [], "metavar": "COLUMN", "help": "columns to carry along"},

@@ -13,10 +13,10 @@ from mlp_jax.training.run import Run, load
 from mlp_jax.training.standing import Entry, Row, in_rows, judged_by, standings
 from mlp_jax.training.store.directory import RunDirectory
 
-_MOST_KEYS, _MOST_LABELS, _MOST_COLUMNS = 6, 10, 12  # that can be read
+_MOST_KEYS, _MOST_LABELS = 6, 10  # that can be read
 _SPREAD = 10.0  # of positive values, from which on an axis is logarithmic
 # Of a summary, what a run depends on beside its configuration.
-_CIRCUMSTANCES = ("data", "examples", "device", "processors", "versions", "x64", "flags", "git")
+_BESIDE = ("data", "examples", "device", "processors", "versions", "x64", "flags", "git")
 
 
 def write_comparison(run_dirs: list[Path], path: Path) -> None:
@@ -30,13 +30,14 @@ def write_comparison(run_dirs: list[Path], path: Path) -> None:
     varied = _differing(settings)
     entries = [Entry(name, {key: settings[name].get(key) for key in varied}, run) for name, run in found]
     rows, judged = standings(entries, each=len(run_dirs) > 1), judged_by(run for _, run in found)
+    shared = {key: value for key, value in settings[found[0][0]].items() if key not in varied}
     sections = {
         "Results": page.table(in_rows(rows, judged)),
         "Curves": _curves(rows, entries, judged),
         **_keys(entries, judged),
-        **_differences(found, settings, varied),
+        **({"What differs": _differences(found, settings, varied)} if len(run_dirs) > 1 else {}),
         **_unfinished(found),
-        "The same in all": f"<pre>{escape(yaml.as_text(_shared(settings, varied)))}</pre>",
+        "The same in all": f"<pre>{escape(yaml.as_text(shared))}</pre>",
     }
     names = ", ".join(run_dir.resolve().name for run_dir in run_dirs[:_MOST_LABELS])
     page.write(path, f"{names}: {len(found)} runs", sections)
@@ -57,15 +58,11 @@ def _differing(values: dict[str, dict[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(of_one.get(key)) for of_one in values.values()}) > 1]
 
 
-def _shared(settings: dict[str, dict[str, Any]], varied: list[str]) -> dict[str, Any]:
-    return {key: value for key, value in next(iter(settings.values())).items() if key not in varied}
-
-
 def _curves(rows: list[Row], entries: list[Entry], judged: tuple[str, str]) -> str:
     """The cost on the training part, and what the runs are judged by, over the epochs; the best is dark."""
     part, metric = judged
     runs = {entry.name: entry.run for entry in entries}
-    shown = {"cost J, training": lambda record: record["loss"]}
+    shown: dict[str, Any] = {"cost J, training": lambda record: record["loss"]}
     if all(part in record for run in runs.values() for record in run.history[:1]):
         shown[f"{metric}, {part}"] = lambda record: record[part].get(metric)
     figure, axes = page.figure(len(shown), height=4.2)
@@ -117,25 +114,12 @@ def _value(entry: Entry, judged: tuple[str, str]) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _differences(
-    found: list[tuple[str, Run]], settings: dict[str, dict[str, Any]], varied: list[str]
-) -> dict[str, str]:
-    """Of few runs in what they differ; of many, in what beside the configuration."""
-    circumstances = {
-        name: configuration.flat({key: run.summary[key] for key in _CIRCUMSTANCES if key in run.summary})
-        for name, run in found
-    }
-    keys = [(key, settings) for key in varied if len(found) <= _MOST_COLUMNS]
-    keys += [(key, circumstances) for key in _differing(circumstances)]
-    if not keys:
-        return {}
-    if len(found) > _MOST_COLUMNS:
-        rows = [["", "values"]]
-        rows += [[key, ", ".join({_short(of[name].get(key)): 0 for name, _ in found})] for key, of in keys]
-    else:
-        rows = [["", *(name for name, _ in found)]]
-        rows += [[key, *(_short(of[name].get(key)) for name, _ in found)] for key, of in keys]
-    return {"What differs": page.table(rows)}
+def _differences(found: list[tuple[str, Run]], settings: dict[str, dict[str, Any]], varied: list[str]) -> str:
+    """In what the runs differ: the keys of their configurations, and what they depend on beside these."""
+    beside = {name: configuration.flat({key: run.summary.get(key) for key in _BESIDE}) for name, run in found}
+    keys = [(key, settings) for key in varied] + [(key, beside) for key in _differing(beside)]
+    rows = [[key, *(_short(of_one.get(key)) for of_one in values.values())] for key, values in keys]
+    return page.table([["", *settings], *rows]) if rows else "<p>nothing but results</p>"
 
 
 def _unfinished(found: list[tuple[str, Run]]) -> dict[str, str]:

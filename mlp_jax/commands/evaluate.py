@@ -22,8 +22,8 @@ from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.shown import how_many_seeds, in_columns, results_in_rows
-from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.standing import over_seeds
+from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.trainer import Trainer
 
 

@@ -49,7 +49,9 @@ def write_report(run_dir: Path, path: Path) -> None:
         "Curves": _curves(run),
         **_predictions(run),
         **_layers(run),
-        "Record": page.table([[key, page.in_words(run.summary[key])] for key in run.summary if key not in _SHOWN_ABOVE]),
+        "Record": page.table(
+            [[key, page.in_words(run.summary[key])] for key in run.summary if key not in _SHOWN_ABOVE]
+        ),
         "Configuration": f"<pre>{escape(yaml.as_text(configuration.as_values(run.config)))}</pre>",
     }
     title = f"{run_dir.resolve().name}: {run.summary['status']} after {run.summary['epochs']} epochs"

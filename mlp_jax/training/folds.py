@@ -13,8 +13,8 @@ from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import predictions
 from mlp_jax.training.run import Run
-from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.standing import over_seeds
+from mlp_jax.training.store.directory import RunDirectory
 
 
 def cross_validate(

@@ -10,7 +10,6 @@ from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.run import Run
 from mlp_jax.training.shown import number
 
-_FEW = 4  # names that are shown
 Results = dict[str, dict[str, Any]]  # by part and metric
 
 
@@ -23,22 +22,12 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Runs that differ in their seed alone.
-
-    Attributes:
-        varied: the values of the keys that vary, but for the seed.
-        runs: their names.
-        results: of those that finished, see `over_seeds`; empty if none did.
-    """
+    """Runs that differ in their seed alone: their other values, their names, the results of those that finished."""
 
     varied: dict[str, Any]
-    runs: tuple[str, ...]
+    runs: list[str]
+    finished: int
     results: Results
-
-    @property
-    def finished(self) -> int:
-        """How many of the runs did."""
-        return len(next(iter(next(iter(self.results.values())).values()))["seeds"]) if self.results else 0
 
 
 def judged_by(runs: Iterable[Run]) -> tuple[str, str]:
@@ -51,8 +40,8 @@ def judged_by(runs: Iterable[Run]) -> tuple[str, str]:
         return "validation", "loss"
     results, stopping = found[0].results, found[0].config.training.early_stopping
     part = "validation" if "validation" in results else list(results)[-1]
-    metrics = list(results[part])
-    watched = stopping and stopping.metric
+    metrics: list[Any] = list(results[part])
+    watched = stopping.metric if stopping else None
     return part, watched if watched in metrics else metrics[min(1, len(metrics) - 1)]
 
 
@@ -65,14 +54,11 @@ def standings(entries: list[Entry], each: bool = False) -> list[Row]:
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.name if each else repr(_without_seed(entry.varied)), []).append(entry)
-    rows = [
-        Row(
-            group[0].varied if each else _without_seed(group[0].varied),
-            tuple(entry.name for entry in group),
-            over_seeds([entry.run.results for entry in group if entry.run.summary["status"] == "finished"]),
-        )
-        for group in groups.values()
-    ]
+    rows = []
+    for group in groups.values():
+        varied = group[0].varied if each else _without_seed(group[0].varied)
+        finished = [entry.run.results for entry in group if entry.run.summary["status"] == "finished"]
+        rows.append(Row(varied, [entry.name for entry in group], len(finished), over_seeds(finished)))
 
     def rank(row: Row) -> float:
         value = row.results.get(part, {}).get(metric, {}).get("mean")
@@ -106,7 +92,7 @@ def _statistics(values: list[float]) -> dict[str, Any]:
 
 def of_summary(summary: dict[str, Any]) -> list[Row]:
     """The rows that the summary of a sweep has."""
-    return [Row(row["varied"], tuple(row["runs"]), row["results"]) for row in summary.get("table", ())]
+    return [Row(**row) for row in summary.get("table", ())]
 
 
 def in_rows(rows: list[Row], judged: tuple[str, str], digits: int = 4) -> list[list[str]]:
@@ -118,7 +104,7 @@ def in_rows(rows: list[Row], judged: tuple[str, str], digits: int = 4) -> list[l
     said = any(len(row.runs) > 1 or not row.finished for row in rows)
     shown = [
         [
-            _names(row.runs),
+            f"{row.runs[0]}{f' and {len(row.runs) - 1} more' if len(row.runs) > 1 else ''}",
             *(_shown(row.varied[key]) for key in keys),
             *(number(row.results[of][metric], digits) if metric in row.results.get(of, {}) else "none" for of in parts),
             *[f"{row.finished} of {len(row.runs)}"] * said,
@@ -127,17 +113,6 @@ def in_rows(rows: list[Row], judged: tuple[str, str], digits: int = 4) -> list[l
     ]
     names = [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
     return [["", *names, *(f"{of} {metric}" for of in parts), *["finished"] * said], *shown]
-
-
-def _names(runs: tuple[str, ...]) -> str:
-    """As in run-3, run-0..9 or run-0,4,8; of names without a number, each of the first few."""
-    before = {name.rpartition("-")[0] for name in runs}
-    numbers = [name.rpartition("-")[2] for name in runs]
-    if len(before) > 1 or not all(map(str.isdecimal, numbers)):
-        return ", ".join([*runs[:_FEW], *["…"] * (len(runs) > _FEW)])
-    if len(runs) > 2 and [int(number) for number in numbers] == list(range(int(numbers[0]), int(numbers[-1]) + 1)):
-        return f"{runs[0]}..{numbers[-1]}"
-    return ",".join([runs[0], *numbers[1:_FEW], *["…"] * (len(runs) > _FEW)])
 
 
 def _shown(value: Any) -> str:

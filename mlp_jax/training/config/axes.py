@@ -1,45 +1,45 @@
 """What a sweep varies: keys of a configuration, and the values that each takes in turn."""
 
-import json
 import re
 from itertools import product
 from math import prod
 from typing import Any
 
-MOST = 1000  # runs of a sweep
+_MOST = 1000  # runs of a sweep
 
 
 def as_axis(value: Any) -> tuple[Any, ...]:
     """The values of one key: a list, in which FIRST..LAST is each whole number of a range; or such a range alone.
 
-    Raises:
-        ValueError: it is neither, has no value, one twice, or too many.
-
     >>> as_axis("0..3"), as_axis([0.1, "7..8"])
     ((0, 1, 2, 3), (0.1, 7, 8))
     """
-    if isinstance(value, str) and _ends(value):
-        value = (value,)
-    if not isinstance(value, tuple | list) or not value:
-        raise ValueError(f"must be a list of different values, or a range such as 0..9; got {_shown(value)}")
-    values = tuple(one for entry in value for one in _range(entry))
-    written = [json.dumps(one, sort_keys=True, default=str) for one in values]
+    entries = (value,) if isinstance(value, str) and ".." in value else value
+    if not isinstance(entries, tuple | list) or not entries:
+        raise ValueError(f"must be a list of different values, or a range such as 0..9; got {value!r}")
+    values = tuple(one for entry in entries for one in _range(entry))
+    written = list(map(repr, values))
     if twice := next((one for one in written if written.count(one) > 1), None):
         raise ValueError(f"must be a list of different values; {twice} is given twice")
     return values
 
 
-def require_sane(axes: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-    """The axes of a sweep.
+def _range(entry: Any) -> tuple[Any, ...]:
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", entry.strip()) if isinstance(entry, str) else None
+    if not found:
+        return (entry,)
+    first, last = map(int, found.groups())
+    if not 0 <= last - first < _MOST:
+        raise ValueError(f"must be a range FIRST..LAST, upwards, of at most {_MOST} values; got {entry}")
+    return tuple(range(first, last + 1))
 
-    Raises:
-        ValueError: they make fewer than two runs, or too many.
-    """
+
+def require_sane(axes: dict[str, tuple[Any, ...]]) -> None:
+    """Raise a ValueError if these make fewer than two runs, or too many."""
     lengths = [len(values) for values in axes.values()]
-    if not 2 <= prod(lengths) <= MOST:
+    if not 2 <= prod(lengths) <= _MOST:
         many = f"{' · '.join(map(str, lengths))} = " if len(lengths) > 1 else ""
-        raise ValueError(f"a sweep makes 2 to {MOST} runs; got {many}{prod(lengths) if lengths else 0}")
-    return axes
+        raise ValueError(f"a sweep makes 2 to {_MOST} runs; got {many}{prod(lengths) if lengths else 0}")
 
 
 def choices(axes: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
@@ -51,20 +51,24 @@ def choices(axes: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-def _range(entry: Any) -> tuple[Any, ...]:
-    ends = _ends(entry)
-    if not ends:
-        return (entry,)
-    first, last = ends
-    if not 0 <= last - first < MOST:
-        raise ValueError(f"must be a range FIRST..LAST, upwards, of at most {MOST} values; got {entry}")
-    return tuple(range(first, last + 1))
+def with_choice(values: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    """The values of one run of a sweep.
 
+    Raises:
+        ValueError: a key goes through a value that has no keys.
 
-def _ends(entry: Any) -> tuple[int, int] | None:
-    found = re.fullmatch(r"(\d+)\.\.(\d+)", entry.strip()) if isinstance(entry, str) else None
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def _shown(value: Any) -> str:
-    return "no value" if isinstance(value, tuple | list) else repr(value)
+    >>> with_choice({"optimizer": {"name": "adam"}, "sweep": {}}, {"optimizer.learning_rate": 0.1})
+    {'optimizer': {'name': 'adam', 'learning_rate': 0.1}}
+    """
+    one = {key: value for key, value in values.items() if key not in ("sweep", "seeds")}
+    for key, value in choice.items():
+        *sections, last = key.split(".")
+        section = one
+        for name in sections:
+            inner = section.get(name) or {}
+            if not isinstance(inner, dict):
+                raise ValueError(f"{name} is a value, it has no keys")
+            section[name] = dict(inner)
+            section = section[name]
+        section[last] = value
+    return one

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mlp_jax.errors import InputError
 from mlp_jax.training.config import problems, yaml
-from mlp_jax.training.config.axes import as_axis, choices, require_sane
+from mlp_jax.training.config.axes import choices, with_choice
 from mlp_jax.training.config.records import Config
 
 
@@ -35,7 +35,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), sweep: Iterable[str] =
         InputError: with every problem found, each with its place and the nearest valid key.
     """
     path = Path(path)
-    return _checked(yaml.read(path, overrides, sweep), path, path.parent.absolute())
+    config = _checked(yaml.read(path, overrides, sweep), path)
+    return _with_absolute_paths(config, path.parent.absolute())
 
 
 def as_values(config: Config) -> dict[str, Any]:
@@ -44,23 +45,6 @@ def as_values(config: Config) -> dict[str, Any]:
     if config.seeds:
         del values["seed"]
     return values
-
-
-def as_given(config: Config) -> dict[str, Any]:
-    """`as_values` of a sweep, without defaults: what is one for its first run may be wrong for another."""
-    return config.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-
-
-def members(config: Config) -> list[Config]:
-    """The configuration of each run of a sweep, in the order of `choices(config.axes)`.
-
-    Raises:
-        InputError: one is wrong.
-    """
-    runs, problems_found = _runs(yaml.Document.of_values(as_given(config)), config.axes)
-    if problems_found:
-        raise InputError(problems.listed("the sweep", problems_found))
-    return runs
 
 
 def fingerprint(config: Config) -> str:
@@ -80,73 +64,72 @@ def from_values(values: Any) -> Config:
     Raises:
         InputError: with every problem found, each with its key and the nearest valid one.
     """
-    return _checked(yaml.Document.of_values(values), "the configuration", Path.cwd())
+    document = yaml.Document.of_values(values)
+    return _with_absolute_paths(_checked(document, "the configuration"), Path.cwd())
 
 
-def _checked(document: yaml.Document, name: str | Path, folder: Path) -> Config:
-    axes = _axes_in(document.values)
-    runs, found = _runs(document, axes) if axes else ([], [])
-    # a sweep's other keys must be right for one run at least; its own values are those of the first
-    first = {key: values[0] for key, values in axes.items() if key != "seed" or "seeds" not in document.values}
-    config, of_whole = _tried(document.varied(first, alone=False) if first else document)
+def _checked(document: yaml.Document, name: str | Path) -> Config:
+    config, found = _tried(document.values, document.problems)
+    if config and config.axes:
+        _, found = _tried_members(config)
     if config is None or found:
-        raise InputError(problems.listed(name, [*found, *of_whole]))
-    config = _with_absolute_paths(config, folder)
-    if not config.sweep:
-        return config
-    runs = [_with_absolute_paths(run, folder) for run in runs]
-    return config.model_copy(update={"sweep": {key: _as_read(key, axes, runs) for key in config.sweep}})
+        raise InputError(problems.listed(name, found, document))
+    return config
 
 
-def _axes_in(values: Any) -> dict[str, tuple[Any, ...]]:
-    """What a sweep in these values varies; nothing where that is wrong, as the check of the whole will say."""
+def _tried(values: Any, found: list[problems.Problem]) -> tuple[Config | None, list[problems.Problem]]:
+    """The configuration of these values, and what is wrong with them beside what reading has found."""
     try:
-        axes = {key: as_axis(of) for key, of in (values.get("sweep") or {}).items() if key.split(".")}
-        return require_sane(axes | ({"seed": as_axis(values["seeds"])} if values.get("seeds") is not None else {}))
-    except (AttributeError, ValueError):
-        return {}
-
-
-def _runs(document: yaml.Document, axes: dict[str, tuple[Any, ...]]) -> tuple[list[Config], list[problems.Line]]:
-    """The runs of a sweep, and what is wrong with them."""
-    tried = [_tried(document.varied(choice)) for choice in choices(axes)]
-    runs, found = [run for run, _ in tried if run], [line for _, lines in tried for line in lines]
-    wrong = []
-    if any(run.several for run in runs):
-        wrong.append((("sweep",), "each run must be a single one, without seeds, folds or a sweep of its own"))
-    if len({run.network.dtype for run in runs}) > 1:
-        wrong.append((("sweep", "network.dtype"), "one process trains in one dtype: train them apart"))
-    return runs, [*found, *problems.located(wrong, document)]
-
-
-def _tried(document: yaml.Document) -> tuple[Config | None, list[problems.Line]]:
-    """The configuration, or what is wrong with it."""
-    found, config = document.problems, None
-    try:
-        config = Config.model_validate(document.values)
+        config = Config.model_validate(values)
     except ValidationError as error:
-        found = found + problems.in_words(error, Config, document)
-    return None if found else config, problems.located(found, document)
+        return None, found + problems.in_words(error, Config, values, found)
+    return None if found else config, found
 
 
-def _as_read(key: str, axes: dict[str, tuple[Any, ...]], runs: list[Config]) -> tuple[Any, ...]:
-    """The values of a key as the runs have them: 1 as 1.0 where a number is meant, paths absolute."""
-    found = {}
-    for choice, run in zip(choices(axes), runs, strict=True):
-        value: Any = as_values(run)
-        for part in key.split("."):
-            value = (value or {}).get(part)
-        found[repr(choice[key])] = value
-    try:
-        return as_axis(tuple(found.values()))
-    except ValueError as error:
-        raise InputError(f"the sweep of {key} {error}") from None
+def members(config: Config) -> list[Config]:
+    """The configuration of each run of a sweep, in the order of `choices(config.axes)`.
+
+    Raises:
+        InputError: one is wrong.
+    """
+    runs, found = _tried_members(config)
+    if found:
+        raise InputError(problems.listed("the sweep", found, yaml.Document.of_values({})))
+    return runs
+
+
+def _tried_members(config: Config) -> tuple[list[Config], list[problems.Problem]]:
+    """The runs of a sweep, and what is wrong with them: with a value at the value's place."""
+    runs: list[Config] = []
+    found: dict[problems.Problem, None] = {}
+    values = yaml.as_plain(as_values(config))
+    for choice in choices(config.axes):
+        try:
+            run, wrong = _tried(with_choice(values, yaml.as_plain(choice)), [])
+        except ValueError as error:
+            run, wrong = None, [(tuple(next(iter(choice)).split(".")), str(error))]
+        found |= dict.fromkeys((_in_sweep(path, choice), message) for path, message in wrong)
+        runs += [run] if run else []
+    if any(run.several for run in runs):
+        found[("sweep",), "each run must be a single one, without seeds, folds or a sweep of its own"] = None
+    if len({run.network.dtype for run in runs}) > 1:
+        found[("sweep", "network.dtype"), "one process trains in one dtype: train them apart"] = None
+    if not found and len({repr(as_values(run)) for run in runs}) < len(runs):
+        found[("sweep",), "two of the runs are the same"] = None
+    return runs, list(found)
+
+
+def _in_sweep(path: yaml.KeyPath, choice: dict[str, Any]) -> yaml.KeyPath:
+    keys = [key for key in choice if path[: key.count(".") + 1] == tuple(key.split("."))]
+    return ("sweep", keys[0]) if keys else path
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     def absolute(path: Any) -> Any:
         if isinstance(path, tuple):
             return tuple(map(absolute, path))
+        if not isinstance(path, str | Path):  # of a sweep: a section, or none
+            return path
         return folder / os.path.expanduser(path)
 
     data = config.data
@@ -156,7 +139,12 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     if start := network.start_from:
         start = start.model_copy(update={"path": absolute(start.path)})
         network = network.model_copy(update={"start_from": start})
-    return config.model_copy(update={"data": data.model_copy(update={**files, "split": split}), "network": network})
+    changed: dict[str, Any] = {"data": data.model_copy(update={**files, "split": split}), "network": network}
+    if config.sweep:
+        paths = {*(f"data.{key}" for key in data.files), "network.start_from", "network.start_from.path"}
+        varied = {key: tuple(map(absolute, config.sweep[key])) for key in paths & config.sweep.keys()}
+        changed["sweep"] = {**config.sweep, **varied}
+    return config.model_copy(update=changed)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

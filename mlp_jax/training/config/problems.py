@@ -31,25 +31,20 @@ _MEANT = {
     "activation": "did you mean hidden?",
 }
 Problem = tuple[KeyPath, str]
-Line = tuple[str, str, str]  # place, key, message
 Record = type[BaseModel]
 
 
-def in_words(error: ValidationError, root: Record, document: Document) -> list[Problem]:
-    """Pydantic's errors, without those about values that reading had refused already."""
-    refused = [path for path, _ in document.problems]
-    found = [(_key_path(detail, document.values), _message(detail, root)) for detail in error.errors()]
+def in_words(error: ValidationError, root: Record, values: Any, before: list[Problem]) -> list[Problem]:
+    """Pydantic's errors, without those about values that reading had refused before."""
+    refused = [path for path, _ in before]
+    found = [(_key_path(detail, values), _message(detail, root)) for detail in error.errors()]
     return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
 
 
-def located(problems: list[Problem], document: Document) -> list[Line]:
-    """Each with the place of its value in the document."""
-    return [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
-
-
-def listed(path: str | Path, lines: list[Line]) -> str:
+def listed(path: str | Path, problems: list[Problem], document: Document) -> str:
     """All problems in the order of the file, a line each."""
-    lines = sorted(dict.fromkeys(lines), key=lambda line: _line_number(line[0]))
+    lines = [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
+    lines.sort(key=lambda line: _line_number(line[0]))
     heading = f"{path}: {len(lines)} problem{'s' * (len(lines) != 1)}"
     return "\n".join([heading, *(f"  {_where(place, key)}: {message}" for place, key, message in lines)])
 

@@ -6,7 +6,6 @@ a Python object, and an alias.
 
 import io
 from collections.abc import Callable, Iterable
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Document:
     def of_values(cls, values: Any) -> "Document":
         """A document of Python's values, which stand nowhere; lists become tuples, numpy's numbers Python's."""
         document = cls("", lambda line: "")
-        document.values = _as_plain(values)
+        document.values = as_plain(values)
         return document
 
     def place(self, path: KeyPath) -> str:
@@ -59,51 +58,41 @@ class Document:
         Raises:
             InputError: not of this form, a key set twice, or a path through a value that has no keys.
         """
-        key, text = _key_and_text(assignment, "--set takes KEY=VALUE, as in optimizer.learning_rate=0.05")
-        self._put(tuple(key.split(".")), text, f"--set {key}")
-
-    def sweep(self, assignment: str) -> None:
-        """Let a key take each value of `a.b=value,value`, in YAML, in which FIRST..LAST is a range.
-
-        Raises:
-            InputError: not of this form, or a key given twice.
-        """
-        key, text = _key_and_text(assignment, "--sweep takes KEY=VALUE,VALUE, as in seed=0..9")
-        self._put(("sweep", key), f"[{text}]", f"--sweep {key}")
-
-    def _put(self, path: KeyPath, text: str, label: str) -> None:
+        key, equals, text = assignment.partition("=")
+        path: KeyPath = tuple(key.strip().split("."))
+        label = f"--set {key.strip()}"
+        if not equals or not all(path):
+            raise InputError(f"--set takes KEY=VALUE, as in optimizer.learning_rate=0.05; got {assignment!r}")
         if self._places.get(path) == label:
             raise InputError(f"{label} is given twice")
-        section = self._cleared(path, label)
-        section[path[-1]] = self._parse(text, path, lambda line: label)
-
-    def varied(self, choice: dict[str, Any], alone: bool = True) -> "Document":
-        """With a value for each of these keys, whose place is that of the sweep; `alone`, without the sweep itself."""
-        one = copy(self)
-        gone = ("sweep", "seeds") if alone else ()
-        one.values = {key: value for key, value in _as_plain(self.values).items() if key not in gone}
-        one.problems = list(self.problems)
-        for key, value in choice.items():
-            path: KeyPath = tuple(key.split("."))
-            label = self.place(("sweep", key))
-            one._cleared(path, label)[path[-1]] = _as_plain(value)
-            one._places[path] = label
-        return one
-
-    def _cleared(self, path: KeyPath, label: str) -> dict[str, Any]:
-        """The section in which a value will stand, without what was known of the value there before."""
         section = self.values
-        places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
         for i, part in enumerate(path[:-1], start=1):
             if section.get(part) is None:
                 section[part] = {}
             section = section[part]
             if not isinstance(section, dict):
                 raise InputError(f"{label}: {'.'.join(map(str, path[:i]))} is a value, it has no keys")
-            places.setdefault(path[:i], label)
-        self._places = places
+            self._places.setdefault(path[:i], label)
+        self._places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
         self.problems = [(p, message) for p, message in self.problems if p[: len(path)] != path]
-        return section
+        section[path[-1]] = self._parse(text, path, lambda line: label)
+
+    def sweep(self, assignment: str) -> None:
+        """Let a key take each value of `a.b=value,value`, in YAML.
+
+        Raises:
+            InputError: not of this form, or a key given twice.
+        """
+        key, equals, text = assignment.partition("=")
+        path, label = ("sweep", key.strip()), f"--sweep {key.strip()}"
+        if not equals or not all(path):
+            raise InputError(f"--sweep takes KEY=VALUE,VALUE, as in seed=0..9; got {assignment!r}")
+        if self._places.get(path) == label:
+            raise InputError(f"{label} is given twice")
+        before = self.values.get("sweep")
+        self._places.setdefault(("sweep",), label)
+        values = self._parse(f"[{text}]", path, lambda line: label)
+        self.values["sweep"] = {**(before if isinstance(before, dict) else {}), path[1]: values}
 
     def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
         try:
@@ -155,15 +144,6 @@ class Document:
         self.problems.append((path, message))
 
 
-def _key_and_text(assignment: str, form: str) -> tuple[str, str]:
-    """The two sides of `key=text`."""
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not all(key.split(".")):
-        raise InputError(f"{form}; got {assignment!r}")
-    return key, text
-
-
 def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
     """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order, and what a sweep varies.
 
@@ -189,11 +169,12 @@ def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -
     return document
 
 
-def _as_plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """With tuples in place of lists, and Python's numbers in that of numpy's."""
     if isinstance(value, dict):
-        return {key: _as_plain(entry) for key, entry in value.items()}
+        return {key: as_plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(map(_as_plain, value))
+        return tuple(map(as_plain, value))
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 

@@ -16,8 +16,7 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
 
 CHECKPOINTS = "step-*.safetensors"  # in their folder
-KINDS = ("seed", "run", "fold")  # of the runs of which several are made
-_OF_SWEEPS = KINDS[:2]
+_KINDS = ("seed", "run", "fold")  # of runs of which several are made: of a sweep, the first two
 
 
 class RunDirectory:
@@ -54,7 +53,7 @@ class RunDirectory:
         )  # fmt: skip
 
     def child(self, kind: str, number: int) -> "RunDirectory":
-        """The folder of one of several runs, which is a run of its own: of `KINDS`, and its number."""
+        """The folder of one of several runs, which is a run of its own."""
         return RunDirectory(self.path / f"{kind}-{number}")
 
     def children(self, config: Config) -> list["RunDirectory"]:
@@ -76,7 +75,7 @@ class RunDirectory:
         """
         folder = self.path.resolve()
         folders = (self.checkpoints, self.crash.parent, self.path / "tensorboard")
-        children = (child for kind in KINDS for child in self.path.glob(f"{kind}-*"))
+        children = (child for kind in _KINDS for child in self.path.glob(f"{kind}-*"))
         for path in (*folders, *children, *self.files, *self.checkpoints.glob(CHECKPOINTS)):
             if not path.resolve().is_relative_to(folder):
                 raise InputError(f"{path} is a link to {path.resolve()}, out of the run: put that there")
@@ -99,7 +98,7 @@ class RunDirectory:
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
         begun = self.metrics.exists() or self.summary.exists()
-        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _OF_SWEEPS)
+        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _KINDS[:2])
         return begun and self.config.exists()
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
@@ -140,7 +139,7 @@ class RunDirectory:
         in_use = InputError(
             f"another training is using {self.path}; wait for it, or name another directory (run_dir=…)"
         )
-        is_of_sweep = self.path.name.split("-")[0] in _OF_SWEEPS and sweep.holds_run()
+        is_of_sweep = self.path.name.split("-")[0] in _KINDS[:2] and sweep.holds_run()
         if is_of_sweep and not by_its_sweep and sweep.is_held():
             raise in_use
         with self.writing():
@@ -205,10 +204,9 @@ class RunDirectory:
             return ()
 
     def save_config(self, config: Config) -> None:
-        """Write the resolved configuration; of a sweep, what was given."""
-        values = (configuration.as_given if config.sweep else configuration.as_values)(config)
+        """Write the resolved configuration."""
         with self.writing():
-            write_atomically(self.config, yaml.as_text(values).encode())
+            write_atomically(self.config, yaml.as_text(configuration.as_values(config)).encode())
 
     def load_config(self) -> Config:
         """Read the resolved configuration."""
