@@ -9,6 +9,7 @@ import numpy as np
 from mlp_jax.commands import page
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import yaml
+from mlp_jax.training.config.axes import REPEATS
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.standing import Entry, Row, in_rows, judged_by, standings
 from mlp_jax.training.store.directory import RunDirectory
@@ -89,7 +90,7 @@ def _keys(entries: list[Entry], judged: tuple[str, str]) -> dict[str, str]:
     """Each key that varies against what the runs are judged by."""
     part, metric = judged
     judged_runs = [entry for entry in entries if np.isfinite(_value(entry, judged))]
-    keys = [key for key in entries[0].varied if key != "seed"] or ["seed"]
+    keys = [key for key in entries[0].varied if key not in REPEATS]
     keys = [key for key in keys if len({repr(entry.varied.get(key)) for entry in judged_runs}) > 1][:_MOST_KEYS]
     if not keys:
         return {}

@@ -16,7 +16,6 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
-from mlp_jax.training.folds import cross_validate
 from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
@@ -82,14 +81,6 @@ def fit(
     require_dtype(config.network.dtype)
     reporter = reporter or reporter_for_python()
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
-    if config.data.folds:
-
-        def fit_one(one: Config, prepared: Prepared, run_dir: Path | None) -> Run:
-            return _fit(one, prepared, RunDirectory(run_dir) if run_dir else None, resume, False, reporter)
-
-        if directory:
-            directory.require_free(config, resume, overwrite)
-        return cross_validate(config, examples, directory, resume, fit_one)
     return _fit(config, examples, directory, resume, overwrite, reporter, _state_of(start_from))
 
 
@@ -102,7 +93,7 @@ def _fit(
     reporter: type[Reporter],
     start_from: State | None = None,
 ) -> Run:
-    """Train on the examples, which may be prepared already; not of folds."""
+    """Train on the examples, which may be prepared already."""
     started = time.perf_counter()
     unit, numbers = config.several or ("epoch", ())
     total = len(numbers) or config.training.epochs

@@ -101,7 +101,7 @@ def load(run_dir: str | Path) -> Run:
     config = directory.load_config()
     require_dtype(config.network.dtype)
     children = directory.children(config)
-    one = children[0].load_config() if config.sweep or config.data.folds else config
+    one = children[0].load_config() if config.several else config
     net = build_network(one.network)
     summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
     if summary["status"] == "running":

@@ -71,7 +71,7 @@ def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
     kind, numbers = config.several or ("", ())
     total = len(numbers)
     if kind == "run":
-        return f"{total} runs, results of the best{f' over {count} seeds' if count > 1 else ''}"
+        return f"{total} runs, results of the best{f' over {count} runs' if count > 1 else ''}"
     return f"{total} {kind}s" if count == total else f"{count} of {total} {kind}s"
 
 

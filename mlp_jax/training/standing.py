@@ -1,4 +1,4 @@
-"""How the runs of a sweep stand beside each other: those that differ in their seed alone are one row."""
+"""How the runs of a sweep stand beside each other: those that differ in seed or fold alone are one row."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.training.config.axes import REPEATS
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
 from mlp_jax.training.run import Run
 from mlp_jax.training.shown import number
@@ -22,7 +23,7 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Runs that differ in their seed alone: their other values, their names, the results of those that finished."""
+    """Runs that differ in seed or fold alone: their other values, their names, the results of those that finished."""
 
     varied: dict[str, Any]
     runs: list[str]
@@ -40,23 +41,24 @@ def judged_by(runs: Iterable[Run]) -> tuple[str, str]:
         return "validation", "loss"
     results, stopping = found[0].results, found[0].config.training.early_stopping
     part = "validation" if "validation" in results else list(results)[-1]
-    metrics: list[Any] = list(results[part])
-    watched = stopping.metric if stopping else None
-    return part, watched if watched in metrics else metrics[min(1, len(metrics) - 1)]
+    metrics = list(results[part])
+    if stopping and stopping.metric in metrics:
+        return part, str(stopping.metric)
+    return part, metrics[min(1, len(metrics) - 1)]
 
 
 def standings(entries: list[Entry], each: bool = False) -> list[Row]:
     """The rows, the best first, those without results last; equal ones in the order in which they came.
 
-    Runs that differ in their seed alone are a row; or `each` is.
+    Runs that differ in seed or fold alone are a row; or `each` is.
     """
     part, metric = judged_by(entry.run for entry in entries)
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(entry.name if each else repr(_without_seed(entry.varied)), []).append(entry)
+        groups.setdefault(entry.name if each else repr(_without_repeats(entry.varied)), []).append(entry)
     rows = []
     for group in groups.values():
-        varied = group[0].varied if each else _without_seed(group[0].varied)
+        varied = group[0].varied if each else _without_repeats(group[0].varied)
         finished = [entry.run.results for entry in group if entry.run.summary["status"] == "finished"]
         rows.append(Row(varied, [entry.name for entry in group], len(finished), over_seeds(finished)))
 
@@ -116,8 +118,10 @@ def in_rows(rows: list[Row], judged: tuple[str, str], digits: int = 4) -> list[l
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):  # as it is once it was written
+        value = list(value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _without_seed(varied: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in varied.items() if key != "seed"}
+def _without_repeats(varied: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in varied.items() if key not in REPEATS}

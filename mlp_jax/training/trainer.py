@@ -68,8 +68,8 @@ class Trainer:
         compile_seconds: what compiling the training program took.
     """
 
-    def __init__(self, config: Config, prepared: Prepared, side_by_side: bool = False) -> None:
-        """For trainings one after another; or where `side_by_side` says so and it pays, in threads."""
+    def __init__(self, config: Config, prepared: Prepared, compiled: dict[Any, Any] | None = None) -> None:
+        """For trainings one after another; or with a place for `compiled` programs, where it pays, in threads."""
         self.prepared = prepared
         self._devices = devices_of(config.training)
         self._take(config)
@@ -104,8 +104,8 @@ class Trainer:
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._run = jitted(run_steps_on(self._devices), ("program", "measure"), options_for_steps(self.net, size))
-        self.in_threads = side_by_side and self._devices == 1 and threads_pay(self.net, size)
-        self._compiled: Any = None
+        self.in_threads = compiled is not None and self._devices == 1 and threads_pay(self.net, size)
+        self._compiled = compiled if compiled is not None else {}
         self._no_steps: Any = None
 
     def _take(self, config: Config) -> None:
@@ -295,10 +295,14 @@ class Trainer:
         arguments = moment.state, moment.best, train, self._watched, table, *steps
         earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
         named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
-        if self.in_threads and self._compiled is None:
-            # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
-            self._compiled = self._run.lower(*static, *arguments, **named).compile()
-        run = self._compiled or partial(self._run, *static)
+        run = partial(self._run, *static)
+        if self.in_threads:
+            leaves, structure = jax.tree.flatten((arguments, named))
+            key = static, structure, *((np.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in leaves)
+            if key not in self._compiled:
+                # at the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others
+                self._compiled[key] = self._run.lower(*static, *arguments, **named).compile()
+            run = self._compiled[key]
         state, best, outcome = run(*arguments, **named)
         return state, best, jax.device_get(outcome)
 

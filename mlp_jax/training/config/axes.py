@@ -6,6 +6,8 @@ from math import prod
 from typing import Any
 
 _MOST = 1000  # runs of a sweep
+FOLD = "data.split.fold"
+REPEATS = ("seed", FOLD)  # keys of runs that are the same experiment again
 
 
 def as_axis(value: Any) -> tuple[Any, ...]:

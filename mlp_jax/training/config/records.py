@@ -29,7 +29,7 @@ from mlp_jax.sections import (
     one_or_each,
 )
 from mlp_jax.tables.sources import Data
-from mlp_jax.training.config.axes import as_axis, choices, require_sane
+from mlp_jax.training.config.axes import FOLD, as_axis, choices, require_sane
 from mlp_jax.training.config.optimizers import Optimizer
 
 HiddenUnit: Any = name_or_section(HIDDEN_UNITS, MADE)
@@ -189,15 +189,17 @@ class Config(Section):
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """What a sweep varies, and the values of each key; nothing for other runs."""
-        return {**(self.sweep or {}), **({"seed": self.seeds} if self.seeds else {})}
+        """The keys that vary, and their values: of a sweep, of seeds, of folds; none for a single run."""
+        folds = {FOLD: tuple(range(self.data.folds))} if self.data.folds else {}
+        return {**folds, **(self.sweep or {}), **({"seed": self.seeds} if self.seeds else {})}
 
     @property
     def several(self) -> tuple[str, tuple[int, ...]] | None:
         """Of what this is several runs, seeds, folds or others, and their numbers; None for a single run."""
-        if axes := self.axes:
-            return ("seed", axes["seed"]) if axes.keys() == {"seed"} else ("run", tuple(range(len(choices(axes)))))
-        return ("fold", tuple(range(self.data.folds))) if self.data.folds else None
+        axes = self.axes
+        if len(axes) == 1 and (kind := {"seed": "seed", FOLD: "fold"}.get(next(iter(axes)))):
+            return kind, next(iter(axes.values()))
+        return ("run", tuple(range(len(choices(axes))))) if axes else None
 
     @property
     def watches_validation(self) -> bool:
@@ -240,9 +242,9 @@ class Config(Section):
         return sweep
 
     @model_validator(mode="after")
-    def _one_way_to_be_several(self) -> Self:
-        if self.axes and self.data.folds:
-            raise ValueError(f"give {'seeds' if self.seeds else 'a sweep'} or data.split.folds, not both")
+    def _not_too_many_runs(self) -> Self:
+        if self.axes:
+            require_sane(self.axes)
         return self
 
     @field_validator("training")

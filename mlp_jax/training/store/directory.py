@@ -16,7 +16,7 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
 
 CHECKPOINTS = "step-*.safetensors"  # in their folder
-_KINDS = ("seed", "run", "fold")  # of runs of which several are made: of a sweep, the first two
+_KINDS = ("seed", "fold", "run")  # of runs of which several are made
 
 
 class RunDirectory:
@@ -98,7 +98,7 @@ class RunDirectory:
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
         begun = self.metrics.exists() or self.summary.exists()
-        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _KINDS[:2])
+        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _KINDS)
         return begun and self.config.exists()
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
@@ -139,7 +139,7 @@ class RunDirectory:
         in_use = InputError(
             f"another training is using {self.path}; wait for it, or name another directory (run_dir=…)"
         )
-        is_of_sweep = self.path.name.split("-")[0] in _KINDS[:2] and sweep.holds_run()
+        is_of_sweep = self.path.name.split("-")[0] in _KINDS and sweep.holds_run()
         if is_of_sweep and not by_its_sweep and sweep.is_held():
             raise in_use
         with self.writing():
