@@ -62,7 +62,7 @@ def curve(ax: Any, lines: list[list[Any]], label: str | None, color: Any) -> Non
         marker = "." if len(line) < 3 else None
         ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
     shown = np.concatenate(values)
-    if np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
+    if np.isfinite(shown).any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
         ax.set_yscale("log")
 
 

@@ -253,7 +253,9 @@ def leave_open(program: Program, config: Config) -> tuple[Program, Values]:
 def program_of(config: Config) -> Config:
     """A resolved configuration without what its compiled program leaves open: equal ones share a `Trainer`."""
     numbers = {name: 1.0 for name in OPEN if isinstance(getattr(config.optimizer, name, None), float)}
-    penalty = config.network.penalty and config.network.penalty.model_copy(update={"l2": 1.0, "l1": 1.0})
+    penalty = config.network.penalty
+    terms = {name: 1.0 if penalty and getattr(penalty, name) else None for name in ("l2", "l1")}
+    penalty = penalty.model_copy(update=terms) if penalty and any(terms.values()) else None
     stopping = config.training.early_stopping
     stopping = stopping and stopping.model_copy(update={"patience": 1, "min_delta": 0.0})
     free = {"epochs": 1, "checkpoint_seconds": 0.0, "tensorboard": False, "early_stopping": stopping}

@@ -3,6 +3,7 @@
 import re
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 _MOST = 1000  # runs of a sweep
@@ -19,7 +20,7 @@ def as_axis(value: Any) -> tuple[Any, ...]:
     entries = (value,) if isinstance(value, str) and ".." in value else value
     if not isinstance(entries, tuple | list) or not entries:
         raise ValueError(f"must be a list of different values, or a range such as 0..9; got {value!r}")
-    values = tuple(one for entry in entries for one in _range(entry))
+    values = tuple(str(one) if isinstance(one, Path) else one for entry in entries for one in _range(entry))
     written = list(map(repr, values))
     if twice := next((one for one in written if written.count(one) > 1), None):
         raise ValueError(f"must be a list of different values; {twice} is given twice")

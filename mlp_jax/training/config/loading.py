@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mlp_jax.errors import InputError
 from mlp_jax.training.config import problems, yaml
-from mlp_jax.training.config.axes import choices, with_choice
+from mlp_jax.training.config.axes import as_axis, choices, with_choice
 from mlp_jax.training.config.records import Config
 
 
@@ -142,7 +142,7 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     changed: dict[str, Any] = {"data": data.model_copy(update={**files, "split": split}), "network": network}
     if config.sweep:
         paths = {*(f"data.{key}" for key in data.files), "network.start_from", "network.start_from.path"}
-        varied = {key: tuple(map(absolute, config.sweep[key])) for key in paths & config.sweep.keys()}
+        varied = {key: as_axis([absolute(path) for path in config.sweep[key]]) for key in paths & config.sweep.keys()}
         changed["sweep"] = {**config.sweep, **varied}
     return config.model_copy(update=changed)
 
