@@ -142,7 +142,7 @@ def test_a_run_that_diverges_is_last_and_the_others_finish(tmp_path, capsys):
     lines = [line.split() for line in out.splitlines()[1:4]]
     assert [line[0] for line in lines] == ["run-0", "run-2", "run-1"]
     assert lines[2][-3:] == ["0", "of", "1"]
-    assert re.search(r"^run 1 diverged: epoch 1, step \d of 32: layer ", out, re.MULTILINE)
+    assert re.search(r"^run 1 diverged: epoch 1, step \d of \d+: layer ", out, re.MULTILINE)
     assert (tmp_path / "run" / "run-1" / "crash" / "report.txt").exists()
     with pytest.raises(TrainingDiverged, match="all 2 runs diverged; run 0: epoch 1"):
         fit(iris(optimizer={"name": "sgd", "learning_rate": 1.0}, sweep={"optimizer.learning_rate": (1e30, 1e31)}))
