@@ -28,10 +28,10 @@ _SHOWN_ABOVE = ("results", "reason", "diverged", "classes", "baseline", "said", 
 
 def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
-    one, *others = options.run_dirs
+    one, *others = run_dirs = list(dict.fromkeys(options.run_dirs))
     path = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
     if others or config.sweep:
-        write_comparison(options.run_dirs, path)
+        write_comparison(run_dirs, path)
     else:
         write_report(one, path)
     put(path)

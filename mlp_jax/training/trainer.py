@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
+from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches, Layout, filled_up
@@ -60,6 +60,7 @@ class Trainer:
         net: its network.
         program: network, optimizer and ways of training; what is compiled leaves its `Values` open.
         parts: the examples on the device: train, and where asked for, validation and test.
+        parameters: how many numbers the network has to learn.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
         names: of what is evaluated: loss, and the metrics.
@@ -83,6 +84,7 @@ class Trainer:
             part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
             for part, (_, y) in prepared.parts.items()
         }
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
         self.size = len(prepared.parts["train"].x)
         size = batch_size(config, self.size)
         self._layout = Layout.of(self.size, size, self.program.microbatches * self.program.parts)
