@@ -86,7 +86,7 @@ def _with_flags(message: str) -> str:
 
 
 def _command_to_resume(options: argparse.Namespace) -> str:
-    changes = [word for change in options.set for word in ("--set", change)]
+    changes = [word for flag in ("set", "sweep") for change in getattr(options, flag) for word in (f"--{flag}", change)]
     run_dir = ["--run-dir", str(options.run_dir)] if options.run_dir else []
     return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, "--resume"])
 
@@ -96,9 +96,12 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 
 # Of each command, its arguments, of those joined by | one at most, and what it does.
 COMMANDS = {
-    "train": ("config --set --run-dir --resume|--overwrite", "train a network as a YAML file says"),
+    "train": ("config --set --sweep --run-dir --resume|--overwrite", "train a network as a YAML file says, or many"),
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
-    "report": ("run_dir --output", "a run on one HTML page: curves, confusion or residuals, health of the layers"),
+    "report": (
+        "run_dirs --output",
+        "a run on one HTML page: curves, confusion, health of layers; or how several differ",
+    ),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
     "evaluate": ("run_dir labelled --weights", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
@@ -126,6 +129,7 @@ def _switch(help: str) -> dict[str, Any]:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
+    "run_dirs": {**_file("RUN_DIR", "a run; or a sweep, or several runs to compare"), "nargs": "+"},
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
     "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
     "model": _file("FILE", "ends in .onnx, .stablehlo or .py; a model card is written beside it, FILE.md"),
@@ -144,12 +148,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
         "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
     },
+    "--sweep": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "KEY=VALUE,VALUE",
+        "help": "train a run for each value, and each combination with those of other keys, as in "
+        "optimizer.learning_rate=0.01,0.003 seed=0..9",
+    },
     "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
     "--resume": _switch("go on with the run in that directory"),
     "--overwrite": _switch("replace what is there"),
     "--output": _file(
         "FILE",
-        "a page: report.html in RUN_DIR if not given; a picture: .svg, .dot or .mmd (Mermaid), else as text; "
+        "a page: report.html in RUN_DIR if not given, of several runs comparison.html; a picture: .svg, .dot or .mmd "
+        "(Mermaid), else as text; "
         "predictions: .csv or .parquet, else to standard output",
     ),
     "--keep": {"nargs": "+", "default": [], "metavar": "COLUMN", "help": "columns to carry along"},
@@ -200,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
 def _usage(word: str) -> str:
     """As in CONFIG, [--set KEY=VALUE ...] or [--resume | --overwrite]; argparse would put the options first."""
     if not word.startswith("-"):
-        return str(ARGUMENTS[word]["metavar"])
+        return f"{ARGUMENTS[word]['metavar']}{' ...' * (ARGUMENTS[word].get('nargs') == '+')}"
     flags = []
     for flag in word.split("|"):
         several = ["..."] if "nargs" in ARGUMENTS[flag] else []
@@ -215,16 +228,18 @@ def _config_of(options: argparse.Namespace) -> Any:
     """The configuration that a command is about, if it is about one."""
     if "program" in options:
         return None
-    if "run_dir" in options and "config" not in options:
+    if "config" not in options and ("run_dir" in options or "run_dirs" in options):
         from mlp_jax.training.store.directory import RunDirectory
 
-        return RunDirectory(options.run_dir).load_config()
+        run_dirs = options.run_dirs if "run_dirs" in options else [options.run_dir]
+        configs = [RunDirectory(run_dir).load_config() for run_dir in run_dirs]
+        return max(configs, key=lambda config: config.network.dtype == "float64")  # for which it must be on
     file = options.config if "config" in options else options.target or ""
     if Path(file).suffix not in (".yaml", ".yml") and "target" in options:
         return None
     from mlp_jax.training import config as configuration
 
-    return configuration.load(file, options.set)
+    return configuration.load(file, options.set, options.sweep if "sweep" in options else ())
 
 
 def _set_up_jax(dtype: str) -> None:

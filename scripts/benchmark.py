@@ -5,9 +5,9 @@
 
 steps: a training step of the trainer, with shuffling, records and progress, beside those of plain JAX, equinox,
 flax.nnx, PyTorch, scikit-learn and NumPy (the extra `benchmark`; what is not installed is left out), and beside the
-matrix products alone; ten seeds beside one. backward: Algorithm 6.4 beside jax.grad, by depth. autodiff: the tracer
-beside jax.grad, autograd and torch. tape: what the backward pass knows of each example beside vmap of jax.grad,
-folx and jax-privacy. commands: whole processes.
+matrix products alone; ten seeds and 64 networks beside one. backward: Algorithm 6.4 beside jax.grad, by depth.
+autodiff: the tracer beside jax.grad, autograd and torch. tape: what the backward pass knows of each example beside vmap
+of jax.grad, folx and jax-privacy. commands: whole processes.
 
 Runs are interleaved; each figure is a median, each ratio the median over rounds with its range. Peers of `steps` run
 each in a process of its own, with as many threads as there are cores (MLP_JAX_THREADS to change that).
@@ -36,7 +36,7 @@ PACKAGES = (
 PARTS = {
     "steps": lambda: [
         *map(training.steps_of, (training.SMALL, training.MIDDLE, training.LARGE)),
-        training.seeds_together(),
+        training.several_together(),
     ],
     "backward": backward.tables,
     "autodiff": differentiation.tables,

@@ -234,7 +234,7 @@ training: {epochs: 1, batch_size: 8}
 
 def test_the_reference_has_every_key():
     values = yaml.read(DIGITS.parent / "reference.yaml").values
-    assert values.keys() | {"seeds"} == configuration.Config.model_fields.keys()  # which is in place of seed
+    assert values.keys() | {"seeds", "sweep"} == configuration.Config.model_fields.keys()
     for section, keys in (
         ("data", sources.SklearnData),
         ("network", configuration.Network),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax.commands.predict import one_run
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.weights.files import from_safetensors
 from mlp_jax.tables import files
@@ -21,14 +22,14 @@ from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.shown import how_many_seeds, in_columns, results_in_rows
+from mlp_jax.training.standing import over_seeds
 from mlp_jax.training.store.checkpoint import require_same_data
-from mlp_jax.training.sweep import over_seeds
 from mlp_jax.training.trainer import Trainer
 
 
 def run(config: Config, options: Namespace) -> None:
     """Evaluate the saved weights, of several seeds those that finished; or those of --weights."""
-    run = load(options.run_dir)
+    run = one_run(config, options.run_dir) if config.sweep else load(options.run_dir)
     given = from_safetensors(options.weights, run.net, config.network.dtype) if options.weights else None
     if given is not None and run.model is None:
         raise InputError(f"{options.run_dir} is several runs: --weights is for one of them")

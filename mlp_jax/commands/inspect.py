@@ -19,7 +19,8 @@ from mlp_jax.tables.preparation import Examples, Prepared, class_counts
 from mlp_jax.tables.schema import Dropped, Schema
 from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
-from mlp_jax.training.config import Config
+from mlp_jax.training.config import Config, choices
+from mlp_jax.training.environment import processors
 from mlp_jax.training.step import initial_state
 
 _LONGEST = 24  # letters of a category
@@ -141,7 +142,8 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     cost: Any = compiled.cost_analysis() or {}
     memory = compiled.memory_analysis()
     steps = -(-len(y) // batch)
-    held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
+    side_by_side = min(processors(), len(choices(config.axes)))
+    held = (_bytes(params) * 2 + _bytes(state)) * side_by_side  # parameters, gradient, optimizer
     on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
     activations = f", {decimal(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
     lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]

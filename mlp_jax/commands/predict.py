@@ -22,6 +22,7 @@ from mlp_jax.terminal import is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
+from mlp_jax.training.standing import of_summary
 
 _ROWS = 1 << 14  # of a block: bounds the memory, and is compiled once
 
@@ -63,7 +64,8 @@ def one_run(config: Config, run_dir: Path) -> Run:
     run = load(run_dir)
     if run.model is None:
         kind, numbers = config.several or ("", (0,))
-        one = run_dir / f"{kind}-{min(numbers)}"
+        best = [name for row in of_summary(run.summary)[:1] for name in row.runs]
+        one = run_dir / next(iter(best), f"{kind}-{min(numbers)}")
         raise InputError(f"{run_dir} holds several {kind}s, each a run of its own; name one, as {one}")
     return run
 

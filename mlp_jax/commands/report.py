@@ -1,6 +1,5 @@
-"""`mlp-jax report RUN_DIR`: a run on one page, an HTML file with everything in it, to be opened by any browser."""
+"""`mlp-jax report RUN_DIR …`: a run, or several, on one page, an HTML file with everything in it, for any browser."""
 
-import io
 from argparse import Namespace
 from html import escape
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.errors import InputError
-from mlp_jax.files import written_where_told
+from mlp_jax.commands import page
+from mlp_jax.commands.comparison import write_comparison
 from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
@@ -22,12 +21,6 @@ from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.trainer import Trainer
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } th { font-weight: normal; color: #666 }
-th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
-pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 100%; height: auto }
-"""
 _MOST_CLASSES = 40  # whose confusion can be read
 _MOST_TARGETS = 6  # side by side
 _SHOWN_ABOVE = ("results", "reason", "diverged", "classes", "baseline", "said", "early_stopping")
@@ -35,8 +28,12 @@ _SHOWN_ABOVE = ("results", "reason", "diverged", "classes", "baseline", "said", 
 
 def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
-    path = options.output or RunDirectory(options.run_dir).report
-    write_report(options.run_dir, path)
+    one, *others = run_dirs = list(dict.fromkeys(options.run_dirs))
+    path = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
+    if others or config.sweep:
+        write_comparison(run_dirs, path)
+    else:
+        write_report(one, path)
     put(path)
 
 
@@ -52,18 +49,13 @@ def write_report(run_dir: Path, path: Path) -> None:
         "Curves": _curves(run),
         **_predictions(run),
         **_layers(run),
-        "Record": _table([[key, _in_words(run.summary[key])] for key in run.summary if key not in _SHOWN_ABOVE]),
+        "Record": page.table(
+            [[key, page.in_words(run.summary[key])] for key in run.summary if key not in _SHOWN_ABOVE]
+        ),
         "Configuration": f"<pre>{escape(yaml.as_text(configuration.as_values(run.config)))}</pre>",
     }
-    title = escape(f"{run_dir.resolve().name}: {run.summary['status']} after {run.summary['epochs']} epochs")
-    body = "".join(f"<h2>{heading}</h2>{content}" for heading, content in sections.items())
-    page = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1>{body}</body></html>\n"
-    )
-    with written_where_told(path) as file:
-        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
+    title = f"{run_dir.resolve().name}: {run.summary['status']} after {run.summary['epochs']} epochs"
+    page.write(path, title, sections)
 
 
 def _results(run: Run) -> str:
@@ -78,23 +70,8 @@ def _results(run: Run) -> str:
         notes.append(f"baseline: {constant['prediction']}, on the {list(run.results)[-1]} part")
     notes += [run.summary["early_stopping"]] if "early_stopping" in run.summary else []
     notes += run.summary.get("said", [])
-    table = _table(results_in_rows(run.results, 5, run.summary.get("baseline"))) if run.results else ""
+    table = page.table(results_in_rows(run.results, 5, run.summary.get("baseline"))) if run.results else ""
     return table + "".join(f"<p>{escape(note)}</p>" for note in notes)
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(entry)}" for key, entry in value.items()) or "none"
-    return "none" if value is None else str(value)
-
-
-def _table(rows: list[list[str]]) -> str:
-    """Each row begins with its name; one whose name is empty has the names of the columns."""
-    lines = []
-    for row in rows:
-        tags = ["th", *["td" if row[0] else "th"] * (len(row) - 1)]
-        lines += ["<tr>", *(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(tags, row, strict=True)), "</tr>"]
-    return f"<table>{''.join(lines)}</table>"
 
 
 def _curves(run: Run) -> str:
@@ -106,30 +83,18 @@ def _curves(run: Run) -> str:
     shown = {"loss": "cost J"}
     if "validation" in first:
         shown[list(first["validation"])[1]] = list(first["validation"])[1]
-    figure, axes = _figure(len(shown))
+    figure, axes = page.figure(len(shown))
     for ax, (name, label) in zip(axes, shown.items(), strict=True):
         for part, color in (("training", "C0"), ("validation", "C1")):
             if part == "training" and name == "loss":
-                _curve(ax, [[record["loss"] for record in history] for history in histories], part, color)
+                page.curve(ax, [[record["loss"] for record in history] for history in histories], part, color)
             elif part in first:
-                _curve(ax, [[record[part][name] for record in history] for history in histories], part, color)
+                page.curve(ax, [[record[part][name] for record in history] for history in histories], part, color)
         if best := run.summary.get("best_epoch"):
             ax.axvline(best, color="0.6", lw=1, ls="--", label=f"best: {best}")
         ax.set(xlabel="epoch", ylabel=label)
         ax.legend(frameon=False)
-    return _svg(figure)
-
-
-def _curve(ax: Any, lines: list[list[Any]], label: str, color: Any) -> None:
-    """A line over the epochs for each seed; null becomes NaN, which is not drawn."""
-    values = [np.array(line, float) for line in lines]
-    for k, line in enumerate(values):
-        style = {"lw": 0.7, "alpha": 0.5} if len(lines) > 1 else {}
-        marker = "." if len(line) < 3 else None
-        ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
-    shown = np.concatenate(values)
-    if np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
-        ax.set_yscale("log")
+    return page.svg(figure)
 
 
 def _predictions(run: Run) -> dict[str, str]:
@@ -141,7 +106,7 @@ def _predictions(run: Run) -> dict[str, str]:
     part, (_, y) = list(prepared.parts.items())[-1]
     y_hat = Trainer(run.config, prepared).predict(run.model.params, part)
     net, kind = run.net, run.net.output_unit.kind
-    names = [*map(_plain, target_names(net, run.model.target_names))]
+    names = [*map(page.plain, target_names(net, run.model.target_names))]
     if kind == "quantities":
         true, found = prepared.targets.undo(y), prepared.targets.undo(y_hat)
         return {f"Predictions for the {part} part": _residuals(true, found, names[:_MOST_TARGETS])}
@@ -149,22 +114,16 @@ def _predictions(run: Run) -> dict[str, str]:
         pictures = ""
         if len(classes) <= _MOST_CLASSES:
             confused = classes_of(net, y), classes_of(net, y_hat)
-            pictures = _confusion([confused], list(map(_plain, classes)), [""])
+            pictures = _confusion([confused], list(map(page.plain, classes)), [""])
         if len(classes) == 2:
             column = 1 if kind == "classes" else 0
             score = y_hat[:, column]
-            pictures += _rankings(classes_of(net, y), score, _plain(classes[1]), kind != "margins")
+            pictures += _rankings(classes_of(net, y), score, page.plain(classes[1]), kind != "margins")
         return {f"Classes of the {part} part": _by_class(run) + pictures}
     if kind in ("probabilities", "margins"):
         labels = [(y[:, k] >= 0.5, y_hat[:, k] > (0 if kind == "margins" else 0.5)) for k in range(y.shape[1])]
         return {f"Labels of the {part} part": _confusion(labels[:_MOST_TARGETS], ["no", "yes"], names)}
     return {}
-
-
-def _plain(name: str) -> str:
-    """A name that matplotlib does not take for a formula, and that is not too long for an axis."""
-    name = name if len(name) <= 24 else f"{name[:23]}…"
-    return name.replace("$", r"\$")
 
 
 def _by_class(run: Run) -> str:
@@ -173,14 +132,14 @@ def _by_class(run: Run) -> str:
     if not found:
         return ""
     rows = [[name, *("none" if v is None else f"{v:.4g}" for v in values.values())] for name, values in found.items()]
-    return _table([["", *next(iter(found.values()))], *rows[:_MOST_CLASSES]])
+    return page.table([["", *next(iter(found.values()))], *rows[:_MOST_CLASSES]])
 
 
 def _confusion(pairs: list[Any], names: list[str], titles: list[str]) -> str:
     """True classes beside those that were chosen, as counts; shaded by their share of the true class."""
     k = len(names)
     width, height = max(4.5, 0.45 * k + 2), max(4, 0.4 * k + 1.5)
-    figure, axes = _figure(len(pairs), width * len(pairs) * (0.7 if len(pairs) > 1 else 1), height)
+    figure, axes = page.figure(len(pairs), width * len(pairs) * (0.7 if len(pairs) > 1 else 1), height)
     for ax, (true, chosen), title in zip(axes, pairs, titles, strict=False):
         counts = np.zeros((k, k), int)
         np.add.at(counts, (np.asarray(true, int), np.asarray(chosen, int)), 1)
@@ -191,7 +150,7 @@ def _confusion(pairs: list[Any], names: list[str], titles: list[str]) -> str:
         ax.set(xlabel="predicted", ylabel="true", title=title)
         ax.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 3 else 0)
         ax.set_yticks(range(k), names)
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _rankings(true: Any, score: Any, name: str, is_probability: bool) -> str:
@@ -202,7 +161,7 @@ def _rankings(true: Any, score: Any, name: str, is_probability: bool) -> str:
     n, ones = len(true), true.sum()
     if not 0 < ones < n:
         return f"<p>the examples are all, or none, {escape(name)}: nothing is ranked</p>"
-    figure, axes = _figure(3 if is_probability else 2)
+    figure, axes = page.figure(3 if is_probability else 2)
     axes[0].plot([0, *((chosen - right) / (n - ones))], [0, *(right / ones)])
     axes[0].plot([0, 1], [0, 1], color="0.6", lw=1)
     axes[0].set(xlabel="false alarms", ylabel=f"recall of {name}", title="ROC", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -218,16 +177,16 @@ def _rankings(true: Any, score: Any, name: str, is_probability: bool) -> str:
         axes[2].set(
             xlabel=f"p({name})", ylabel="its share", title="reliability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
         )
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _residuals(true: Any, found: Any, names: list[str]) -> str:
-    figure, axes = _figure(len(names))
+    figure, axes = page.figure(len(names))
     for k, (ax, name) in enumerate(zip(axes, names, strict=True)):
         ax.scatter(true[:, k], found[:, k], s=12, alpha=0.6)
         ax.axline((true[0, k], true[0, k]), slope=1, color="0.6", lw=1)
         ax.set(xlabel=f"{name}, true", ylabel="predicted")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _layers(run: Run) -> dict[str, str]:
@@ -240,13 +199,13 @@ def _layers(run: Run) -> dict[str, str]:
         "dead": "fraction of dead units",
     }
     titles = {name: title for name, title in titles.items() if name in run.history[0]["layers"]}
-    figure, axes = _figure(len(titles), width=4 * len(titles))
+    figure, axes = page.figure(len(titles), width=4 * len(titles))
     from matplotlib import colormaps
 
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         layers = np.array([record["layers"][name] for record in run.history], float).T
         for k, line in enumerate(layers[:-1] if name == "dead" else layers):
-            _curve(ax, [line], f"layer {k + 1}", colormaps["viridis"](0.9 * k / len(layers)))
+            page.curve(ax, [line], f"layer {k + 1}", colormaps["viridis"](0.9 * k / len(layers)))
         ax.set(xlabel="epoch", title=title)
         if name == "dead":
             ax.set_ylim(-0.03, 1.03)
@@ -256,22 +215,4 @@ def _layers(run: Run) -> dict[str, str]:
         axes[0].legend(frameon=False, fontsize=8)
     note = "Means over the steps of each epoch. An update ratio of about 1e-3 is usual; minibatches far below the "
     note += "noise scale, in examples, are mostly noise. The first layers are dark."
-    return {"Layers": f"{_svg(figure)}<p>{note}</p>"}
-
-
-def _figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError('a report needs matplotlib: pip install "mlp_jax[plots]"') from None
-    figure = Figure(figsize=(width or 5 * columns, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg")
-    return stream.getvalue().partition("?>")[2].partition(">")[2]  # without the XML declaration and the DOCTYPE
+    return {"Layers": f"{page.svg(figure)}<p>{note}</p>"}

@@ -44,20 +44,18 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     """
     directory = RunDirectory(run_dir)
     config, summary = directory.load_config(), directory.load_summary()
-    if config.data.folds:
-        raise InputError(f"{run_dir} holds several folds: reproduce one, as {run_dir / 'fold-0'}")
     if summary["status"] != "finished":
-        crash = f"the crash/report.txt of its seeds in {run_dir}" if config.seeds else directory.crash
+        crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
         raise InputError(f"the run in {run_dir} is {summary['status']}, so there is no result: {remedy}")
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
-        require_same_data(summary.get("data"), prepare(config))
+        one = next(iter(directory.children(config)), directory)
+        require_same_data(one.load_summary().get("data"), prepare(one.load_config()))
         fit(config, run_dir=again.path, reporter=reporter)
         found = list(differences(directory, again))
-        for seed in config.seeds or ():
-            child = directory.of_seed(seed)
-            found += differences(child, again.of_seed(seed), f"{child.path.name}/")
+        for child, its in zip(directory.children(config), again.children(config), strict=True):
+            found += differences(child, its, f"{child.path.name}/")
     return _judged(found, summary)
 
 

@@ -40,19 +40,36 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
-    network, training = config.network, config.training
+    prepared = read(config, examples)
+    require_suited(config, prepared)
+    return prepared
+
+
+def wanted(config: Config) -> tuple[Any, Wanted]:
+    """All that `read` is a function of: the data, and what the network wants of them."""
+    network, data = config.network, config.data
     widths = network.widths
-    is_table = isinstance(config.data, Columns)
-    if widths and (network.output or not is_table):
-        build_network(network)  # which refuses what no network can be, before data are read
-    output = network.output or ("linear" if widths and not is_table else None)
+    output = network.output or ("linear" if widths and not isinstance(data, Columns) else None)
     unit = None if output is None else output_unit(output)
-    wanted = Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
-    data = config.data
-    if isinstance(data, Columns):
-        prepared = prepare_table(data, wanted, examples)
-    else:
-        prepared = prepare_arrays(data, wanted, examples)
+    return data, Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
+
+
+def read(config: Config, examples: Any = None) -> Prepared:
+    """The examples, whatever the training does with them.
+
+    Raises:
+        InputError: they cannot be read, or do not fit the network.
+    """
+    network = config.network
+    if network.widths and (network.output or not isinstance(config.data, Columns)):
+        build_network(network)  # which refuses what no network can be, before data are read
+    data, wants = wanted(config)
+    return (prepare_table if isinstance(data, Columns) else prepare_arrays)(data, wants, examples)
+
+
+def require_suited(config: Config, prepared: Prepared) -> None:
+    """Raise an InputError if the training cannot use the examples: too few for a minibatch, or for what it watches."""
+    training = config.training
     n = len(prepared.parts["train"].x)
     size = batch_size(config, n)
     if size > n:
@@ -66,7 +83,6 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
         parts = training.microbatches
         raise InputError(f"training.microbatches is {parts}, more than the {size} examples of a minibatch")
     parts_of(training, size)
-    return prepared
 
 
 def resolve(config: Config, prepared: Prepared) -> Config:
@@ -232,6 +248,25 @@ def leave_open(program: Program, config: Config) -> tuple[Program, Values]:
     net = program.net.penalised_by(program.net.penalty and penalty.with_coefficients(1.0, 1.0))
     optimizer: Any = OpenOptimizer(section, config.training.clip_norm)
     return program._replace(net=net, optimizer=optimizer), Values(numbers, penalty.l2, penalty.l1)
+
+
+def program_of(config: Config) -> Config:
+    """A resolved configuration without what its compiled program leaves open: equal ones share a `Trainer`."""
+    numbers = {name: 1.0 for name in OPEN if isinstance(getattr(config.optimizer, name, None), float)}
+    penalty = config.network.penalty
+    terms = {name: 1.0 if penalty and getattr(penalty, name) else None for name in ("l2", "l1")}
+    penalty = penalty.model_copy(update=terms) if penalty and any(terms.values()) else None
+    stopping = config.training.early_stopping
+    stopping = stopping and stopping.model_copy(update={"patience": 1, "min_delta": 0.0})
+    free = {"epochs": 1, "checkpoint_seconds": 0.0, "tensorboard": False, "early_stopping": stopping}
+    return config.model_copy(
+        update={
+            "seed": 0,
+            "network": config.network.model_copy(update={"penalty": penalty}),
+            "optimizer": config.optimizer.model_copy(update=numbers),
+            "training": config.training.model_copy(update=free),
+        }
+    )
 
 
 class OpenOptimizer(NamedTuple):

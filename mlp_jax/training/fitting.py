@@ -16,13 +16,12 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
-from mlp_jax.training.folds import cross_validate
 from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
 from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
-from mlp_jax.training.sweep import of_seed, sweep
+from mlp_jax.training.sweep import sweep
 from mlp_jax.training.trainer import Trainer
 
 
@@ -54,7 +53,7 @@ def fit(
     Raises:
         InputError: the configuration is wrong, or the data or the run directory does not allow it.
         TrainingDiverged: a number became NaN or infinite: says layer, quantity and cause; the weights before are kept.
-            Of several seeds, only if all did: else the summary says which.
+            Of a sweep, only if all its runs did: else the summary says which.
         TrainingInterrupted: Ctrl-C or a request to end (SIGTERM); all steps that were taken are kept.
 
     >>> import numpy as np
@@ -82,14 +81,6 @@ def fit(
     require_dtype(config.network.dtype)
     reporter = reporter or reporter_for_python()
     directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
-    if config.data.folds:
-
-        def fit_one(one: Config, prepared: Prepared, run_dir: Path | None) -> Run:
-            return _fit(one, prepared, RunDirectory(run_dir) if run_dir else None, resume, False, reporter)
-
-        if directory:
-            directory.require_free(config, resume, overwrite)
-        return cross_validate(config, examples, directory, resume, fit_one)
     return _fit(config, examples, directory, resume, overwrite, reporter, _state_of(start_from))
 
 
@@ -102,11 +93,14 @@ def _fit(
     reporter: type[Reporter],
     start_from: State | None = None,
 ) -> Run:
-    """Train on the examples, which may be prepared already; not of folds."""
+    """Train on the examples, which may be prepared already."""
     started = time.perf_counter()
-    total, unit = (len(config.seeds), "seed") if config.seeds else (config.training.epochs, "epoch")
+    unit, numbers = config.several or ("epoch", ())
+    total = len(numbers) or config.training.epochs
     # optax needs JAX's usual promotion, whatever the caller's setting
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
+        if config.axes:
+            return sweep(config, examples, directory, resume, overwrite, report)
         prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
         config = resolve(config, prepared)
         for finding in prepared.said:
@@ -114,16 +108,13 @@ def _fit(
         if directory:
             directory.require_free(config, resume, overwrite)
         trainer = Trainer(config, prepared)
-        one = of_seed(config, config.seeds[0]) if config.seeds else config
         if start_from:
             require_fit(trainer.net, start_from.params)
-        first = Training(one, trainer, report, start_from)  # which compiles, before the directory is touched
+        training = Training(config, trainer, report, start_from)  # which compiles, before the directory is touched
         with directory.held() if directory else nullcontext():
             if directory:
                 directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
-            if config.seeds:
-                return sweep(config, first, directory, resume, report, started)
-            return _to_its_end(first.begin(directory, resume), report, time.perf_counter() - started)
+            return _to_its_end(training.begin(directory, resume), report, time.perf_counter() - started)
 
 
 def _state_of(start_from: Params | State | Run | None) -> State | None:

@@ -100,14 +100,15 @@ def load(run_dir: str | Path) -> Run:
     directory = RunDirectory(Path(run_dir))
     config = directory.load_config()
     require_dtype(config.network.dtype)
-    net = build_network(directory.children(config)[0].load_config().network if config.data.folds else config.network)
+    children = directory.children(config)
+    one = children[0].load_config() if config.several else config
+    net = build_network(one.network)
     summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.several:
             how = "wait for it" if summary["status"] == "running" else "finish it with resume=True"
             raise InputError(f"{directory.path} has several {config.several[0]}s and is {summary['status']}: {how}")
-    children = directory.children(config)
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
         raise InputError(f"{lost[0]} holds no run any more: train it again with resume=True")
     seeds = tuple(load(child.path) for child in children if child.holds_run())

@@ -46,10 +46,10 @@ def results_in_rows(
 ) -> list[list[str]]:
     """The names of the metrics, and a row for each part; then what a constant prediction gets on the last of them."""
     names = list(next(iter(results.values())))
-    rows = [[part, *(_number(value, digits) for value in values.values())] for part, values in results.items()]
+    rows = [[part, *(number(value, digits) for value in values.values())] for part, values in results.items()]
     if baseline:
         part = list(results)[-1]
-        cells = [_number(baseline[part][name], digits) if name in baseline.get(part, {}) else "" for name in names]
+        cells = [number(baseline[part][name], digits) if name in baseline.get(part, {}) else "" for name in names]
         rows.append(["baseline", *cells])
     return [["", *names], *rows]
 
@@ -66,17 +66,20 @@ def in_columns(rows: list[list[str]]) -> list[str]:
 
 
 def how_many_seeds(config: Config, results: dict[str, dict[str, Any]]) -> str:
-    """Over how many of its seeds, or folds, the results are: those that finished."""
+    """Over how many of its runs the results are: of seeds or folds, those that finished; else the best."""
     count = len(next(iter(next(iter(results.values())).values()))["seeds"])
     kind, numbers = config.several or ("", ())
     total = len(numbers)
+    if kind == "run":
+        return f"{total} runs, results of the best{f' over {count} runs' if count > 1 else ''}"
     return f"{total} {kind}s" if count == total else f"{count} of {total} {kind}s"
 
 
-def _number(value: Any, digits: int) -> str:
+def number(value: Any, digits: int) -> str:
+    """A number; of several runs mean ± standard deviation."""
     if isinstance(value, dict):
-        has_spread = value["sd"] is None or value["sd"] == value["sd"] or len(value["seeds"]) > 1
-        return _number(value["mean"], digits) + (f" ± {_number(value['sd'], 2)}" if has_spread else "")
+        has_spread = len(value["seeds"]) > 1
+        return number(value["mean"], digits) + (f" ± {number(value['sd'], 2)}" if has_spread else "")
     return "not finite" if value is None else f"{value:.{digits}g}"
 
 

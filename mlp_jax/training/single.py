@@ -3,11 +3,9 @@
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from mlp_jax.errors import InputError, TrainingDiverged
-from mlp_jax.mlp.params import param_types
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.moment import Moment
@@ -221,7 +219,7 @@ def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, fl
         "steps_per_epoch": trainer.steps,
         "examples": {part: len(examples.x) for part, examples in trainer.prepared.parts.items()},
         "data": trainer.prepared.fingerprint,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(param_types(trainer.net))),
+        "parameters": trainer.parameters,
         "precision": {"parameters": network.dtype, "products": network.products or network.dtype},
         "seconds": {what: round(value, 3) for what, value in seconds.items()},
         **trainer.environment,

@@ -2,6 +2,7 @@
 
 import time
 from bisect import bisect
+from copy import copy
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
+from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches, Layout, filled_up
@@ -25,7 +26,7 @@ from mlp_jax.training.build import (
 )
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.devices import devices_of, everywhere, run_steps_on
-from mlp_jax.training.environment import environment, processors
+from mlp_jax.training.environment import environment
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
 from mlp_jax.training.metrics import (
@@ -52,26 +53,27 @@ _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
 
 
 class Trainer:
-    """The compiled program of a configuration, but for its seed: the trainings of a sweep share one.
+    """The compiled program of a configuration, and its values; those that differ in values alone share the program.
 
     Attributes:
+        config: the configuration.
+        net: its network.
         program: network, optimizer and ways of training; what is compiled leaves its `Values` open.
         parts: the examples on the device: train, and where asked for, validation and test.
+        parameters: how many numbers the network has to learn.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
         names: of what is evaluated: loss, and the metrics.
         steps_per_call: how many steps the next call takes, by what the last ones took.
-        at_once: how many trainings of a sweep to run side by side, each in a thread.
+        in_threads: whether it is called in several threads, so that trainings run side by side.
         compile_seconds: what compiling the training program took.
     """
 
-    def __init__(self, config: Config, prepared: Prepared) -> None:
-        self.config = config
+    def __init__(self, config: Config, prepared: Prepared, compiled: dict[Any, Any] | None = None) -> None:
+        """For trainings one after another; or with a place for `compiled` programs, where it pays, in threads."""
         self.prepared = prepared
-        self.net = build_network(config.network, prepared)
-        self.program = build_program(config, self.net)
         self._devices = devices_of(config.training)
-        self._open, self._values = leave_open(self.program, config)
+        self._take(config)
         dtype = config.network.dtype
         self.parts = {
             part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
@@ -82,6 +84,7 @@ class Trainer:
             part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
             for part, (_, y) in prepared.parts.items()
         }
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
         self.size = len(prepared.parts["train"].x)
         size = batch_size(config, self.size)
         self._layout = Layout.of(self.size, size, self.program.microbatches * self.program.parts)
@@ -90,7 +93,6 @@ class Trainer:
         self.steps_per_call = 1
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
-        self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
         self._measure: Any = evaluate
         if stopping and stopping.metric in RANKINGS and is_ranking(self.net):
             self._measure = measure_with(stopping.metric)
@@ -104,10 +106,25 @@ class Trainer:
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._run = jitted(run_steps_on(self._devices), ("program", "measure"), options_for_steps(self.net, size))
-        in_threads = config.seeds and self._devices == 1 and threads_pay(self.net, size)
-        self.at_once = min(processors(), len(config.seeds or ())) if in_threads else 1
-        self._compiled: Any = None
+        self.in_threads = compiled is not None and self._devices == 1 and threads_pay(self.net, size)
+        self._compiled = compiled if compiled is not None else {}
         self._no_steps: Any = None
+
+    def _take(self, config: Config) -> None:
+        """Take from a configuration what its program leaves open."""
+        self.config = config
+        self.net = build_network(config.network, self.prepared)
+        self.program = build_program(config, self.net)
+        self._open, self._values = leave_open(self.program, config)
+        stopping = config.training.early_stopping
+        self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
+
+    def of(self, config: Config) -> "Trainer":
+        """The trainer of a configuration with the same `program_of`: it shares examples and program."""
+        self.environment  # which both share  # noqa: B018
+        other = copy(self)
+        other._take(config)
+        return other
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -287,10 +304,14 @@ class Trainer:
         arguments = moment.state, moment.best, train, self._watched, table, *steps
         earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
         named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
-        if self.at_once > 1 and self._compiled is None:
-            # At the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others.
-            self._compiled = self._run.lower(*static, *arguments, **named).compile()
-        run = self._compiled or partial(self._run, *static)
+        run = partial(self._run, *static)
+        if self.in_threads:
+            leaves, structure = jax.tree.flatten((arguments, named))
+            key = static, structure, *((np.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in leaves)
+            if key not in self._compiled:
+                # at the first call, and not in a thread: JAX's settings are those of a thread, and may differ in others
+                self._compiled[key] = self._run.lower(*static, *arguments, **named).compile()
+            run = self._compiled[key]
         state, best, outcome = run(*arguments, **named)
         return state, best, jax.device_get(outcome)
 

@@ -320,14 +320,14 @@ def jax_products_alone(task: Task) -> Callable[[], float]:
     return lambda: steps * seconds(lambda: step(sets), min(steps, 50))
 
 
-def of_seeds(task: Task, seeds: int) -> Callable[[], float]:
-    """Training of one seed, or of several side by side."""
+def of_several(task: Task, sweep: dict[str, Any] | None = None) -> Callable[[], float]:
+    """Training of one network, or of those of a sweep side by side."""
     settings = {
         "data": {"split": {"validation": 0.0, "test": 0.0}},
-        "network": {"widths": task.widths, "output": "softmax"},
+        "network": {"widths": task.widths, "output": "softmax", "penalty": {"l2": 1e-4}},
         "optimizer": {"name": "sgd", "learning_rate": RATE, "momentum": MOMENTUM},
         "training": {"epochs": task.epochs, "batch_size": task.batch},
-        **({"seeds": list(range(seeds))} if seeds > 1 else {}),
+        **({"sweep": sweep} if sweep else {}),
     }
     data = task.data()
     return lambda: float(fit(settings, data).summary["seconds"]["training"])
@@ -356,7 +356,18 @@ def steps_of(task: Task) -> Table:
     return compare_workers(f"µs a training step, {task.name}", steps * 1e-6, workers)
 
 
-def seeds_together() -> Table:
-    """Ten seeds side by side, and one."""
-    workers = {f"{n} seed{'s' * (n > 1)}": Worker(__name__, "of_seeds", SMALL, n) for n in (10, 1)}
+def several_together() -> Table:
+    """Ten seeds, and 64 networks that differ in rate, penalty and seed, beside one."""
+    rates, penalties = [RATE * factor for factor in (0.1, 0.3, 1, 2)], [1e-5, 1e-4, 1e-3, 1e-2]
+    workers = {
+        "10 seeds": Worker(__name__, "of_several", SMALL, {"seed": "0..9"}),
+        "64 networks": Worker(
+            __name__,
+            "of_several",
+            SMALL,
+            {"optimizer.learning_rate": rates, "network.penalty.l2": penalties, "seed": "0..3"},
+        ),
+        "1 network": Worker(__name__, "of_several", SMALL),
+    }
     return compare_workers(f"ms of training, {SMALL.name}", 1e-3, workers)
+

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mlp_jax.errors import InputError
 from mlp_jax.training.config import problems, yaml
+from mlp_jax.training.config.axes import as_axis, choices, with_choice
 from mlp_jax.training.config.records import Config
 
 
@@ -19,12 +20,13 @@ def free_to_change(config: Config) -> list[str]:
     return ["epochs", "checkpoint_seconds", "tensorboard", *(["devices"] if config.training.reproducible_over else [])]
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+def load(path: str | Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Config:
     """Read a configuration file, apply overrides, and check everything.
 
     Args:
         path: a YAML file. Paths of data in it are taken from its own folder.
         overrides: assignments such as `optimizer.learning_rate=0.05`, applied in order.
+        sweep: what varies, as in `optimizer.learning_rate=0.1,0.01` or `seed=0..9`.
 
     Returns:
         The configuration with all defaults filled in and paths made absolute.
@@ -33,7 +35,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         InputError: with every problem found, each with its place and the nearest valid key.
     """
     path = Path(path)
-    config = _checked(yaml.read(path, overrides), path)
+    config = _checked(yaml.read(path, overrides, sweep), path)
     return _with_absolute_paths(config, path.parent.absolute())
 
 
@@ -67,20 +69,67 @@ def from_values(values: Any) -> Config:
 
 
 def _checked(document: yaml.Document, name: str | Path) -> Config:
-    found, config = document.problems, None
-    try:
-        config = Config.model_validate(document.values)
-    except ValidationError as error:
-        found = found + problems.in_words(error, Config, document)
+    config, found = _tried(document.values, document.problems)
+    if config and config.axes:
+        _, found = _tried_members(config)
     if config is None or found:
         raise InputError(problems.listed(name, found, document))
     return config
+
+
+def _tried(values: Any, found: list[problems.Problem]) -> tuple[Config | None, list[problems.Problem]]:
+    """The configuration of these values, and what is wrong with them beside what reading has found."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        return None, found + problems.in_words(error, Config, values, found)
+    return None if found else config, found
+
+
+def members(config: Config) -> list[Config]:
+    """The configuration of each run of a sweep, in the order of `choices(config.axes)`.
+
+    Raises:
+        InputError: one is wrong.
+    """
+    runs, found = _tried_members(config)
+    if found:
+        raise InputError(problems.listed("the sweep", found, yaml.Document.of_values({})))
+    return runs
+
+
+def _tried_members(config: Config) -> tuple[list[Config], list[problems.Problem]]:
+    """The runs of a sweep, and what is wrong with them: with a value at the value's place."""
+    runs: list[Config] = []
+    found: dict[problems.Problem, None] = {}
+    values = yaml.as_plain(as_values(config))
+    for choice in choices(config.axes):
+        try:
+            run, wrong = _tried(with_choice(values, yaml.as_plain(choice)), [])
+        except ValueError as error:
+            run, wrong = None, [(tuple(next(iter(choice)).split(".")), str(error))]
+        found |= dict.fromkeys((_in_sweep(path, choice), message) for path, message in wrong)
+        runs += [run] if run else []
+    if any(run.several for run in runs):
+        found[("sweep",), "each run must be a single one, without seeds, folds or a sweep of its own"] = None
+    if len({run.network.dtype for run in runs}) > 1:
+        found[("sweep", "network.dtype"), "one process trains in one dtype: train them apart"] = None
+    if not found and len({repr(as_values(run)) for run in runs}) < len(runs):
+        found[("sweep",), "two of the runs are the same"] = None
+    return runs, list(found)
+
+
+def _in_sweep(path: yaml.KeyPath, choice: dict[str, Any]) -> yaml.KeyPath:
+    keys = [key for key in choice if path[: key.count(".") + 1] == tuple(key.split("."))]
+    return ("sweep", keys[0]) if keys else path
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     def absolute(path: Any) -> Any:
         if isinstance(path, tuple):
             return tuple(map(absolute, path))
+        if not isinstance(path, str | Path):  # of a sweep: a section, or none
+            return path
         return folder / os.path.expanduser(path)
 
     data = config.data
@@ -90,7 +139,12 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     if start := network.start_from:
         start = start.model_copy(update={"path": absolute(start.path)})
         network = network.model_copy(update={"start_from": start})
-    return config.model_copy(update={"data": data.model_copy(update={**files, "split": split}), "network": network})
+    changed: dict[str, Any] = {"data": data.model_copy(update={**files, "split": split}), "network": network}
+    if config.sweep:
+        paths = {*(f"data.{key}" for key in data.files), "network.start_from", "network.start_from.path"}
+        varied = {key: as_axis([absolute(path) for path in config.sweep[key]]) for key in paths & config.sweep.keys()}
+        changed["sweep"] = {**config.sweep, **varied}
+    return config.model_copy(update=changed)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,10 +34,10 @@ Problem = tuple[KeyPath, str]
 Record = type[BaseModel]
 
 
-def in_words(error: ValidationError, root: Record, document: Document) -> list[Problem]:
-    """Pydantic's errors, without those about values that reading had refused already."""
-    refused = [path for path, _ in document.problems]
-    found = [(_key_path(detail, document.values), _message(detail, root)) for detail in error.errors()]
+def in_words(error: ValidationError, root: Record, values: Any, before: list[Problem]) -> list[Problem]:
+    """Pydantic's errors, without those about values that reading had refused before."""
+    refused = [path for path, _ in before]
+    found = [(_key_path(detail, values), _message(detail, root)) for detail in error.errors()]
     return [problem for problem in found if not any(problem[0][: len(path)] == path for path in refused)]
 
 
@@ -50,7 +50,8 @@ def listed(path: str | Path, problems: list[Problem], document: Document) -> str
 
 
 def _where(place: str, key: str) -> str:
-    return place if key == "" or place == f"--set {key}" else ": ".join(filter(None, (place, key)))
+    said = place in (f"--set {key}", f"--sweep {key.removeprefix('sweep.')}")
+    return place if key == "" or said else ": ".join(filter(None, (place, key)))
 
 
 def _line_number(place: str) -> int:

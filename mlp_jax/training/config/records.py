@@ -4,7 +4,6 @@ Precedence, lowest first: the defaults below, the file, `--set KEY=VALUE` in the
 coerced: 0.5 is no whole number, "1" is no number, 1 is no boolean, NaN and infinity are refused.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,9 +29,8 @@ from mlp_jax.sections import (
     one_or_each,
 )
 from mlp_jax.tables.sources import Data
+from mlp_jax.training.config.axes import FOLD, as_axis, choices, require_sane
 from mlp_jax.training.config.optimizers import Optimizer
-
-_MOST_SEEDS = 1000
 
 HiddenUnit: Any = name_or_section(HIDDEN_UNITS, MADE)
 OutputUnit: Any = name_or_section(OUTPUT_UNITS, OUTPUT_UNITS)
@@ -174,24 +172,12 @@ class Training(Section):
         return frozen
 
 
-def _as_seeds(value: Any) -> Any:
-    """Each seed of a range such as 0..9."""
-    if isinstance(value, str) and (ends := re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value.strip())):
-        first, last = map(int, ends.groups())
-        if not 0 < last - first < _MOST_SEEDS:
-            raise ValueError(f"must be a range FIRST..LAST of 2 to {_MOST_SEEDS} seeds; got {value}")
-        return tuple(range(first, last + 1))
-    are_numbers = isinstance(value, tuple) and all(isinstance(seed, int) for seed in value)
-    if not are_numbers or len(set(value)) != len(value) or not 2 <= len(value) <= _MOST_SEEDS:
-        raise ValueError(f"must be a range such as 0..9 or a list of 2 to {_MOST_SEEDS} different seeds; got {value!r}")
-    return value
-
-
 class Config(Section):
     """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
 
     seed: Seed = 0
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_seeds)] | None = None  # several networks, side by side
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_axis)] | None = None  # short for a sweep of seed
+    sweep: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_axis)]] | None = None  # runs side by side, by key
     data: Data
     network: Network
     optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)
@@ -202,11 +188,18 @@ class Config(Section):
         return Config.model_validate, (self.model_dump(exclude_none=True),)
 
     @property
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The keys that vary, and their values: of a sweep, of seeds, of folds; none for a single run."""
+        folds = {FOLD: tuple(range(self.data.folds))} if self.data.folds else {}
+        return {**folds, **(self.sweep or {}), **({"seed": self.seeds} if self.seeds else {})}
+
+    @property
     def several(self) -> tuple[str, tuple[int, ...]] | None:
-        """Of what this is several runs, seeds or folds, and their numbers; None for a single run."""
-        if self.seeds:
-            return "seed", self.seeds
-        return ("fold", tuple(range(self.data.folds))) if self.data.folds else None
+        """Of what this is several runs, seeds, folds or others, and their numbers; None for a single run."""
+        axes = self.axes
+        if len(axes) == 1 and (kind := {"seed": "seed", FOLD: "fold"}.get(next(iter(axes)))):
+            return kind, next(iter(axes.values()))
+        return ("run", tuple(range(len(choices(axes))))) if axes else None
 
     @property
     def watches_validation(self) -> bool:
@@ -234,12 +227,24 @@ class Config(Section):
     def _one_way_to_give_seeds(cls, seeds: Any, info: ValidationInfo) -> Any:
         if seeds is not None and info.data.get("seed"):
             raise ValueError(f"give seed or seeds, not both; got seed {info.data['seed']}")
+        if seeds is not None:
+            require_sane({"seed": seeds})
         return seeds
 
+    @field_validator("sweep")
+    @classmethod
+    def _so_many_runs(cls, sweep: Any, info: ValidationInfo) -> Any:
+        if sweep is not None:
+            seeds = info.data.get("seeds")
+            if seeds and "seed" in sweep:
+                raise ValueError("give seeds or sweep.seed, not both")
+            require_sane(sweep | ({"seed": seeds} if seeds else {}))
+        return sweep
+
     @model_validator(mode="after")
-    def _seeds_or_folds(self) -> Self:
-        if self.seeds and self.data.folds:
-            raise ValueError("give seeds or data.split.folds, not both")
+    def _not_too_many_runs(self) -> Self:
+        if self.axes:
+            require_sane(self.axes)
         return self
 
     @field_validator("training")

@@ -43,7 +43,7 @@ class Document:
     def of_values(cls, values: Any) -> "Document":
         """A document of Python's values, which stand nowhere; lists become tuples, numpy's numbers Python's."""
         document = cls("", lambda line: "")
-        document.values = _as_plain(values)
+        document.values = as_plain(values)
         return document
 
     def place(self, path: KeyPath) -> str:
@@ -76,6 +76,23 @@ class Document:
         self._places = {p: place for p, place in self._places.items() if p[: len(path)] != path}
         self.problems = [(p, message) for p, message in self.problems if p[: len(path)] != path]
         section[path[-1]] = self._parse(text, path, lambda line: label)
+
+    def sweep(self, assignment: str) -> None:
+        """Let a key take each value of `a.b=value,value`, in YAML.
+
+        Raises:
+            InputError: not of this form, or a key given twice.
+        """
+        key, equals, text = assignment.partition("=")
+        path, label = ("sweep", key.strip()), f"--sweep {key.strip()}"
+        if not equals or not all(path):
+            raise InputError(f"--sweep takes KEY=VALUE,VALUE, as in seed=0..9; got {assignment!r}")
+        if self._places.get(path) == label:
+            raise InputError(f"{label} is given twice")
+        before = self.values.get("sweep")
+        self._places.setdefault(("sweep",), label)
+        values = self._parse(f"[{text}]", path, lambda line: label)
+        self.values["sweep"] = {**(before if isinstance(before, dict) else {}), path[1]: values}
 
     def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
         try:
@@ -127,8 +144,8 @@ class Document:
         self.problems.append((path, message))
 
 
-def read(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order.
+def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
+    """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order, and what a sweep varies.
 
     Raises:
         InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
@@ -147,14 +164,17 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Document:
         raise InputError(f"{path}: a configuration is a mapping of keys to values; {found}")
     for assignment in overrides:
         document.set(assignment)
+    for assignment in sweep:
+        document.sweep(assignment)
     return document
 
 
-def _as_plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """With tuples in place of lists, and Python's numbers in that of numpy's."""
     if isinstance(value, dict):
-        return {key: _as_plain(entry) for key, entry in value.items()}
+        return {key: as_plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(map(_as_plain, value))
+        return tuple(map(as_plain, value))
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 

@@ -16,10 +16,11 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
 
 CHECKPOINTS = "step-*.safetensors"  # in their folder
+_KINDS = ("seed", "fold", "run")  # of runs of which several are made
 
 
 class RunDirectory:
-    """The files of a run; of a sweep, config and summary, and a folder for each seed, which is a run of its own.
+    """The files of a run; of several, config and summary, and a folder for each, which is a run of its own.
 
     Whatever cannot be read or written, or is in use, is an `InputError` that names it and says what to do.
 
@@ -30,7 +31,7 @@ class RunDirectory:
         schema: `schema.json`, of a table: how it becomes inputs of the network.
         predictions: `predictions.csv`, of folds: for each example, when it was held out.
         checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
-        summary: `summary.json`, results, versions, device: see `single.summary_of`; of a sweep `sweep.sweep`.
+        summary: `summary.json`, results, versions, device: see `single.summary_of`; of several `sweep` or `folds`.
         crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
         report: `report.html`, which `mlp-jax report` writes.
     """
@@ -51,12 +52,8 @@ class RunDirectory:
             self.predictions,
         )  # fmt: skip
 
-    def of_seed(self, seed: int) -> "RunDirectory":
-        """The folder of one of several seeds, a run of its own."""
-        return self.child("seed", seed)
-
     def child(self, kind: str, number: int) -> "RunDirectory":
-        """The folder of a seed or a fold."""
+        """The folder of one of several runs, which is a run of its own."""
         return RunDirectory(self.path / f"{kind}-{number}")
 
     def children(self, config: Config) -> list["RunDirectory"]:
@@ -78,7 +75,7 @@ class RunDirectory:
         """
         folder = self.path.resolve()
         folders = (self.checkpoints, self.crash.parent, self.path / "tensorboard")
-        children = (child for kind in ("seed", "fold") for child in self.path.glob(f"{kind}-*"))
+        children = (child for kind in _KINDS for child in self.path.glob(f"{kind}-*"))
         for path in (*folders, *children, *self.files, *self.checkpoints.glob(CHECKPOINTS)):
             if not path.resolve().is_relative_to(folder):
                 raise InputError(f"{path} is a link to {path.resolve()}, out of the run: put that there")
@@ -100,7 +97,8 @@ class RunDirectory:
 
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
-        begun = self.metrics.exists() or self.summary.exists() or any(self.path.glob("seed-*/metrics.jsonl"))
+        begun = self.metrics.exists() or self.summary.exists()
+        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _KINDS)
         return begun and self.config.exists()
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
@@ -135,13 +133,13 @@ class RunDirectory:
     def held(self, by_its_sweep: bool = False) -> Iterator[None]:
         """Make the folder, and keep other trainings out of it until the end, even if that is by kill -9.
 
-        While a sweep is held, only it may hold the folder of a seed.
+        While a sweep is held, only it may hold the folders of its runs.
         """
         sweep = RunDirectory(self.path.parent)
         in_use = InputError(
             f"another training is using {self.path}; wait for it, or name another directory (run_dir=…)"
         )
-        is_of_sweep = self.path.name.startswith("seed-") and sweep.holds_run()
+        is_of_sweep = self.path.name.split("-")[0] in _KINDS and sweep.holds_run()
         if is_of_sweep and not by_its_sweep and sweep.is_held():
             raise in_use
         with self.writing():

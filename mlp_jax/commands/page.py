@@ -1,0 +1,86 @@
+"""A page of HTML with everything in it: tables, and pictures by matplotlib."""
+
+import io
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import InputError
+from mlp_jax.files import written_where_told
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } th { font-weight: normal; color: #666 }
+th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
+pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 100%; height: auto }
+"""
+
+
+def write(path: Path, title: str, sections: Mapping[str, str]) -> None:
+    """Write a page whose sections are HTML, by heading."""
+    title = escape(title)
+    body = "".join(f"<h2>{heading}</h2>{content}" for heading, content in sections.items())
+    page = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f"<body><h1>{title}</h1>{body}</body></html>\n"
+    )
+    with written_where_told(path) as file:
+        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
+
+
+def in_words(value: Any) -> str:
+    """A value of a summary."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(entry)}" for key, entry in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Each row begins with its name; one whose name is empty has the names of the columns."""
+    lines = []
+    for row in rows:
+        tags = ["th", *["td" if row[0] else "th"] * (len(row) - 1)]
+        lines += ["<tr>", *(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(tags, row, strict=True)), "</tr>"]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def plain(name: str, longest: int = 24) -> str:
+    """A name that matplotlib does not take for a formula, and that is not too long for an axis."""
+    name = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return name.replace("$", r"\$")
+
+
+def curve(ax: Any, lines: list[list[Any]], label: str | None, color: Any) -> None:
+    """A line over the epochs for each seed; null becomes NaN, which is not drawn."""
+    values = [np.array(line, float) for line in lines]
+    for k, line in enumerate(values):
+        style = {"lw": 0.7, "alpha": 0.5} if len(lines) > 1 else {}
+        marker = "." if len(line) < 3 else None
+        ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
+    shown = np.concatenate(values)
+    if np.isfinite(shown).any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
+        ax.set_yscale("log")
+
+
+def figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
+    """A figure and its axes side by side; an InputError if matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError('a report needs matplotlib: pip install "mlp_jax[plots]"') from None
+    made = Figure(figsize=(width or 5 * columns, height), layout="constrained")
+    axes = made.subplots(1, columns, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
+def svg(figure: Any) -> str:
+    """A figure as SVG, to stand in the page."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg")
+    return stream.getvalue().partition("?>")[2].partition(">")[2]  # without the XML declaration and the DOCTYPE
