@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.processes.together import everyones
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches, Layout, filled_up
 from mlp_jax.training.build import (
@@ -24,7 +25,7 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
-from mlp_jax.training.devices import devices_of, everywhere, run_steps_on
+from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on
 from mlp_jax.training.environment import environment, processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
@@ -97,7 +98,8 @@ class Trainer:
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
-        self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
+        scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
+        self._scale = everywhere(scale, self._devices)
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
         self._watched = {name: self._measured(part) for name, part in watched.items()}
@@ -124,13 +126,19 @@ class Trainer:
         It starts from the initial parameters of the seed, or from a state of this network and optimizer; where that
         has no optimizer's memory, from its parameters.
         """
-        state, best = jax.block_until_ready(self._initial(seed, start_from))  # if memory does not suffice, fail here
+        initial = everywhere(self._initial(seed, start_from), self._devices)
+        state, best = jax.block_until_ready(initial)  # if memory does not suffice, fail here
         if self._no_steps is None:
             started = time.perf_counter()
             _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
             self.compile_seconds = time.perf_counter() - started
             self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
         return Moment(state, best, 0, self._no_steps)
+
+    def placed(self, moment: Moment) -> Moment:
+        """A moment that was read, on the devices."""
+        state, best = everywhere((moment.state, moment.best), self._devices)
+        return Moment(state, best, int(moment.step), moment.under_way)
 
     def advance(self, moment: Moment, batches: Batches) -> tuple[Moment, list[dict[str, Any]]]:
         """Train for about a quarter of a second: several short epochs, or a part of a long one.
@@ -202,6 +210,7 @@ class Trainer:
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
+        params = everywhere(params, self._devices)
         found: tuple[Any, Any] = jitted(_measured, ("net",))(
             self._open.net, self._values, params, *self._measured(part)
         )
@@ -231,7 +240,8 @@ class Trainer:
     def diagnosis(self, moment: Moment, batches: Batches) -> str:
         """What is not finite in the next step, and why."""
         epoch, k = divmod(moment.step, self.steps)
-        found = diagnose(self.program, moment.state, self.parts["train"], batches.of_step(epoch, k))
+        state, train = here((moment.state, self.parts["train"]))
+        found = diagnose(self.program, state, train, batches.of_step(epoch, k))
         return f"epoch {epoch + 1}, step {k + 1} of {self.steps}: " + (
             found
             or "a number is not finite in the compiled step, while in the same step taken operation by operation all "
@@ -295,7 +305,7 @@ class Trainer:
 
     def _set_pace(self, steps: int, seconds: float) -> None:
         at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
-        self.steps_per_call = max(1, min(at_this_speed, 8 * steps))
+        self.steps_per_call = everyones(max(1, min(at_this_speed, 8 * steps)))[0]
 
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
         costs = outcome.steps.cost[:, : self.steps]
