@@ -88,7 +88,7 @@ def _with_flags(message: str) -> str:
 def _command_to_resume(options: argparse.Namespace) -> str:
     changes = [word for change in options.set for word in ("--set", change)]
     run_dir = ["--run-dir", str(options.run_dir)] if options.run_dir else []
-    processes = ["--processes", str(options.processes)] if options.processes and not options.coordinator else []
+    processes = ["--processes", str(options.processes)] if options.processes else []
     return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, *processes, "--resume"])
 
 
