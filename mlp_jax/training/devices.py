@@ -17,6 +17,7 @@ from mlp_jax.training.config.records import Training
 from mlp_jax.training.step import run_steps
 
 AXIS = "examples"
+WHOLE, OWN_ROWS = PartitionSpec(), PartitionSpec(None, None, AXIS)
 
 
 def devices_of(training: Training) -> int:
@@ -64,15 +65,17 @@ def mesh(devices: int) -> Mesh:
 
 def everywhere(values: Any, devices: int) -> Any:
     """Arrays that each of several devices holds whole."""
-    if devices == 1:
-        return values
-    whole = NamedSharding(mesh(devices), PartitionSpec())
+    return values if devices == 1 else jax.tree.map(lambda value: _put(value, devices, WHOLE), values)
 
-    def put(value: Any) -> jax.Array:
-        value = np.asarray(value)
-        return jax.make_array_from_callback(value.shape, whole, lambda index: value[index])
 
-    return jax.tree.map(put, values)
+def spread(batches: Any, devices: int) -> Any:
+    """A table of minibatches (E, S, batch size) of which each device holds its own rows."""
+    return batches if devices == 1 else _put(batches, devices, OWN_ROWS)
+
+
+def _put(value: Any, devices: int, spec: PartitionSpec) -> jax.Array:
+    value = np.asarray(value)
+    return jax.make_array_from_callback(value.shape, NamedSharding(mesh(devices), spec), lambda index: value[index])
 
 
 def here(values: Any) -> Any:
@@ -90,9 +93,10 @@ def run_steps_on(devices: int) -> Callable[..., Any]:
         def on_each(arguments: Any, named: Any) -> Any:
             return run_steps(program, measure, *arguments, **named)
 
-        whole = PartitionSpec()
+        of_arguments = (WHOLE, WHOLE, WHOLE, WHOLE, OWN_ROWS, WHOLE, WHOLE, WHOLE)
         # what each device holds is equal by construction, which shard_map cannot see
-        spread = jax.shard_map(on_each, mesh=mesh(devices), in_specs=whole, out_specs=whole, check_vma=False)
-        return spread(arguments, named)
+        return jax.shard_map(
+            on_each, mesh=mesh(devices), in_specs=(of_arguments, WHOLE), out_specs=WHOLE, check_vma=False
+        )(arguments, named)
 
     return run

@@ -25,7 +25,7 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
-from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on
+from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on, spread
 from mlp_jax.training.environment import environment, processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
@@ -287,7 +287,7 @@ class Trainer:
         static = self._open, self._measure
         train = (*self.parts["train"], self._weights["train"]) if self.prepared.weights else self.parts["train"]
         steps = np.int32(first), np.int32(stop), self._patience
-        arguments = moment.state, moment.best, train, self._watched, table, *steps
+        arguments = moment.state, moment.best, train, self._watched, spread(table, self._devices), *steps
         earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
         named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
         if self.at_once > 1 and self._compiled is None:
