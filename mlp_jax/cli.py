@@ -5,7 +5,6 @@ and its arguments here.
 """
 
 import argparse
-import contextlib
 import os
 import platform
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlp_jax import __version__
-from mlp_jax.terminal import open_streams, say
+from mlp_jax.terminal import leave, open_streams, say
 
 
 def run() -> NoReturn:
@@ -33,24 +32,25 @@ def run() -> NoReturn:
 
 def _stop(*_: Any) -> NoReturn:
     # No exception: raised within an import or a callback of JAX, it would be reported or swallowed there.
-    show_cursor = b"\x1b[?25h" * sys.stderr.isatty()  # which the bar hides
-    with contextlib.suppress(OSError):  # nobody hears it
-        os.write(sys.stderr.fileno(), show_cursor + b"mlp-jax: stopped\n")
-    os._exit(130)
+    leave("stopped", 130)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the data is
-        wrong, 130 stopped by Ctrl-C, 143 by SIGTERM.
+        The exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the
+        configuration or the data is wrong, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     options = _parser().parse_args(arguments)
-    from mlp_jax.errors import InputError, TrainingDiverged, TrainingInterrupted
+    from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
 
     try:
         config = _config_of(options)
+        if options.command == "train" and (count := _to_start(options, config)):
+            from mlp_jax.processes.launching import launch
+
+            return launch(count, sys.argv[1:] if arguments is None else arguments)
         if "program" not in options:  # which runs in a process of its own
             _set_up_jax(config.network.dtype if config else "float32")
         status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except TrainingDiverged as error:
         return _fail(error, 1)
-    except TrainingInterrupted as error:
+    except (ProcessEnded, TrainingInterrupted) as error:
         how = f". To go on: {_command_to_resume(options)}" if options.command == "train" else ""
-        return _fail(f"{error}{how}", 128 + error.signal)
+        return _fail(f"{error}{how}", 1 if isinstance(error, ProcessEnded) else 128 + error.signal)
     except SystemExit as error:  # of a module that is checked, as of a script without a guard of its main
         return _fail(f"the code of {options.command} called sys.exit({error.code!r}) before the work was done", 2)
     except OSError as error:
@@ -88,7 +88,8 @@ def _with_flags(message: str) -> str:
 def _command_to_resume(options: argparse.Namespace) -> str:
     changes = [word for flag in ("set", "sweep") for change in getattr(options, flag) for word in (f"--{flag}", change)]
     run_dir = ["--run-dir", str(options.run_dir)] if options.run_dir else []
-    return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, "--resume"])
+    processes = ["--processes", str(options.processes)] if options.processes else []
+    return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, *processes, "--resume"])
 
 
 # --- what the commands take -------------------------------------------------------------------------
@@ -96,7 +97,10 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 
 # Of each command, its arguments, of those joined by | one at most, and what it does.
 COMMANDS = {
-    "train": ("config --set --sweep --run-dir --resume|--overwrite", "train a network as a YAML file says, or many"),
+    "train": (
+        "config --set --sweep --run-dir --resume|--overwrite --processes --coordinator --process-id",
+        "train a network as a YAML file says, or many",
+    ),
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
     "report": (
         "run_dirs --output",
@@ -157,6 +161,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "optimizer.learning_rate=0.01,0.003 seed=0..9",
     },
     "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
+    "--processes": {
+        "type": int,
+        "metavar": "N",
+        "help": "train in so many processes: on this machine's processors, to try it out; with --coordinator anywhere",
+    },
+    "--coordinator": {"metavar": "HOST:PORT", "help": "where process 0 answers, the same for each process"},
+    "--process-id": {"type": int, "metavar": "I", "help": "which of the processes this is, from 0"},
     "--resume": _switch("go on with the run in that directory"),
     "--overwrite": _switch("replace what is there"),
     "--output": _file(
@@ -240,6 +251,22 @@ def _config_of(options: argparse.Namespace) -> Any:
     from mlp_jax.training import config as configuration
 
     return configuration.load(file, options.set, options.sweep if "sweep" in options else ())
+
+
+def _to_start(options: argparse.Namespace, config: Any) -> int:
+    """How many processes to start here for a training; 0 if it is to be done by this one, alone or with others."""
+    from mlp_jax.errors import InputError
+
+    wanted = options.processes if options.processes is not None else config.training.processes
+    if options.coordinator is None and options.process_id is None:
+        if wanted not in (None, "auto") and wanted < 1:
+            raise InputError(f"--processes must be 1 or more, got {wanted}")
+        return wanted if wanted not in (None, "auto", 1) else 0
+    if options.coordinator is None or options.process_id is None or not isinstance(wanted, int):
+        raise InputError("--coordinator HOST:PORT, --processes N and --process-id I need each other")
+    if not 0 <= options.process_id < wanted:
+        raise InputError(f"--process-id must be from 0 to {wanted - 1}, got {options.process_id}")
+    return 0
 
 
 def _set_up_jax(dtype: str) -> None:

@@ -9,6 +9,10 @@ class TrainingDiverged(ArithmeticError):
     """A number became NaN or infinite: names step, layer, quantity and cause. Exit status 1."""
 
 
+class ProcessEnded(RuntimeError):
+    """One of several processes has ended, and so the training: names it. Exit status 1."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM: what was done is saved, and the message says how to go on. Exit status 128 + the signal."""
 

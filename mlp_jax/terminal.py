@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 # What a terminal without a sign gets in its place; of others the number.
 _PLAIN = {"±": "+-", "·": "*", "…": "...", "∂": "d", "−": "-", "→": "->", "≤": "<=", "≥": ">=", "×": "x"}
@@ -75,6 +76,14 @@ def say(message: str) -> None:
     """A line to standard error, from the command and not its result."""
     with suppress(OSError):
         print(f"mlp-jax: {escaped(message)}", file=sys.stderr, flush=True)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """End the process at once, with a line to standard error: from a signal or a thread, an exception would be lost."""
+    show_cursor = b"\x1b[?25h" * bool(sys.stderr and sys.stderr.isatty())  # which the bar hides
+    with suppress(OSError):  # nobody hears it
+        os.write(2, show_cursor + f"mlp-jax: {escaped(message)}\n".encode())
+    os._exit(status)
 
 
 def put(result: object) -> None:

@@ -14,6 +14,7 @@ ROOMS = {
     "files": "",
     "caches": "",
     "terminal": "",
+    "processes": "errors terminal",
     "sections": "",
     "autodiff": "",
     "lazily": "autodiff",
@@ -26,17 +27,17 @@ ROOMS = {
     "training.store": "errors files mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors sections terminal autodiff mlp tables exchange.weights "
+        "errors sections terminal processes autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
     "estimators": "errors mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
-        "errors files terminal autodiff mlp tables exchange exchange.weights verify "
+        "errors files terminal processes autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors caches terminal tables training.config training.store commands",  # commands by name
+    "cli": "errors caches terminal processes tables training.config training.store commands",  # commands by name
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

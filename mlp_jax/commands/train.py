@@ -1,14 +1,17 @@
 """`mlp-jax train CONFIG`: train a network as a YAML file says, or for a sweep one for each of its values."""
 
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from mlp_jax.commands.evaluate import print_results
 from mlp_jax.errors import InputError
+from mlp_jax.processes.joining import joined
 from mlp_jax.terminal import put
 from mlp_jax.training.config import Config
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import reporter_for_terminal
+from mlp_jax.training.run import Run
 from mlp_jax.training.shown import how_many_seeds, in_columns
 from mlp_jax.training.standing import in_rows, of_summary
 
@@ -20,9 +23,20 @@ def run(config: Config, options: Namespace) -> int:
     run_dir = options.run_dir or Path("runs") / options.config.stem
     if options.config.resolve() == (run_dir / "config.yaml").resolve() and not options.resume:
         raise InputError(f"the run would replace its own configuration, {options.config}; name another --run-dir")
-    run = fit(
-        config, run_dir=run_dir, resume=options.resume, overwrite=options.overwrite, reporter=reporter_for_terminal()
-    )
+    if options.processes:
+        training = config.training.model_copy(update={"processes": options.processes})
+        config = config.model_copy(update={"training": training})
+    processes = config.training.processes
+    place = (None, None, None) if processes == "auto" else (options.coordinator, processes, options.process_id)
+    with joined(*place) if processes == "auto" or options.coordinator else nullcontext():
+        run = fit(
+            config, run_dir=run_dir, resume=options.resume, overwrite=options.overwrite,
+            reporter=reporter_for_terminal(),
+        )  # fmt: skip
+        return _tell(run, config, run_dir)
+
+
+def _tell(run: Run, config: Config, run_dir: Path) -> int:
     best, rows = run.summary.get("best_epoch"), of_summary(run.summary)
     if rows:
         shown = in_rows(rows, tuple(run.summary["judged_by"]))

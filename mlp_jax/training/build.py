@@ -106,11 +106,14 @@ def resolve(config: Config, prepared: Prepared) -> Config:
     ):
         found["initializer"] = network.initializer or "glorot"
     size = batch_size(config, len(prepared.parts["train"].x))
+    processes = jax.process_count() if jax.process_count() > 1 else None
     config = config.model_copy(
         update={
             "network": network.model_copy(update=found),
             "data": data.model_copy(update={"standardize_targets": ends.standardize_targets}),
-            "training": config.training.model_copy(update={"batch_size": config.training.batch_size or size}),
+            "training": config.training.model_copy(
+                update={"batch_size": config.training.batch_size or size, "processes": processes}
+            ),
         }
     )
     Config.model_validate(config.model_dump(exclude_none=True))  # the rules that the output makes

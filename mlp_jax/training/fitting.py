@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 
 from mlp_jax.errors import InputError, TrainingInterrupted
 from mlp_jax.mlp.params import Params, require_fit
+from mlp_jax.processes.together import is_first, require_equal, together
 from mlp_jax.tables.frames import is_frame, with_target
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
@@ -79,8 +80,10 @@ def fit(
             "with mlp_jax.exchange.to_safetensors, and give network.start_from"
         )
     require_dtype(config.network.dtype)
-    reporter = reporter or reporter_for_python()
-    directory = RunDirectory(Path(run_dir)) if run_dir is not None else None
+    _require_processes(config)
+    # of several processes the first writes and speaks
+    reporter = (reporter or reporter_for_python()) if is_first() else Reporter
+    directory = RunDirectory(Path(run_dir)) if run_dir is not None and is_first() else None
     return _fit(config, examples, directory, resume, overwrite, reporter, _state_of(start_from))
 
 
@@ -101,20 +104,46 @@ def _fit(
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
-        prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
-        config = resolve(config, prepared)
+        prepared = together(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples))
+        require_equal(data=prepared.fingerprint)
+        config = together(lambda: resolve(config, prepared))
         for finding in prepared.said:
             report.say(finding)
-        if directory:
-            directory.require_free(config, resume, overwrite)
+
+        def require_free() -> None:
+            if directory:
+                directory.require_free(config, resume, overwrite)
+
+        together(require_free)
         trainer = Trainer(config, prepared)
         if start_from:
             require_fit(trainer.net, start_from.params)
         training = Training(config, trainer, report, start_from)  # which compiles, before the directory is touched
-        with directory.held() if directory else nullcontext():
-            if directory:
-                directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
+        with ExitStack() as until_the_end:
+
+            def take() -> None:
+                if directory:
+                    until_the_end.enter_context(directory.held())
+                require_free()  # again: another run may have begun meanwhile
+
+            together(take)
             return _to_its_end(training.begin(directory, resume), report, time.perf_counter() - started)
+
+
+def _require_processes(config: Config) -> None:
+    """Raise an InputError, in all processes, unless they are as many as the configuration says, and have the same."""
+    given, there = config.training.processes, jax.process_count()
+    if given not in (None, "auto", there):
+        raise InputError(
+            f"training.processes is {given}, and this is {there}: `mlp-jax train` starts them; in a program of yours "
+            "each calls jax.distributed.initialize"
+        )
+    if config.several and there > 1:
+        raise InputError(
+            f"several processes train one network, and this is several {config.several[0]}s: start each alone"
+        )
+    steps = f"{configuration.fingerprint(config)[:16]} {config.training.epochs} {config.training.checkpoint_seconds}"
+    require_equal(configuration=steps, device=f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
 
 
 def _state_of(start_from: Params | State | Run | None) -> State | None:

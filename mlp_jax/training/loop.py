@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from mlp_jax.errors import TrainingInterrupted
+from mlp_jax.processes.together import everyones
 from mlp_jax.training.single import Training
 
 
@@ -61,7 +62,7 @@ def _started(pool: ThreadPoolExecutor | None, training: Training) -> Future[Any]
 
 @contextmanager
 def _requests_to_stop() -> Iterator[Callable[[], int]]:
-    """Let Ctrl-C and SIGTERM be asked for between calls of the program; a second one is as before.
+    """Let Ctrl-C and SIGTERM be asked for between calls of the program, in any process; a second one is as before.
 
     On the main thread only.
     """
@@ -76,7 +77,7 @@ def _requests_to_stop() -> Iterator[Callable[[], int]]:
     for number in before:
         signal.signal(number, note)
     try:
-        yield lambda: heard[0] if heard else 0
+        yield lambda: max(everyones(heard[0] if heard else 0))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

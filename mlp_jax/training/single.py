@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError, TrainingDiverged
+from mlp_jax.processes.together import everyones, from_first, together
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
+from mlp_jax.training.devices import here
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
@@ -53,12 +55,18 @@ class Training:
         self._directory = directory
         self._started = self._kept = time.perf_counter()
         if directory:
-            self._moment = self._first_moment(directory, resume)
-            self.history = directory.begin_metrics(self.epochs)
-            if self.config.training.tensorboard:
-                self._board = Board(directory.path, self.epochs)
-            directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
+            together(lambda: self._begin_in(directory, resume))
+        else:
+            together(lambda: None)  # of another process, whose directory it is
+        self._moment = self.trainer.placed(from_first(self._moment))
         return self
+
+    def _begin_in(self, directory: RunDirectory, resume: bool) -> None:
+        self._moment = self._first_moment(directory, resume)
+        self.history = directory.begin_metrics(self.epochs)
+        if self.config.training.tensorboard:
+            self._board = Board(directory.path, self.epochs)
+        directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
 
     @property
     def ended(self) -> bool:
@@ -94,20 +102,23 @@ class Training:
         self.history += records
         if self._directory:
             self._directory.log(records)
-            if time.perf_counter() - self._kept > self.config.training.checkpoint_seconds:
-                self.keep()
+        if everyones(time.perf_counter() - self._kept > self.config.training.checkpoint_seconds)[0]:
+            self.keep()
         if self._board:
             self._board.add(records)
 
     def keep(self) -> None:
-        """Write the checkpoint and the weights."""
+        """Write the checkpoint and the weights; processes that write nothing wait for the one that does."""
+        together(self._save)
+        self._kept = time.perf_counter()
+
+    def _save(self) -> None:
         if directory := self._directory:
             with directory.writing():
                 directory.sync_metrics()
                 checkpoint.save_next(directory.checkpoints, self._moment, self.config, self.trainer.prepared)
                 belongs_to = configuration.fingerprint(self.config)
                 save_weights(directory.weights, self.trainer.net, self._model(), belongs_to)
-        self._kept = time.perf_counter()
 
     def finish(self, seconds_before: float = 0.0, interrupted: bool = False) -> Run:
         """Keep what was done, evaluate it unless somebody asked to stop, and write the summary.
@@ -147,7 +158,7 @@ class Training:
             self._board.close()
         if self._directory:
             self._directory.save_summary(summary)
-        return Run(self.config, self.trainer.net, model, results, self.history, summary, state=self._moment.state)
+        return Run(self.config, self.trainer.net, model, results, self.history, summary, state=here(self._moment.state))
 
     def _how_it_stopped(self, kept: str) -> str:
         """In words: whether patience ran out, and which weights are kept."""
@@ -207,7 +218,7 @@ class Training:
         return found
 
     def _model(self) -> Model:
-        return model_of(self.trainer.chosen(self._moment), self.trainer.net, self.trainer.prepared)
+        return model_of(self.trainer.chosen(here(self._moment)), self.trainer.net, self.trainer.prepared)
 
 
 def summary_of(trainer: Trainer, status: str, epochs: int, seconds: dict[str, float]) -> dict[str, Any]:

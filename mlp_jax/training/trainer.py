@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.processes.together import everyones
 from mlp_jax.tables.preparation import Examples, Prepared
 from mlp_jax.training.batches import Batches, Layout, filled_up
 from mlp_jax.training.build import (
@@ -25,7 +26,7 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
-from mlp_jax.training.devices import devices_of, everywhere, run_steps_on
+from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on, spread
 from mlp_jax.training.environment import environment
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
@@ -99,7 +100,8 @@ class Trainer:
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
-        self._scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
+        scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
+        self._scale = everywhere(scale, self._devices)
         watched = {"training": "train"} if config.training.watch else {}
         watched |= {"validation": "validation"} if "validation" in self.parts else {}
         self._watched = {name: self._measured(part) for name, part in watched.items()}
@@ -141,7 +143,8 @@ class Trainer:
         It starts from the initial parameters of the seed, or from a state of this network and optimizer; where that
         has no optimizer's memory, from its parameters.
         """
-        state, best = jax.block_until_ready(self._initial(seed, start_from))  # if memory does not suffice, fail here
+        initial = everywhere(self._initial(seed, start_from), self._devices)
+        state, best = jax.block_until_ready(initial)  # if memory does not suffice, fail here
         if self._no_steps is None:
             started = time.perf_counter()
             with compiling(*self._measuring(self.program.chosen(state))):
@@ -149,6 +152,11 @@ class Trainer:
             self.compile_seconds = time.perf_counter() - started
             self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
         return Moment(state, best, 0, self._no_steps)
+
+    def placed(self, moment: Moment) -> Moment:
+        """A moment that was read, on the devices."""
+        state, best = everywhere((moment.state, moment.best), self._devices)
+        return Moment(state, best, int(moment.step), moment.under_way)
 
     def advance(self, moment: Moment, batches: Batches) -> tuple[Moment, list[dict[str, Any]]]:
         """Train for about a quarter of a second: several short epochs, or a part of a long one.
@@ -229,7 +237,7 @@ class Trainer:
         return [jitted(_measured, ("net",)).lower(*self._measuring_takes(params, part)) for part in sizes.values()]
 
     def _measuring_takes(self, params: Params, part: str) -> tuple[Any, ...]:
-        return self._open.net, self._values, params, *self._measured(part)
+        return self._open.net, self._values, everywhere(params, self._devices), *self._measured(part)
 
     def judgement(self, params: Params) -> dict[str, Any]:
         """On the part least trained on: each class, and what the best constant prediction would reach."""
@@ -255,7 +263,8 @@ class Trainer:
     def diagnosis(self, moment: Moment, batches: Batches) -> str:
         """What is not finite in the next step, and why."""
         epoch, k = divmod(moment.step, self.steps)
-        found = diagnose(self.program, moment.state, self.parts["train"], batches.of_step(epoch, k))
+        state, train = here((moment.state, self.parts["train"]))
+        found = diagnose(self.program, state, train, batches.of_step(epoch, k))
         return f"epoch {epoch + 1}, step {k + 1} of {self.steps}: " + (
             found
             or "a number is not finite in the compiled step, while in the same step taken operation by operation all "
@@ -301,7 +310,7 @@ class Trainer:
         static = self._open, self._measure
         train = (*self.parts["train"], self._weights["train"]) if self.prepared.weights else self.parts["train"]
         steps = np.int32(first), np.int32(stop), self._patience
-        arguments = moment.state, moment.best, train, self._watched, table, *steps
+        arguments = moment.state, moment.best, train, self._watched, spread(table, self._devices), *steps
         earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
         named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
         run = partial(self._run, *static)
@@ -323,7 +332,7 @@ class Trainer:
 
     def _set_pace(self, steps: int, seconds: float) -> None:
         at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
-        self.steps_per_call = max(1, min(at_this_speed, 8 * steps))
+        self.steps_per_call = everyones(max(1, min(at_this_speed, 8 * steps)))[0]
 
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
         costs = outcome.steps.cost[:, : self.steps]

@@ -17,7 +17,8 @@ from mlp_jax.training.config.records import Config
 
 def free_to_change(config: Config) -> list[str]:
     """Keys of `training` that do not change what a step computes."""
-    return ["epochs", "checkpoint_seconds", "tensorboard", *(["devices"] if config.training.reproducible_over else [])]
+    places = ["devices", "processes"] if config.training.reproducible_over else []
+    return ["epochs", "checkpoint_seconds", "tensorboard", *places]
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Config:

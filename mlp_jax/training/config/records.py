@@ -144,6 +144,7 @@ class EarlyStopping(Section):
 
 BatchSize: Any = either(Count, str, Literal["all"])
 Devices: Any = either(Count, str, Literal["all"])
+Processes: Any = either(Count, str, Literal["auto"])
 
 
 class Training(Section):
@@ -155,8 +156,9 @@ class Training(Section):
     early_stopping: EarlyStopping | None = None
     clip_norm: Positive | None = None  # of the whole gradient
     clip_examples: Positive | None = None  # of each example's gradient, before their mean is taken
-    devices: Devices = 1  # on which the rows of a minibatch are divided
-    reproducible_over: Count | None = None  # the same bits on each number of devices that divides this
+    devices: Devices = 1  # of each process, on which the rows of a minibatch are divided
+    processes: Processes | None = None  # by default one; auto: as Slurm or Open MPI say
+    reproducible_over: Count | None = None  # the same bits on each number of devices, in all, that divides this
     microbatches: Count = 1  # the gradient of a minibatch in so many parts, for less memory
     frozen: tuple[Index, ...] = ()  # layers that keep their initial parameters, counted from 0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of the parameters that is given

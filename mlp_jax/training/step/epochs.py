@@ -66,7 +66,8 @@ def run_steps(
         train: the examples to learn from, x and y, and their weights, if they have some.
         watched: the examples to measure on, by part; for early stopping by a measure "validation", whose measure is a
             dict with program's criterion.
-        batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler.
+        batches: the minibatches of E epochs: numbers of examples (E, S, batch size), −1 for a filler; on the devices of
+            an axis, each with its own rows of them.
         first: the first step, counted from the first of the E epochs.
         stop: the step after the last one.
         patience: when to take no more steps, with `best`.
@@ -100,7 +101,7 @@ def run_steps(
         def measured(best: Any, all_measures: Any) -> Any:
             now = measures(state)
             if best is not None and patience is not None:
-                cost = _mean_cost(table.cost[e], batches[e]) + jnp.where(e == 0, earlier, 0)
+                cost = _mean_cost(program, table.cost[e], batches[e]) + jnp.where(e == 0, earlier, 0)
                 best = best.or_better(*_judged(program, state, now, cost), patience)
             return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), all_measures, now)
 
@@ -125,9 +126,11 @@ def run_steps(
     return state, best, outcome
 
 
-def _mean_cost(costs: jax.Array, batches: jax.Array) -> jax.Array:
+def _mean_cost(program: Program, costs: jax.Array, batches: jax.Array) -> jax.Array:
     """The mean over the examples of an epoch of their step's cost; of steps not taken that is 0."""
     examples = jnp.sum(batches >= 0, axis=1)
+    if program.axis:
+        examples = jax.lax.psum(examples, program.axis)
     return jnp.sum(costs * (examples / jnp.sum(examples)).astype(costs.dtype))
 
 

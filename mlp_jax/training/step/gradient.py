@@ -33,20 +33,38 @@ class OfBatch(NamedTuple):
 
     Attributes:
         means: over the examples: J, its gradient, and where that is watched the mean and the squares of each example's.
+        weights: of the examples, their sum and that of their squares, (2,).
         alive: the hidden units that are, if they are watched.
     """
 
     means: Any
+    weights: jax.Array
     alive: Any
 
 
 def gradient(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, Params, Seen | None]:
-    """J, its gradient and what is watched."""
-    (J, grads, of_examples), alive = _of_parts(program, params, batch)
+    """J, its gradient and what is watched; of the devices of an axis each has its own rows of the minibatch."""
+    (J, grads, of_examples), weights, alive = _of_parts(program, params, batch)
     if of_examples is None:
         return J, grads, None
     mean, squares = of_examples
-    return J, grads, Seen(alive, mean, squares, cost.example_weights(program.net, batch.y, batch.weights))
+    return J, grads, Seen(alive, mean, squares, *weights)
+
+
+def cost_of(program: Program, params: Params, batch: Batch) -> jax.Array:
+    """J, which can be differentiated: for optimizers that search along a line."""
+    if program.parts == 1:
+        return network.loss(program.net, params, *batch)
+
+    @jax.custom_vjp  # through messages between devices JAX would not differentiate as it is meant here
+    def J(params: Params) -> jax.Array:
+        return gradient(program, params, batch)[0]
+
+    J.defvjp(
+        lambda params: gradient(program._replace(watch=False), params, batch)[:2],
+        lambda grads, g: (jax.tree.map(lambda v: g.astype(v.dtype) * v, grads),),
+    )
+    return J(params)
 
 
 def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
@@ -55,19 +73,13 @@ def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
 
     if program.parts == 1:
         return of(batch)
-    parts = _cut(batch, program.parts)
-    shares = _shares(program, parts)
+    devices = jax.lax.axis_size(program.axis) if program.axis else 1
+    of_mine = _of_each(of, _cut(batch, program.parts // devices))
     if program.axis is None:
-        return _added_up(shares, _of_each(of, parts))
-    here = program.parts // jax.lax.axis_size(program.axis)
-    first = here * jax.lax.axis_index(program.axis)
-    mine, my_shares = jax.tree.map(lambda v: jax.lax.dynamic_slice_in_dim(v, first, here), (parts, shares))
-    of_mine = _of_each(of, mine)
+        return _added_up(of_mine)
     if program.in_order:
-        return _added_up(shares, _from_all(of_mine, program.axis))
-    vector, back = ravel_pytree(_added_up(my_shares, of_mine))  # one message between devices in place of many
-    total: OfBatch = back(jax.lax.psum(vector, program.axis))  # a unit is alive if it is on some device
-    return total
+        return _added_up(_from_all(of_mine, program.axis))
+    return _summed(_added_up(of_mine), program.axis)
 
 
 def _of_each(of: Callable[[Batch], OfBatch], parts: Batch) -> OfBatch:
@@ -89,6 +101,19 @@ def _of_each(of: Callable[[Batch], OfBatch], parts: Batch) -> OfBatch:
     return of_all
 
 
+def _summed(mine: OfBatch, axis: str) -> OfBatch:
+    """Of all devices, each with its share; as one message."""
+    sums = _plus(_zeros(mine.means), mine.weights[0], mine.means)
+    vector, back = ravel_pytree((sums, mine.weights, mine.alive))
+    sums, weights, alive = back(jax.lax.psum(vector, axis))  # a unit is alive if it is on some device
+    total = weights[0]
+    of_all: OfBatch = jax.tree.map(  # of examples without weight the penalty is left, the same on each device
+        lambda s, own: jnp.where(total > 0, s / jnp.where(total > 0, total, 1).astype(s.dtype), own).astype(own.dtype),
+        sums, mine.means,
+    )  # fmt: skip
+    return OfBatch(of_all, weights, alive)
+
+
 def _from_all(of_parts: OfBatch, axis: str) -> OfBatch:
     """The parts of all devices, in the order of these; as one message."""
     vectors = jax.vmap(lambda part: ravel_pytree(part)[0])(of_parts)
@@ -105,12 +130,13 @@ def _in_turn(program: Program, params: Params, batch: Batch) -> OfBatch:
 
     def add(sums: Any, part: Any) -> Any:
         share, of_part = part
-        means, alive = _at_once(program, params, of_part)
+        means, _, alive = _at_once(program, params, of_part)
         return _plus(sums, share, means), alive
 
     kinds = jax.eval_shape(lambda batch: _at_once(program, params, batch), jax.tree.map(lambda v: v[0], parts)).means
-    sums, alive = jax.lax.scan(add, _zeros(kinds), (_shares(program, parts), parts))
-    return _narrowed(sums, kinds, alive)
+    weights = jax.vmap(lambda y, w: _sums(program, y, w))(parts.y, parts.weights)
+    sums, alive = jax.lax.scan(add, _zeros(kinds), (_shares(weights), parts))
+    return _narrowed(sums, kinds, weights, alive)
 
 
 def _at_once(program: Program, params: Params, batch: Batch) -> OfBatch:
@@ -119,16 +145,18 @@ def _at_once(program: Program, params: Params, batch: Batch) -> OfBatch:
     J, grads = network.cost_and_gradient(*of_batch)
     if program.clip_examples is not None:
         grads = clipped_total(*of_batch, program.clip_examples)
+    weights = _sums(program, batch.y, batch.weights)
     if not program.watch:
-        return OfBatch((J, grads, None), None)
-    return OfBatch((J, grads, mean_and_squares(*of_batch)), is_alive(program.net, tape, batch.weights))
+        return OfBatch((J, grads, None), weights, None)
+    return OfBatch((J, grads, mean_and_squares(*of_batch)), weights, is_alive(program.net, tape, batch.weights))
 
 
-def _added_up(shares: jax.Array, of_parts: OfBatch) -> OfBatch:
-    """Of all parts, (V, …) each, weighted by their shares (V,), in their order."""
+def _added_up(of_parts: OfBatch) -> OfBatch:
+    """Of all parts, (V, …) each, weighted by their shares, in their order."""
     kinds = jax.tree.map(lambda v: v[0], of_parts.means)
-    sums, _ = jax.lax.scan(lambda sums, part: (_plus(sums, *part), None), _zeros(kinds), (shares, of_parts.means))
-    return _narrowed(sums, kinds, of_parts.alive)
+    weighted = _shares(of_parts.weights), of_parts.means
+    sums, _ = jax.lax.scan(lambda sums, part: (_plus(sums, *part), None), _zeros(kinds), weighted)
+    return _narrowed(sums, kinds, of_parts.weights, of_parts.alive)
 
 
 def _cut(batch: Batch, parts: int) -> Batch:
@@ -136,11 +164,16 @@ def _cut(batch: Batch, parts: int) -> Batch:
     return jax.tree.map(lambda v: v.reshape(parts, -1, *v.shape[1:]), batch)
 
 
-def _shares(program: Program, parts: Batch) -> jax.Array:
-    """What each part counts in the mean, (V,)."""
-    totals = jax.vmap(lambda y, w: jnp.sum(cost.example_weights(program.net, y, w)))(parts.y, parts.weights)
-    total = jnp.sum(totals)
-    return jnp.where(total > 0, totals / total, 1 / len(totals))
+def _sums(program: Program, y: Any, weights: Any) -> jax.Array:
+    """Of the weights of examples, and of their squares, (2,)."""
+    w = cost.example_weights(program.net, y, weights)
+    return jnp.stack([jnp.sum(w), jnp.sum(jnp.square(w))])
+
+
+def _shares(weights: jax.Array) -> jax.Array:
+    """What each part counts in the mean, (V,), of their `_sums` (V, 2)."""
+    totals, total = weights[:, 0], jnp.sum(weights[:, 0])
+    return jnp.where(total > 0, totals / jnp.where(total > 0, total, 1), 1 / len(totals))
 
 
 def _zeros(kinds: Any) -> Any:
@@ -152,6 +185,6 @@ def _plus(sums: Any, share: jax.Array, means: Any) -> Any:
     return jax.tree.map(lambda s, value: s + share.astype(s.dtype) * value.astype(s.dtype), sums, means)
 
 
-def _narrowed(sums: Any, kinds: Any, alive: Any) -> OfBatch:
+def _narrowed(sums: Any, kinds: Any, weights: jax.Array, alive: Any) -> OfBatch:
     means = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
-    return OfBatch(means, jax.tree.map(lambda units: units.any(axis=0), alive))
+    return OfBatch(means, jnp.sum(weights, axis=0), jax.tree.map(lambda units: units.any(axis=0), alive))

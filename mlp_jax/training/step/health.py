@@ -38,13 +38,15 @@ class Seen(NamedTuple):
         alive: the units that are, as `is_alive` gives them.
         mean: the mean of the examples' gradients, without the penalty, like the parameters.
         squares: the mean of their squared norms, of each layer, (l,).
-        weights: of the examples, (n,).
+        total: of the examples' weights.
+        total_of_squares: of these.
     """
 
     alive: Sequence[jax.Array]
     mean: Any
     squares: jax.Array
-    weights: jax.Array
+    total: jax.Array
+    total_of_squares: jax.Array
 
 
 def is_alive(net: MLP, tape: Tape, weights: Any) -> list[jax.Array]:
@@ -90,8 +92,8 @@ def _without_noise(seen: Seen, of_minibatch: jax.Array, trained: jax.Array) -> t
     With shares s_i = w_i / Σw and q = Σ s_i², the minibatch's E‖g‖² − ‖ḡ‖² is (1 − q) tr Σ on average, and its ‖ḡ‖² is
     the squared mean + q tr Σ (McCandlish et al. 2018, appendix A.1, for equal weights). One example says nothing: 0.
     """
-    total = jnp.sum(seen.weights)
-    q = jnp.sum(jnp.square(seen.weights / jnp.where(total > 0, total, 1))).astype(of_minibatch.dtype)
+    total = seen.total
+    q = (seen.total_of_squares / jnp.where(total > 0, jnp.square(total), 1)).astype(of_minibatch.dtype)
     counts = trained & (total > 0) & (q < 1)
     variance = jnp.where(counts, (seen.squares - of_minibatch) / jnp.where(q < 1, 1 - q, 1), 0)
     return variance, of_minibatch - q * variance

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mlp_jax.mlp import network
 from mlp_jax.mlp.checks import whole
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.training.step.average import Average
-from mlp_jax.training.step.gradient import Batch, gradient
+from mlp_jax.training.step.gradient import Batch, cost_of, gradient
 from mlp_jax.training.step.health import Health, health
 from mlp_jax.training.step.program import Program, merged
 
@@ -90,7 +89,7 @@ def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, 
     grads = program.trained(grads)
 
     def value(trained: Any) -> jax.Array:  # for optimizers that search along a line
-        return network.loss(program.net, merged(trained, state.params), *batch)
+        return cost_of(program, merged(trained, state.params), batch)
 
     optimizer = optax.with_extra_args_support(program.optimizer)
     updates, memory = optimizer.update(grads, state.optimizer, trained, value=J, grad=grads, value_fn=value)
