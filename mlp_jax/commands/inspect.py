@@ -142,7 +142,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     memory = compiled.memory_analysis()
     steps = -(-len(y) // batch)
     held = (_bytes(params) * 2 + _bytes(state)) * len(config.seeds or (0,))  # parameters, gradient, optimizer
-    on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
+    on_device = sum(part.size for examples in prepared.parts.values() for part in examples)
     activations = f", {decimal(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
     lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]
     if flops := cost.get("flops"):

@@ -16,13 +16,16 @@ from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrays import prepare_arrays
+from mlp_jax.tables.cache import prepare_cached
 from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
-from mlp_jax.tables.sources import Columns
+from mlp_jax.tables.sources import Columns, TableData
+from mlp_jax.tables.stored import Progress
 from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.config.records import StartFrom
 from mlp_jax.training.devices import AXIS, devices_of, parts_of
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
+from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step.program import Program
 from mlp_jax.training.step.values import Values
 
@@ -34,8 +37,10 @@ OPEN = ("learning_rate", "momentum", "weight_decay")
 _FEW_LAYERS = 3
 
 
-def prepare(config: Config, examples: Any = None) -> Prepared:
+def prepare(config: Config, examples: Any = None, progress: Progress | None = None) -> Prepared:
     """The examples of a configuration, from arrays or a frame if that is their source, ready for training.
+
+    `progress` is told of what takes long.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
@@ -49,7 +54,9 @@ def prepare(config: Config, examples: Any = None) -> Prepared:
     unit = None if output is None else output_unit(output)
     wanted = Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
     data = config.data
-    if isinstance(data, Columns):
+    if isinstance(data, TableData) and data.cache:
+        prepared = prepare_cached(data, wanted, progress or Reporter(0))
+    elif isinstance(data, Columns):
         prepared = prepare_table(data, wanted, examples)
     else:
         prepared = prepare_arrays(data, wanted, examples)

@@ -22,8 +22,8 @@ from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
 from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.sweep import of_seed, sweep
-from mlp_jax.training.trainer import Trainer
 
 
 def fit(
@@ -107,13 +107,13 @@ def _fit(
     total, unit = (len(config.seeds), "seed") if config.seeds else (config.training.epochs, "epoch")
     # optax needs JAX's usual promotion, whatever the caller's setting
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
-        prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
+        prepared = examples if isinstance(examples, Prepared) else prepare(config, examples, report)
         config = resolve(config, prepared)
         for finding in prepared.said:
             report.say(finding)
         if directory:
             directory.require_free(config, resume, overwrite)
-        trainer = Trainer(config, prepared)
+        trainer = trainer_of(config, prepared)
         one = of_seed(config, config.seeds[0]) if config.seeds else config
         if start_from:
             require_fit(trainer.net, start_from.params)
