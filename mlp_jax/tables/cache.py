@@ -1,8 +1,8 @@
 """Examples that are trained on from a folder, `data.cache`: a table is read and encoded once, and opened from then on.
 
-The folder has `manifest.json`, which says what it holds, and of which files; it is written last, so that a cut cache has
-none. It has `schema.json`; `inputs.npy`, a record for each row of the table (`packed`); in `table-K.npy` what the codes
-of column K stand for; and for each part `rows-PART.npy`, which of the rows it has, `y-PART.npy` and `weights-PART.npy`.
+The folder has `manifest.json`, which says what it holds, and of which files, and is written last: a cut cache has none.
+It has `schema.json`; `inputs.npy`, a record for each row of the table (`packed`); in `table-K.npy` what the codes of
+column K stand for; and for each part `rows-PART.npy`, which of the rows it has, `y-PART.npy` and `weights-PART.npy`.
 """
 
 import json
@@ -20,7 +20,7 @@ from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
 from mlp_jax.files import unfinished, write_atomically
 from mlp_jax.tables import files
-from mlp_jax.tables.packed import Packed, pack
+from mlp_jax.tables.packed import Mapped, Packed, pack
 from mlp_jax.tables.preparation import Ends, Examples, Prepared, Scaling, Wanted
 from mlp_jax.tables.schema import Schema
 from mlp_jax.tables.sources import TableData
@@ -186,7 +186,7 @@ def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
     packed: Packed = prepared.parts["train"].x
     arrays = {f"table-{k}": table for k, table in enumerate(packed.tables) if table is not None}
     for part, (x, y) in prepared.parts.items():
-        arrays |= {f"rows-{part}": x.rows.astype(np.min_scalar_type(len(packed.records))), f"y-{part}": y}
+        arrays |= {f"rows-{part}": x.rows.astype(np.min_scalar_type(len(packed.file.records))), f"y-{part}": y}
     arrays |= {f"weights-{part}": of for part, of in weights.items()}
     for name, values in arrays.items():
         with (folder / f"{name}.npy").open("wb") as file:
@@ -224,7 +224,7 @@ def _opened(folder: Path, held: _Held) -> Prepared:
     tables = [
         array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
     ]
-    whole = Packed(array("inputs"), tables, manifest["dtype"], held=held)
+    whole = Packed(Mapped(folder / "inputs.npy", held), tables, manifest["dtype"])
     parts = {part: Examples(whole[array(f"rows-{part}")], array(f"y-{part}")) for part in manifest["parts"]}
     weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
     d, inputs = whole.shape[1], tuple(schema.inputs)

@@ -4,6 +4,7 @@ A column with few different cells is a code of one or two bytes, and a table of 
 one is its inputs as they are. What is decoded has the bits that `Schema.encode` gives.
 """
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,30 +21,50 @@ from mlp_jax.tables.text import BadCells, of_each
 Array = NDArray[Any]
 _MOST = 1 << 16  # different cells that have a code
 _ROWS = 1 << 16  # that are decoded at once
+_PIECE = 1 << 12  # of these, so that few pages of the file are in memory
+
+
+class Mapped:
+    """Records in a .npy file, of which those are in memory that are being read.
+
+    Attributes:
+        records: a field for each column, memory-mapped.
+    """
+
+    def __init__(self, file: Path, held: Any = None) -> None:
+        """Of a file that nobody writes as long as `held` is there."""
+        self._held = held
+        with file.open("rb") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+            self._pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self.records: Array = np.ndarray(shape, kind, self._pages, stream.tell())
+
+    def forget(self) -> None:
+        """Count no page of the file as this process's memory any more."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 class Packed:
     """Inputs x (n, d) that are in a file. Indexing gives rows as another `Packed`, np.asarray the numbers.
 
     Attributes:
-        records: of the rows of the file, memory-mapped, a field for each column.
+        file: the records of the rows.
         tables: for each column the inputs (codes, inputs) of its codes; None where the inputs themselves are stored.
         shape: (n, d).
         rows: which rows of the file they are; None for all.
     """
 
-    def __init__(
-        self, records: Array, tables: Sequence[Array | None], dtype: Any, rows: Array | None = None, held: Any = None
-    ) -> None:
-        """Of all rows of the file, or of these; `held` is what keeps others from writing it."""
-        self.records = records
+    def __init__(self, file: Mapped, tables: Sequence[Array | None], dtype: Any, rows: Array | None = None) -> None:
+        self.file = file
         self.tables = tables
         self.dtype = np.dtype(dtype)
         self.rows = rows
-        self._held = held
-        widths = [table.shape[1] if table is not None else records.dtype[k].shape[0] for k, table in enumerate(tables)]
+        kinds = file.records.dtype
+        widths = [table.shape[1] if table is not None else kinds[k].shape[0] for k, table in enumerate(tables)]
         self._ends = np.cumsum([0, *widths])
-        self.shape = (len(records) if rows is None else len(rows), int(self._ends[-1]))
+        self.shape = (len(file.records if rows is None else rows), int(self._ends[-1]))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -60,13 +81,16 @@ class Packed:
             return self._input(rows, column[0])
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
-        return Packed(self.records, self.tables, self.dtype, self._of_file(rows), self._held)
+        return Packed(self.file, self.tables, self.dtype, self._of_file(rows))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        records = self.records if self.rows is None else self.records[self.rows]
         x = np.empty(self.shape, self.dtype)
-        for k, (first, end) in enumerate(zip(self._ends[:-1], self._ends[1:], strict=True)):
-            x[:, first:end] = self._decoded(k, records)
+        for start in range(0, len(x), _PIECE):
+            piece = slice(start, start + _PIECE)
+            records = self.file.records[piece if self.rows is None else self.rows[piece]]
+            for k, (first, end) in enumerate(zip(self._ends[:-1], self._ends[1:], strict=True)):
+                x[piece, first:end] = self._decoded(k, records)
+            self.file.forget()
         return x if dtype is None else x.astype(dtype, copy=False)
 
     def blocks(self) -> Iterator[Array]:
@@ -86,7 +110,7 @@ class Packed:
 
     def _input(self, rows: Any, place: int) -> Array:
         k = int(np.searchsorted(self._ends, place, side="right")) - 1
-        field = self.records[f"{k}"]
+        field = self.file.records[f"{k}"]
         if not isinstance(rows, slice) or self.rows is not None:
             field = field[self[rows].rows]
         return self._decoded(k, {f"{k}": field})[:, place - self._ends[k]]
@@ -171,4 +195,4 @@ def pack(
             stream.write(records.view(np.uint8).data)
             done += len(records)
             progress.reading("the rows", done / table.num_rows)
-    return Packed(np.load(file, mmap_mode="r"), [coding.table for coding in codings], kind)
+    return Packed(Mapped(file), [coding.table for coding in codings], kind)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,7 +142,7 @@ def require_representable(examples: Examples, dtype: str, name: str) -> None:
     """Raise an InputError that names the first column of which a number is outside the range of the dtype."""
     # bfloat16, which numpy lacks, has the range of float32
     smaller = "float64" if dtype == "float64" else "float32"
-    for what, values in (*(("input", block) for block in blocks_of(examples.x)), ("target", examples.y)):
+    for what, values in chain((("input", block) for block in blocks_of(examples.x)), [("target", examples.y)]):
         with np.errstate(over="ignore"):
             bad = first_true(~np.isfinite(np.asarray(values).astype(smaller)))
         if bad:

@@ -101,14 +101,18 @@ class StreamedTrainer(Trainer):
     def _measures(self, params: Params, part: str, rankings: tuple[str, ...] | None = None) -> tuple[Any, Any]:
         """The measures of a part, and ŷ: logits are computed in blocks, and all of them are judged together."""
         x, y = self.parts[part]
-        logits, predictions = [], []
+        program, net = jitted(output_of, ("net",)), self._open.net.penalised_by(None)
+        kinds = jax.eval_shape(program, net, params, jax.ShapeDtypeStruct(x.shape, self.config.network.dtype))
+        z, y_hat = (np.empty(kind.shape, kind.dtype) for kind in kinds)
+        done = 0
         for block in x.blocks():
-            filled = filled_up(block, self.config.network.dtype)
-            z, y_hat = jitted(output_of, ("net",))(self._open.net.penalised_by(None), params, filled)
-            logits.append(np.asarray(z[: len(block)]))
-            predictions.append(np.asarray(y_hat[: len(block)]))
+            rows = slice(done, done + len(block))
+            z[rows], y_hat[rows] = (
+                values[: len(block)] for values in program(net, params, filled_up(block, self.config.network.dtype))
+            )
+            done += len(block)
         judged_by = self._as_used(y), self._scale, self._as_used(self._weights[part])
-        of_rows = np.concatenate(logits), np.concatenate(predictions), *judged_by
+        of_rows = z, y_hat, *judged_by
         rankings = self._rankings if rankings is None else rankings
         found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"))(
             self._open.net, self._values, params, of_rows, rankings=rankings
