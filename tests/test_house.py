@@ -21,7 +21,7 @@ ROOMS = {
     "mlp": "autodiff lazily",
     "verify": "verify.ours",
     "verify.ours": "autodiff mlp",
-    "tables": "errors files sections mlp",
+    "tables": "errors files caches sections mlp",
     "training.step": "autodiff mlp",
     "training.config": "errors sections mlp tables",
     "training.store": "errors files mlp tables training.config training.moment",

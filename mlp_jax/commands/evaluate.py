@@ -24,6 +24,7 @@ from mlp_jax.training.run import Run, load
 from mlp_jax.training.shown import how_many_seeds, in_columns, results_in_rows
 from mlp_jax.training.standing import over_seeds
 from mlp_jax.training.store.checkpoint import require_same_data
+from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.trainer import Trainer
 
 
@@ -42,7 +43,7 @@ def run(config: Config, options: Namespace) -> None:
         print_results(run.results)
         return put(f"\n{how_many_seeds(config, run.results)}")
     prepared = prepare(config)
-    trainer = Trainer(config, prepared)
+    trainer = trainer_of(config, prepared)
     results = []
     finished = [seed for seed in run.seeds if seed.summary["status"] == "finished"]
     if config.seeds and not finished:

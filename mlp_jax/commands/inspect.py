@@ -144,7 +144,7 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     steps = -(-len(y) // batch)
     side_by_side = min(processors(), len(choices(config.axes)))
     held = (_bytes(params) * 2 + _bytes(state)) * side_by_side  # parameters, gradient, optimizer
-    on_device = sum(np.asarray(part).size for examples in prepared.parts.values() for part in examples)
+    on_device = sum(part.size for examples in prepared.parts.values() for part in examples)
     activations = f", {decimal(memory.temp_size_in_bytes)} of activations in a step" if memory else ""
     lines = [("steps", f"{steps:,} an epoch, {steps * config.training.epochs:,} in all, of {batch} examples")]
     if flops := cost.get("flops"):

@@ -19,7 +19,7 @@ from mlp_jax.training.run import Run, load
 from mlp_jax.training.shown import how_many_seeds, results_in_rows
 from mlp_jax.training.store.checkpoint import require_same_data
 from mlp_jax.training.store.directory import RunDirectory
-from mlp_jax.training.trainer import Trainer
+from mlp_jax.training.streamed import trainer_of
 
 _MOST_CLASSES = 40  # whose confusion can be read
 _MOST_TARGETS = 6  # side by side
@@ -104,7 +104,7 @@ def _predictions(run: Run) -> dict[str, str]:
     prepared = prepare(run.config)
     require_same_data(run.trained_on, prepared)
     part, (_, y) = list(prepared.parts.items())[-1]
-    y_hat = Trainer(run.config, prepared).predict(run.model.params, part)
+    y_hat = trainer_of(run.config, prepared).predict(run.model.params, part)
     net, kind = run.net, run.net.output_unit.kind
     names = [*map(page.plain, target_names(net, run.model.target_names))]
     if kind == "quantities":

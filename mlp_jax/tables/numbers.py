@@ -45,17 +45,18 @@ class Number(Section):
             ValueError: their spread is out of the range of float64.
         """
         values = as_numbers(column)
-        there = values[np.isfinite(values)]  # an infinite one is refused where it is encoded
+        finite = np.isfinite(values)  # an infinite one is refused where it is encoded
+        there = values if finite.all() else values[finite]
         if not len(there):
             raise ValueError("it holds no finite number")
         median = float(np.median(there))
-        missing = np.isnan(values)
-        filled = np.concatenate([there, np.full(missing.sum(), median)])
+        missing = int(np.isnan(values).sum())
+        del values, finite  # a column of many rows is large
+        filled = np.concatenate([there, np.full(missing, median)]) if missing else there
         center, scale = 0.0, 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             low, high = np.quantile(there, [0.25, 0.75])
-            others = np.abs(there - median)[there != median]
-            spread = float(high - low) or (float(np.median(others)) if len(others) else 0.0)
+            spread = float(high - low) or _spread_around(median, there)
             if standardize == "robust":
                 center = median
                 low, high = np.quantile(filled, [0.25, 0.75])
@@ -65,7 +66,7 @@ class Number(Section):
         if not np.isfinite([center, scale, spread]).all():
             raise ValueError("its spread is outside the range of float64; rescale it")
         return cls(
-            name=name, kind=kind, why=why, missing=int(missing.sum()), smallest=float(there.min()),
+            name=name, kind=kind, why=why, missing=missing, smallest=float(there.min()),
             largest=float(there.max()), median=median, spread=spread, center=center, scale=scale or 1.0,
             robust=standardize == "robust",
         )  # fmt: skip
@@ -86,6 +87,12 @@ class Number(Section):
         return np.abs(self.center + self.scale * x.astype(np.float64) - self.median) > FAR * self.spread
 
 
+def _spread_around(median: float, values: Array) -> float:
+    """Of what is not the median, from it."""
+    others = np.abs(values - median)[values != median]
+    return float(np.median(others)) if len(others) else 0.0
+
+
 def as_numbers(column: Any) -> Array:
     """Cells as float64, NaN where one is missing."""
     kind = column.type
@@ -95,7 +102,7 @@ def as_numbers(column: Any) -> Array:
         column = column.cast(pa.int64())
     if pa.types.is_string(kind):
         column = pc.if_else(pc.is_in(pc.utf8_lower(column), pa.array(["true", "false"])), _truth(column), column)
-    values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
     return values
 
 

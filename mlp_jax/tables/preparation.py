@@ -1,7 +1,8 @@
 """Examples ready for training, as all sources give them: split, standardised by the training part, checked."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,11 @@ def scaling_of_targets(y: Array, wanted: bool, name: str) -> Scaling:
     return found
 
 
+def blocks_of(x: Any) -> Iterator[Array]:
+    """Inputs as arrays, the whole or, of those in a file, rows one after the other."""
+    yield from [x] if isinstance(x, np.ndarray) else x.blocks()
+
+
 def fingerprint(values: Iterable[Array | str]) -> str:
     """A SHA-256 of what examples are."""
     digest = hashlib.sha256()
@@ -136,7 +142,7 @@ def require_representable(examples: Examples, dtype: str, name: str) -> None:
     """Raise an InputError that names the first column of which a number is outside the range of the dtype."""
     # bfloat16, which numpy lacks, has the range of float32
     smaller = "float64" if dtype == "float64" else "float32"
-    for what, values in (("input", examples.x), ("target", examples.y)):
+    for what, values in chain((("input", block) for block in blocks_of(examples.x)), [("target", examples.y)]):
         with np.errstate(over="ignore"):
             bad = first_true(~np.isfinite(np.asarray(values).astype(smaller)))
         if bad:

@@ -145,7 +145,7 @@ class Schema(Section):
         require_columns(where, [column.name for column in self.used], table.column_names)
         width = sum(map(self.width, self.used))
         x = np.empty((table.num_rows, width), np.float64 if dtype == "float64" else np.float32)
-        found = of_each(lambda column: _encoded(column, table.column(column.name), where, first_row), self.used)
+        found = of_each(lambda column: encoded(column, table.column(column.name), where, first_row), self.used)
         columns = [
             values.astype(x.dtype) if values.dtype == np.float64 else values for inputs in found for values in inputs
         ]
@@ -416,7 +416,12 @@ def _of_kind(
         raise InputError(f"{where}: column {name!r} cannot be read as {kind}: {str(error).splitlines()[0]}") from None
 
 
-def _encoded(column: Number | Category | Date, cells: Any, where: str, first_row: int) -> Sequence[Array]:
+def encoded(column: Number | Category | Date, cells: Any, where: str, first_row: int) -> Sequence[Array]:
+    """The inputs that cells become, (n,) each.
+
+    Raises:
+        InputError: a cell is not of its column's kind, or no finite number.
+    """
     _require_kind(column.kind, column.name, cells, where, getattr(column, "format", None), first_row)
     try:
         found = column.encode(cells)

@@ -194,13 +194,22 @@ class Columns(Source):
 class TableData(Columns):
     """Files of a table: CSV and its relatives, Parquet, Feather, JSON; one, several, or a pattern as part-*.csv."""
 
-    where = ("path",)
+    where = ("path", "cache")
     source: Literal["csv", "parquet", "feather", "json"]
     path: one_or_each(_Path)  # type: ignore[valid-type]
+    cache: _Path | None = None  # a folder for the examples, encoded: they are trained on from there, and not in memory
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # by default found from the header
     decimal: Literal[".", ","] | None = None
     quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
     encoding: str | None = None  # by default UTF-8
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        if self.cache and self.split.folds:
+            raise ValueError("cache holds the parts of one split: leave split.folds out, or cache")
+        if self.cache and self.source == "json":
+            raise ValueError("cache is for files that are read in blocks, and JSON is not: write it as Parquet or CSV")
+        return self
 
     @property
     def dialect(self) -> "Dialect":

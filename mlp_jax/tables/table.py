@@ -1,6 +1,7 @@
 """Examples of a table with named columns of any kind: a file, several, or a frame."""
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from mlp_jax.tables.preparation import (
     Prepared,
     Scaling,
     Wanted,
+    blocks_of,
     fingerprint,
     is_quantity,
     require_representable,
     scaling_of_targets,
 )
 from mlp_jax.tables.reading import first_true
-from mlp_jax.tables.schema import learn, not_a_number
+from mlp_jax.tables.schema import Schema, learn, not_a_number
 from mlp_jax.tables.sources import Columns, TableData
 from mlp_jax.tables.targets import MOST_CLASSES, Labels, encode, labels, output_for, rows_with_all
 from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, require_columns
@@ -33,8 +35,22 @@ from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, requir
 Array = NDArray[Any]
 
 
-def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepared:
+class InMemory:
+    """How a table is read and encoded where it fits into memory."""
+
+    read = staticmethod(files.read)
+    together = staticmethod(files.together)
+
+    @staticmethod
+    def encode(schema: Schema, table: Any, dtype: str, where: str) -> Any:
+        """The inputs x of all rows."""
+        return schema.encode(table, dtype, where)
+
+
+def prepare_table(source: Columns, wanted: Wanted, frame: Any = None, place: Any = InMemory) -> Prepared:
     """Read a table, find out what its columns are, split it, and make inputs and targets of it.
+
+    `place` is where rows and inputs are: what reads files, puts tables together and encodes one, as `InMemory`.
 
     Raises:
         InputError: it cannot be read, or does not fit what is wanted.
@@ -43,7 +59,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
     if isinstance(source, TableData) and isinstance(source.path, tuple):
         name = f"{source.path[0]} and {len(source.path) - 1} more"
     noted: dict[str, Counter[str]] = {}
-    table, of_files, said = _read(source, frame, name, noted)
+    table, of_files, said = _read(source, frame, name, noted, place)
     table, number, of_files, about_rows = _with_targets(table, of_files, source, name)
     said += about_rows
     targets = [_labels(target, table.column(target), source, name) for target in source.targets]
@@ -60,7 +76,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
     rows = _split(table, source, of_files, strata, name, number)
     try:
         schema, about_columns = learn(table, rows["train"], source, records, name)
-        x = schema.encode(table, wanted.dtype, name)
+        x = place.encode(schema, table, wanted.dtype, name)
     except BadCells as error:
         if isinstance(source, TableData):
             error = files.located(error, [*source.paths, *source.split.files.values()], source.dialect)
@@ -93,10 +109,11 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
     for part, chosen in rows.items():
         said += schema.surprises(table, x[chosen], chosen).in_words(f"{'training' if part == 'train' else part} part")
     classes = records[0].classes if len(records) == 1 else None
-    everything: tuple[Any, ...] = (x, y, *([] if weights is None else [weights]), *map(str, schema.inputs))
+    targets_and_names: list[Any] = [y, *([] if weights is None else [weights]), *map(str, schema.inputs)]
     identity = Scaling(np.zeros(x.shape[1]), np.ones(x.shape[1]))
+    identifier = fingerprint(chain(blocks_of(x), targets_and_names))
     return Prepared(
-        name, parts, identity, scaling, tuple(schema.inputs), classes or source.targets, fingerprint(everything),
+        name, parts, identity, scaling, tuple(schema.inputs), classes or source.targets, identifier,
         Ends(len(schema.inputs), outputs, unit.name, standardize, tuple(len(c.inputs) for c in schema.looked_up)),
         schema, None if weights is None else {part: weights[chosen] for part, chosen in rows.items()},
         {part: number[chosen] - 1 for part, chosen in rows.items()}, tuple(said),
@@ -104,7 +121,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None) -> Prepare
 
 
 def _read(
-    source: Columns, frame: Any, name: str, noted: dict[str, Counter[str]]
+    source: Columns, frame: Any, name: str, noted: dict[str, Counter[str]], place: Any
 ) -> tuple[Any, dict[str, Array], list[str]]:
     """The table with those of the files that hold a part behind it; the rows of these parts; and what is said."""
     if not isinstance(source, TableData):
@@ -116,12 +133,12 @@ def _read(
         tables = [as_table(frame, name, source.missing or ())]
     else:
         words = {column: pa.string() for column, kind in source.columns.items() if kind not in ("number", "drop")}
-        tables = [files.read(source.paths, source.dialect, words, noted)]
+        tables = [place.read(source.paths, source.dialect, words, noted)]
     of_files: dict[str, Array] = {}
     said = []
     for part, path in source.split.files.items():
         dialect = source.dialect if isinstance(source, TableData) else Dialect()
-        more = files.read([path], dialect, files.types_of(tables[0]), noted)
+        more = place.read([path], dialect, files.types_of(tables[0]), noted)
         require_columns(str(path), tables[0].column_names, more.column_names)
         more = more.select(tables[0].column_names)
         if more.equals(tables[0]):
@@ -129,7 +146,7 @@ def _read(
         start = sum(table.num_rows for table in tables)
         of_files[part] = np.arange(start, start + more.num_rows)
         tables.append(more)
-    return files.together(tables, name), of_files, said
+    return place.together(tables, name), of_files, said
 
 
 def _labels(name: str, cells: Any, source: Columns, where: str) -> Labels:

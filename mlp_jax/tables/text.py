@@ -5,6 +5,7 @@ Whatever is wrong with a file is an `InputError` that names the file, the line a
 
 import csv as plain_csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,7 +82,7 @@ def read_text(
             found,
             column_types={given[name]: kind for name, kind in types.items() if name in given},
             include_columns=[given[name] for name in names] if names is not None else None,
-            null_values=[*found.missing, *(f" {word}" for word in found.missing)],
+            null_values=_null_values(found),
             decimal_point=found.decimal,
         )
         try:
@@ -102,6 +103,47 @@ def read_text(
             raise _explained(path, found, header, types, error) from None
     if last is not None and last.num_rows:
         _require_closed_quotes(path, found, last)
+
+
+def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict[str, Any]:
+    """The types that columns have where all rows are read at once, found in bounded memory.
+
+    pyarrow tries `_kinds` one after the other, until all cells of a column have one; in blocks it knows the first only.
+
+    Raises:
+        InputError: a cell is not of the type that is given, or the file is malformed.
+    """
+    with opened(path) as (head, stream):
+        header, found = _header(path, head, dialect)
+    given = {name: types[name.strip()] for name in header if name.strip() in types}
+    while True:
+        options = _options(found, column_types=given, null_values=_null_values(found), decimal_point=found.decimal)
+        known = given
+        try:
+            with opened(path) as (_, stream):
+                blocks = csv.open_csv(stream, **options)
+                known = {field.name: field.type for field in blocks.schema}
+                for _ in blocks:
+                    pass
+            texts = _as_texts(path, found, blocks.schema.empty_table(), types)
+            return {name.strip(): pa.string() if name.strip() in texts else kind for name, kind in known.items()}
+        except (pa.ArrowInvalid, UnicodeError) as error:
+            place = re.search(r"column #(\d+):.*conversion error", str(error))
+            name = header[int(place[1])] if place else ""
+            if not place or name.strip() in types:
+                raise _explained(path, found, header, types, error) from None
+            kinds = _kinds()
+            given = known | {name: kinds[kinds.index(known[name]) + 1] if known[name] in kinds[:-1] else pa.string()}
+
+
+def _kinds() -> list[Any]:
+    """The types that pyarrow tries for a column, in its order."""
+    times = (pa.date32(), pa.time32("s"), pa.timestamp("s"), pa.timestamp("ns"))
+    return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
+
+
+def _null_values(dialect: Dialect) -> list[str]:
+    return [*dialect.missing, *(f" {word}" for word in dialect.missing)]
 
 
 def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:

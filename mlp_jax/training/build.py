@@ -16,13 +16,16 @@ from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrays import prepare_arrays
+from mlp_jax.tables.cache import prepare_cached
 from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
-from mlp_jax.tables.sources import Columns
+from mlp_jax.tables.sources import Columns, TableData
+from mlp_jax.tables.stored import Progress
 from mlp_jax.tables.table import prepare_table
 from mlp_jax.training.config import Config, Network
 from mlp_jax.training.config.records import StartFrom
 from mlp_jax.training.devices import AXIS, devices_of, parts_of
 from mlp_jax.training.metrics import HIGHER_IS_BETTER
+from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step.program import Program
 from mlp_jax.training.step.values import Values
 
@@ -34,13 +37,15 @@ OPEN = ("learning_rate", "momentum", "weight_decay")
 _FEW_LAYERS = 3
 
 
-def prepare(config: Config, examples: Any = None) -> Prepared:
+def prepare(config: Config, examples: Any = None, progress: Progress | None = None) -> Prepared:
     """The examples of a configuration, from arrays or a frame if that is their source, ready for training.
+
+    `progress` is told of what takes long.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
-    prepared = read(config, examples)
+    prepared = read(config, examples, progress)
     require_suited(config, prepared)
     return prepared
 
@@ -54,7 +59,7 @@ def wanted(config: Config) -> tuple[Any, Wanted]:
     return data, Wanted(unit, widths[0] if widths else None, widths[-1] if widths else None, network.dtype)
 
 
-def read(config: Config, examples: Any = None) -> Prepared:
+def read(config: Config, examples: Any = None, progress: Progress | None = None) -> Prepared:
     """The examples, whatever the training does with them.
 
     Raises:
@@ -64,6 +69,8 @@ def read(config: Config, examples: Any = None) -> Prepared:
     if network.widths and (network.output or not isinstance(config.data, Columns)):
         build_network(network)  # which refuses what no network can be, before data are read
     data, wants = wanted(config)
+    if isinstance(data, TableData) and data.cache:
+        return prepare_cached(data, wants, progress or Reporter(0))
     return (prepare_table if isinstance(data, Columns) else prepare_arrays)(data, wants, examples)
 
 

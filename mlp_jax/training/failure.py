@@ -26,7 +26,7 @@ _MEANING = {
 }  # fmt: skip
 
 
-def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str | None:
+def diagnose(program: Program, state: State, examples: Examples) -> str | None:
     """Take a training step operation by operation, and say what is not finite first.
 
     The step's graph is that of Algorithm 6.5: its variables, in order, are a and h of each layer, the cost, and the
@@ -35,7 +35,7 @@ def diagnose(program: Program, state: State, train: Examples, rows: Any) -> str 
     Returns:
         Layer, quantity, how many entries, and the operation with the range of its inputs; None if all is finite.
     """
-    x, y = (jnp.asarray(part)[rows] for part in train)
+    x, y = map(jnp.asarray, examples)
     params = unstack(program.net, state.params)
 
     def J(params: Any, x: Any) -> Any:

@@ -22,8 +22,8 @@ from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
 from mlp_jax.training.step import State
 from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.sweep import sweep
-from mlp_jax.training.trainer import Trainer
 
 
 def fit(
@@ -104,7 +104,7 @@ def _fit(
     with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
-        prepared = together(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples))
+        prepared = together(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))
         require_equal(data=prepared.fingerprint)
         config = together(lambda: resolve(config, prepared))
         for finding in prepared.said:
@@ -115,7 +115,7 @@ def _fit(
                 directory.require_free(config, resume, overwrite)
 
         together(require_free)
-        trainer = Trainer(config, prepared)
+        trainer = trainer_of(config, prepared)
         if start_from:
             require_fit(trainer.net, start_from.params)
         training = Training(config, trainer, report, start_from)  # which compiles, before the directory is touched

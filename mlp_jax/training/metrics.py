@@ -73,7 +73,20 @@ def measured(
     net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any = None, rankings: tuple[str, ...] = ()
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """What `evaluate` returns, and the predictions ŷ."""
-    z, y_hat = output_of(net, params, x)
+    return measured_of(net, params, *output_of(net, params, x), y, target_scale, weights, rankings)
+
+
+def measured_of(
+    net: MLP,
+    params: Params,
+    z: jax.Array,
+    y_hat: jax.Array,
+    y: Any,
+    target_scale: Any,
+    weights: Any = None,
+    rankings: tuple[str, ...] = (),
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """The same, of logits z (n, k') and predictions that are there already."""
     J = network.total_cost(net, params, z, y, weights)
     z, y_hat, *theta = (_wide(value) for value in (z, y_hat, *params[-1][2:]))
     targets = as_targets(net.output_unit, y, z, net.widths[-1])
@@ -84,9 +97,9 @@ def measured(
 
 
 @cache
-def measure_with(ranking: str) -> Callable[..., dict[str, jax.Array]]:
-    """`evaluate` with one of `RANKINGS`; one function for each, so that programs are compiled once."""
-    return partial(evaluate, rankings=(ranking,))
+def measure_with(rankings: tuple[str, ...]) -> Callable[..., dict[str, jax.Array]]:
+    """`evaluate` with some of `RANKINGS`; one function for each, so that programs are compiled once."""
+    return partial(evaluate, rankings=rankings)
 
 
 def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:

@@ -33,6 +33,9 @@ class Reporter:
     def say(self, message: str) -> None:
         """Something that the person should know."""
 
+    def reading(self, what: str, share: float) -> None:
+        """Data are being read that need not fit into memory; this share of them has been."""
+
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         """So many epochs or seeds are done, perhaps in part; `records` are the last of those just completed."""
 
@@ -49,6 +52,12 @@ class PlainLines(Reporter):
 
     def say(self, message: str) -> None:
         say(message)
+
+    def reading(self, what: str, share: float) -> None:
+        now = time.perf_counter()
+        self._printed = getattr(self, "_printed", now)
+        if now - self._printed > _SECONDS_OF_SILENCE:
+            self._print(f"reading {what}: {share:.0%}")
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         every = -(-self.total // 20)
@@ -92,6 +101,9 @@ class LiveBar(Reporter):
 
     def say(self, message: str) -> None:
         self._bar.console.print(f"mlp-jax: {escaped(message)}", markup=False, highlight=False)
+
+    def reading(self, what: str, share: float) -> None:
+        self._bar.update(self._task, text=f"reading {what}: {share:.0%}")
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}

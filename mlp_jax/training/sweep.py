@@ -17,6 +17,7 @@ from mlp_jax.training.run import Run
 from mlp_jax.training.single import Training, summary_of
 from mlp_jax.training.standing import Entry, judged_by, standings
 from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.trainer import Trainer
 
 # Of a summary, what may differ from run to run: that of the best is said.
@@ -80,7 +81,7 @@ class _Sources:
         if not self._last or self._last[0] != wants:
             self._last = None  # before others take their place in memory
             given = self._examples
-            self._last = wants, given if isinstance(given, Prepared) else read(asked, given)
+            self._last = wants, given if isinstance(given, Prepared) else read(asked, given, self._report)
         prepared = self._last[1]
         require_suited(asked, prepared)
         for finding in dict.fromkeys(prepared.said):
@@ -152,7 +153,7 @@ class _Runs:
             return self._trainer.of(member.config)
         self._trainer = None  # before another takes its place in memory
         with _named(self._config, member.varied):
-            self._trainer = Trainer(member.config, self._sources.of(member.asked), self._compiled)
+            self._trainer = trainer_of(member.config, self._sources.of(member.asked), self._compiled)
         return self._trainer
 
     def _new(self, member: Member) -> Training:

@@ -76,35 +76,27 @@ class Trainer:
         self._devices = devices_of(config.training)
         self._take(config)
         dtype = config.network.dtype
-        self.parts = {
-            part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
-            for part, (x, y) in prepared.parts.items()
-        }
-        given = prepared.weights or {}  # rows that fill up have weight 0
-        self._weights = {
-            part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
-            for part, (_, y) in prepared.parts.items()
-        }
+        self.parts, self._weights = self._placed()
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
         self.size = len(prepared.parts["train"].x)
         size = batch_size(config, self.size)
-        self._layout = Layout.of(self.size, size, self.program.microbatches * self.program.parts)
+        self._layout = self._cut(Layout.of(self.size, size, self.program.microbatches * self.program.parts))
         self.steps = self._layout.steps
         self.names = names_of(self.net, target_names(self.net, prepared.target_names))
         self.steps_per_call = 1
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
-        self._measure: Any = evaluate
+        self._rankings: tuple[str, ...] = ()
         if stopping and stopping.metric in RANKINGS and is_ranking(self.net):
-            self._measure = measure_with(stopping.metric)
+            self._rankings = (stopping.metric,)
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
+        self._measure: Any = measure_with(self._rankings) if self._rankings else evaluate
         scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         self._scale = everywhere(scale, self._devices)
-        watched = {"training": "train"} if config.training.watch else {}
-        watched |= {"validation": "validation"} if "validation" in self.parts else {}
-        self._watched = {name: self._measured(part) for name, part in watched.items()}
+        self._watched = {"training": "train"} if config.training.watch else {}
+        self._watched |= {"validation": "validation"} if "validation" in self.parts else {}
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._run = jitted(run_steps_on(self._devices), ("program", "measure"), options_for_steps(self.net, size))
@@ -128,6 +120,23 @@ class Trainer:
         other._take(config)
         return other
 
+    def _placed(self) -> tuple[dict[str, Examples], dict[str, Any]]:
+        """The examples of each part where they are trained on, and their weights."""
+        dtype, given = self.config.network.dtype, self.prepared.weights or {}  # rows that fill up have weight 0
+        parts = {
+            part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
+            for part, (x, y) in self.prepared.parts.items()
+        }
+        weights = {
+            part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
+            for part, (_, y) in self.prepared.parts.items()
+        }
+        return parts, weights
+
+    def _cut(self, layout: Layout) -> Layout:
+        """How the epochs are cut into tables, of which a call takes one."""
+        return layout
+
     @cached_property
     def environment(self) -> dict[str, Any]:
         """In which these trainings run: asked once, for all of them."""
@@ -148,7 +157,7 @@ class Trainer:
         if self._no_steps is None:
             started = time.perf_counter()
             with compiling(*self._measuring(self.program.chosen(state))):
-                _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed).table(0, 0), 0, 0)
+                _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed), 0, 0)
             self.compile_seconds = time.perf_counter() - started
             self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
         return Moment(state, best, 0, self._no_steps)
@@ -168,18 +177,17 @@ class Trainer:
         epoch, first = divmod(moment.step, self.steps)
         stop = self._next_stop(epoch, first)
         started = time.perf_counter()
-        table = batches.table(epoch, -(-stop // self.steps))
-        state, best, outcome = self._call(moment, table, first, stop)
+        state, best, outcome = self._call(moment, batches, first, stop)
         self._set_pace(stop - first, time.perf_counter() - started)
         if not self._is_finite(outcome, first, stop):
             # Keep the steps before it; found by halving, for parameters are looked at after epochs only.
             def is_bad(stop: int) -> bool:
-                return not self._is_finite(self._call(moment, table, first, stop)[2], first, stop)
+                return not self._is_finite(self._call(moment, batches, first, stop)[2], first, stop)
 
             stop = first + bisect(range(first + 1, stop), False, key=is_bad)
             if stop == first:
                 return moment, []
-            state, best, outcome = self._call(moment, table, first, stop)
+            state, best, outcome = self._call(moment, batches, first, stop)
         if not outcome.ran.all():
             stop = min(stop, int(np.argmin(outcome.ran)) * self.steps)
 
@@ -263,8 +271,7 @@ class Trainer:
     def diagnosis(self, moment: Moment, batches: Batches) -> str:
         """What is not finite in the next step, and why."""
         epoch, k = divmod(moment.step, self.steps)
-        state, train = here((moment.state, self.parts["train"]))
-        found = diagnose(self.program, state, train, batches.of_step(epoch, k))
+        found = diagnose(self.program, here(moment.state), self._examples(batches.of_step(epoch, k)))
         return f"epoch {epoch + 1}, step {k + 1} of {self.steps}: " + (
             found
             or "a number is not finite in the compiled step, while in the same step taken operation by operation all "
@@ -276,6 +283,10 @@ class Trainer:
         numbers = np.concatenate([np.atleast_1d(values[name]) for name in ("loss", *metrics_of(self.net))])
         rankings = {name: float(values[name]) for name in RANKINGS if name in values}
         return dict(zip(self.names, map(float, numbers), strict=True)) | rankings
+
+    def _examples(self, rows: NDArray[Any]) -> Examples:
+        """Of the training part."""
+        return Examples(*(of[rows] for of in here(self.parts["train"])))
 
     def _measured(self, part: str) -> tuple[Any, ...]:
         """What `evaluate` takes of a part."""
@@ -306,13 +317,23 @@ class Trainer:
         found, needed = (str(jax.tree.structure(each)) for each in (state, own))
         return found == needed
 
-    def _call(self, moment: Moment, table: NDArray[np.int32], first: int, stop: int) -> tuple[Any, Any, Outcome]:
+    def _call(self, moment: Moment, batches: Batches, first: int, stop: int) -> tuple[Any, Any, Outcome]:
+        """Take steps from the moment on, counted from the first of its epoch, `first`, to the one before `stop`."""
+        table = batches.table(moment.step // self.steps, -(-stop // self.steps))
         static = self._open, self._measure
         train = (*self.parts["train"], self._weights["train"]) if self.prepared.weights else self.parts["train"]
         steps = np.int32(first), np.int32(stop), self._patience
-        arguments = moment.state, moment.best, train, self._watched, spread(table, self._devices), *steps
-        earlier = np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0
-        named = {"steps": np.int32(self.steps), "earlier": np.float32(earlier), "values": self._values}
+        watched = {name: self._measured(part) for name, part in self._watched.items()}
+        arguments = moment.state, moment.best, train, watched, spread(table, self._devices), *steps
+        named = {"steps": np.int32(self.steps), "earlier": self._cost_before(moment, first), "values": self._values}
+        return self._ran(static, arguments, named)
+
+    def _cost_before(self, moment: Moment, first: int) -> Any:
+        """What the steps before this one add to the mean cost of their epoch."""
+        return np.float32(np.sum(moment.under_way.cost[:first] * self._shares[:first]) if first else 0.0)
+
+    def _ran(self, static: tuple[Any, ...], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What the compiled program gives."""
         run = partial(self._run, *static)
         if self.in_threads:
             leaves, structure = jax.tree.flatten((arguments, named))

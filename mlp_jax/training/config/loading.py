@@ -54,7 +54,7 @@ def fingerprint(config: Config) -> str:
     values["training"] = {key: value for key, value in values["training"].items() if key not in free_to_change(config)}
     for key in config.data.files:  # moved data are the same data
         section, _, name = f"data.{key}".rpartition(".")
-        (values["data"]["split"] if section == "data.split" else values["data"]).pop(name)
+        (values["data"]["split"] if section == "data.split" else values["data"]).pop(name, None)
     values["network"].get("start_from", {}).pop("path", None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -102,7 +102,7 @@ def run_steps(
             now = measures(state)
             if best is not None and patience is not None:
                 cost = _mean_cost(program, table.cost[e], batches[e]) + jnp.where(e == 0, earlier, 0)
-                best = best.or_better(*_judged(program, state, now, cost), patience)
+                best = judged(program, best, state, now, cost, patience)
             return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), all_measures, now)
 
         state, best, (table, all_measures, finite, ran) = carry
@@ -134,12 +134,12 @@ def _mean_cost(program: Program, costs: jax.Array, batches: jax.Array) -> jax.Ar
     return jnp.sum(costs * (examples / jnp.sum(examples)).astype(costs.dtype))
 
 
-def _judged(program: Program, state: State, measures: Any, cost: jax.Array) -> tuple[Any, jax.Array]:
-    """The parameters that early stopping would keep after an epoch, and its criterion, which is low for good ones."""
+def judged(program: Program, best: Best, state: State, measures: Any, cost: Any, patience: Patience) -> Best:
+    """The best so far, after an epoch with these measures and this mean cost; a criterion is low for good ones."""
     if program.criterion is None:
-        return (), cost
+        return best.or_better((), cost, patience)
     value = measures["validation"][program.criterion.removeprefix("-")]
-    return program.chosen(state), -value if program.criterion[0] == "-" else value
+    return best.or_better(program.chosen(state), -value if program.criterion[0] == "-" else value, patience)
 
 
 def _table(kinds: Any, shape: tuple[int, ...]) -> Any:
