@@ -2,6 +2,8 @@
 
 import io
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -47,11 +49,11 @@ def write_report(run_dir: Path, path: Path) -> None:
         InputError: there is no run, its data have changed, or matplotlib is not installed.
     """
     run = load(run_dir)
+    with _usual_style():
+        pictures = {"Curves": _curves(run), **_predictions(run), **_layers(run)}
     sections = {
         "Results": _results(run),
-        "Curves": _curves(run),
-        **_predictions(run),
-        **_layers(run),
+        **pictures,
         "Record": _table([[key, _in_words(run.summary[key])] for key in run.summary if key not in _SHOWN_ABOVE]),
         "Configuration": f"<pre>{escape(yaml.as_text(configuration.as_values(run.config)))}</pre>",
     }
@@ -105,7 +107,8 @@ def _curves(run: Run) -> str:
     first = histories[0][0]
     shown = {"loss": "cost J"}
     if "validation" in first:
-        shown[list(first["validation"])[1]] = list(first["validation"])[1]
+        metric = (*first["validation"], "loss")[1]
+        shown.setdefault(metric, metric)
     figure, axes = _figure(len(shown))
     for ax, (name, label) in zip(axes, shown.items(), strict=True):
         for part, color in (("training", "C0"), ("validation", "C1")):
@@ -128,7 +131,8 @@ def _curve(ax: Any, lines: list[list[Any]], label: str, color: Any) -> None:
         marker = "." if len(line) < 3 else None
         ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
     shown = np.concatenate(values)
-    if np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
+    shown = shown[np.isfinite(shown)]
+    if len(shown) and shown.min() > 0 and shown.max() / 30 > shown.min():
         ax.set_yscale("log")
 
 
@@ -259,11 +263,24 @@ def _layers(run: Run) -> dict[str, str]:
     return {"Layers": f"{_svg(figure)}<p>{note}</p>"}
 
 
-def _figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
+@contextmanager
+def _usual_style() -> Iterator[None]:
+    """matplotlib as it comes, whatever a matplotlibrc, of the current folder too, or the process says."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib
     except ImportError:
         raise InputError('a report needs matplotlib: pip install "mlp_jax[plots]"') from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"matplotlib cannot read its matplotlibrc: {error}") from None
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.hashsalt"] = "mlp_jax"  # else the same picture has other names in it each time
+        yield
+
+
+def _figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width or 5 * columns, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for ax in axes:
@@ -273,5 +290,5 @@ def _figure(columns: int, width: float | None = None, height: float = 3.6) -> An
 
 def _svg(figure: Any) -> str:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg")
+    figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue().partition("?>")[2].partition(">")[2]  # without the XML declaration and the DOCTYPE

@@ -43,7 +43,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         InputError: the run has not finished, or its files or data do not allow it.
     """
     directory = RunDirectory(run_dir)
-    config, summary = directory.load_config(), directory.load_summary()
+    config = directory.load_config()
+    summary = directory.load_summary(config.several is not None)
     if config.data.folds:
         raise InputError(f"{run_dir} holds several folds: reproduce one, as {run_dir / 'fold-0'}")
     if summary["status"] != "finished":
@@ -54,10 +55,10 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         again = RunDirectory(Path(folder) / "run")
         require_same_data(summary.get("data"), prepare(config))
         fit(config, run_dir=again.path, reporter=reporter)
-        found = list(differences(directory, again))
+        found = list(differences(directory, again, config.several is not None))
         for seed in config.seeds or ():
             child = directory.of_seed(seed)
-            found += differences(child, again.of_seed(seed), f"{child.path.name}/")
+            found += differences(child, again.of_seed(seed), False, f"{child.path.name}/")
     return _judged(found, summary)
 
 

@@ -17,6 +17,7 @@ from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
 from mlp_jax.training.folds import cross_validate
+from mlp_jax.training.guest import as_guest
 from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
@@ -105,8 +106,7 @@ def _fit(
     """Train on the examples, which may be prepared already; not of folds."""
     started = time.perf_counter()
     total, unit = (len(config.seeds), "seed") if config.seeds else (config.training.epochs, "epoch")
-    # optax needs JAX's usual promotion, whatever the caller's setting
-    with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
+    with _out_of_memory_explained(), as_guest(), reporter(total, unit) as report:
         prepared = examples if isinstance(examples, Prepared) else prepare(config, examples)
         config = resolve(config, prepared)
         for finding in prepared.said:

@@ -101,7 +101,8 @@ def load(run_dir: str | Path) -> Run:
     config = directory.load_config()
     require_dtype(config.network.dtype)
     net = build_network(directory.children(config)[0].load_config().network if config.data.folds else config.network)
-    summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
+    several = config.several is not None
+    summary, history = directory.load_summary(several), [] if several else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.several:
