@@ -196,8 +196,12 @@ class Learned(NamedTuple):
     said: list[str]
 
 
-def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], where: str) -> Learned:
+def learn(
+    table: Any, rows: Array, source: Columns, targets: Iterable[Target], where: str, inputs: int | None = None
+) -> Learned:
     """The schema of a table, from the rows of its training part.
+
+    Who says that there are as many `inputs` as columns asks for each of them.
 
     Raises:
         InputError: a column is asked for that is not there, or what it is cannot be known.
@@ -218,7 +222,9 @@ def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], w
 
         return of_each(lambda name: _column(name, table.column(name), cells(name), source, where, asked), names)
 
-    found = columns(asked=False)
+    found = columns(asked=len(names) == inputs)
+    if len(names) == inputs != sum(len(c.inputs) for c in found if not isinstance(c, Dropped)):
+        found = columns(asked=False)
     if all(isinstance(column, Dropped) for column in found):
         found = columns(asked=True)  # there is nothing else to learn from
     schema = Schema(columns=tuple(found), targets=targets)

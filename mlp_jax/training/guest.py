@@ -36,9 +36,7 @@ def as_guest() -> Iterator[None]:
         jax.transfer_guard("allow"),
     ):
         if isinstance(_number(), jax.core.Tracer):
-            raise InputError(
-                "fit and predict run compiled programs themselves: call them outside of jit, scan and vmap"
-            )
+            raise InputError("fit and predict run programs of their own: call them outside of jit, scan and vmap")
         yield
 
 
