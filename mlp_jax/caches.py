@@ -1,7 +1,10 @@
 """A folder in which nobody else can have put anything: what is kept in it is run and learned without a look."""
 
 import os
+import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 
 def is_private(folder: Path) -> bool:
@@ -14,6 +17,20 @@ def is_private(folder: Path) -> bool:
         return _is_own(status, writable_by_others=False) and _are_own(folder, _is_closed(status))
     except OSError:
         return False
+
+
+def heal(folder: Path) -> None:
+    """From now on, remove a compiled program that cannot be read, as one that a full disk cut: JAX would keep it."""
+    show = warnings.showwarning
+
+    def heal_or_show(message: Any, *where: Any, **more: Any) -> None:
+        damaged = re.match(r"Error reading persistent compilation cache entry for '(\w+)'", str(message))
+        if not damaged:
+            show(message, *where, **more)
+        for file in folder.glob(f"{damaged[1]}-*") if damaged else ():
+            file.unlink(missing_ok=True)
+
+    warnings.showwarning = heal_or_show
 
 
 def _are_own(folder: Path | str, is_closed: bool) -> bool:

@@ -5,6 +5,7 @@ and its arguments here.
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlp_jax import __version__
+from mlp_jax.caches import heal, is_private
 from mlp_jax.terminal import leave, open_streams, say
 
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the
-        configuration or the data is wrong, 130 stopped by Ctrl-C, 143 by SIGTERM.
+        configuration or the data is wrong, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     options = _parser().parse_args(arguments)
     from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
@@ -51,9 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from mlp_jax.processes.launching import launch
 
             return launch(count, sys.argv[1:] if arguments is None else arguments)
-        if "program" not in options:  # which runs in a process of its own
-            _set_up_jax(config.network.dtype if config else "float32")
-        status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
+        with contextlib.ExitStack() as set_up:
+            if "program" not in options:  # which runs in a process of its own
+                _set_up_jax(config.network.dtype if config else "float32")
+            if "program" not in options and options.command != "train":  # whose processes meet before JAX has a device
+                from mlp_jax.training.guest import as_guest
+
+                set_up.enter_context(as_guest())
+            status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
         sys.stdout.flush()
     except InputError as error:
         return _fail(error, 2)
@@ -271,22 +278,38 @@ def _to_start(options: argparse.Namespace, config: Any) -> int:
 
 def _set_up_jax(dtype: str) -> None:
     """In this process only: float64 if it is needed; compiled programs and bundled data are kept for the next run."""
-    import jax
+    from mlp_jax.errors import InputError
 
-    from mlp_jax.caches import is_private
-    from mlp_jax.tables import bundled
-
+    try:
+        import jax
+    except ValueError as error:  # of a variable
+        raise InputError(f"JAX cannot start: {error}") from None
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
-    if caches.parts[0] == "~":  # a user without a home keeps nothing
-        return
-    if not is_private(caches):
-        say(f"nothing is kept in {caches}, which is not this user's alone: chmod -R go-w, or set XDG_CACHE_HOME")
-        return
-    bundled.keep_in(caches)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _keep_programs(jax.config)
+
+
+def _keep_programs(settings: Any) -> None:
+    """Keep compiled programs where JAX was told to, or in our folder with bundled data, if it is this user's alone."""
+    from mlp_jax.tables import bundled
+
+    told = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
+    has_own = own.parts[0] != "~" and _is_ours(own)  # a user without a home keeps nothing
+    if has_own:
+        bundled.keep_in(own)
+    if told and "://" not in told and not _is_ours(Path(told)):
+        settings.update("jax_enable_compilation_cache", False)
+    elif has_own and not told:
         # by machine: a program compiled for one processor may not run on another that shares this folder
-        jax.config.update("jax_compilation_cache_dir", str(caches / platform.node()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        settings.update("jax_compilation_cache_dir", str(own / platform.node()))
+        settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        settings.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        heal(own / platform.node())
+
+
+def _is_ours(folder: Path) -> bool:
+    if is_private(folder):
+        return True
+    say(f"nothing is kept in {folder}, which is not this user's alone: chmod -R go-w, or set XDG_CACHE_HOME")
+    return False

@@ -14,7 +14,7 @@ class ProcessEnded(RuntimeError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM: what was done is saved, and the message says how to go on. Exit status 128 + the signal."""
+    """Ctrl-C, SIGTERM, SIGHUP: what was done is saved; the message says how to go on. Exit status 128 + the signal."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)

@@ -1,12 +1,18 @@
-"""Writing files so that a crash, a full disk or a link that somebody laid there loses nothing."""
+"""Files: read as what they are, and written so that a crash, a full disk or a link that somebody laid loses nothing."""
 
 import contextlib
+import errno
+import operator
 import os
 import secrets
 import stat
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import BinaryIO
+
+NO_FILE = "it is no regular file"
+_LARGEST_TEXT = 2**28  # bytes: records of a million epochs
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -42,7 +48,7 @@ def written_where_told(path: Path) -> Iterator[BinaryIO]:
 
     A regular file is replaced whole, and keeps its mode.
     """
-    if _is_stream(path):
+    if is_stream(path):
         with path.open("wb") as file:
             yield file
         return
@@ -58,10 +64,46 @@ def unfinished(folder: Path, name: str) -> list[Path]:
 def require_regular(path: Path) -> None:
     """Raise an OSError where something stands that is no regular file: a pipe would be waited for."""
     if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no regular file")
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
 
 
-def _is_stream(path: Path) -> bool:
+@contextlib.contextmanager
+def opened_own(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """The descriptor of a regular file of a run: no link is followed, no pipe waited for, however it came there.
+
+    Raises:
+        OSError: there is none; it is a link, or no file; or it is to be written to, and has another name elsewhere.
+    """
+    guards = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    try:
+        descriptor = os.open(path, reduce(operator.or_, guards, flags), 0o666)
+    except OSError as error:
+        raise OSError(error.errno, "it is a link", str(path)) if error.errno == errno.ELOOP else error from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, NO_FILE, str(path))
+        if flags != os.O_RDONLY and status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is a file elsewhere, too (a hard link)", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_own(path: Path) -> bytes:
+    """The content of a file of a run that is text, `opened_own`.
+
+    Raises:
+        OSError: as there; or it is larger than any that a run writes.
+    """
+    with opened_own(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        content = file.read(_LARGEST_TEXT + 1)
+    if len(content) > _LARGEST_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_TEXT:,} bytes", str(path))
+    return content
+
+
+def is_stream(path: Path) -> bool:
     """Whether this is no regular file, or one that is open already, as what /dev/stdout leads to."""
     return path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",)))
 

@@ -1,11 +1,14 @@
-"""Strict records of which configurations are made, and records made from the arguments of what they configure."""
+"""Strict records: of configurations, of what is read back, and made from the arguments of what they configure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
+from mlp_jax.errors import InputError
+
+_LONGEST = 200  # letters of a place or a message
 LARGEST = 2**31 - 1  # what an int32 holds, as optax and XLA count
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -20,6 +23,20 @@ class Section(BaseModel):
 
     # defer_build: a section is built once, within the whole configuration, and not alone before
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @classmethod
+    def of_json(cls, text: str | bytes, where: str) -> Self:
+        """The section in a text of JSON, whose depth and digits are limited; `where` it stands is for the message.
+
+        Raises:
+            InputError: it is none, with the place in it.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))[:_LONGEST]] if part)
+            raise InputError(f"cannot read {where}: {place}{first['msg'][:_LONGEST]}") from None
 
     def given(self, without: str = "") -> dict[str, Any]:
         """The keys that are set, as arguments: what takes them has defaults for the others."""

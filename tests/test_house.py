@@ -12,32 +12,33 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
+    "forks": "",
     "caches": "",
     "terminal": "",
     "processes": "errors terminal",
-    "sections": "",
+    "sections": "errors",
     "autodiff": "",
     "lazily": "autodiff",
     "mlp": "autodiff lazily",
-    "verify": "verify.ours",
+    "verify": "forks verify.ours",
     "verify.ours": "autodiff mlp",
     "tables": "errors files caches sections mlp",
     "training.step": "autodiff mlp",
     "training.config": "errors sections mlp tables",
-    "training.store": "errors files mlp tables training.config training.moment",
+    "training.store": "errors files sections mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors sections terminal processes autodiff mlp tables exchange.weights "
+        "errors forks sections terminal processes autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
     "estimators": "errors mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
-        "errors files terminal processes autodiff mlp tables exchange exchange.weights verify "
+        "errors files sections terminal processes autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors caches terminal processes tables training.config training.store commands",  # commands by name
+    "cli": "errors caches terminal processes tables training training.config training.store commands",  # by name
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

@@ -107,6 +107,7 @@ def test_the_worst_of_several_seeds_is_what_is_said(tmp_path):
 
 def test_only_a_finished_run_is_reproduced(tmp_path):
     train(iris(), tmp_path / "run")
-    (tmp_path / "run" / "summary.json").write_text(json.dumps({"status": "interrupted", "epochs": 0}))
+    file = tmp_path / "run" / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "interrupted"}))
     with pytest.raises(InputError, match="is interrupted, so there is no result: finish it with --resume first"):
         reproduce(tmp_path / "run")

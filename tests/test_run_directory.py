@@ -157,7 +157,7 @@ def test_a_killed_run_is_shown_as_such(tmp_path):
     with RunDirectory(tmp_path / "run").held():
         assert load(tmp_path / "run").summary["status"] == "running"
     summary.write_text("{}")
-    with pytest.raises(InputError, match="cannot read .*summary.json: it is missing or damaged"):
+    with pytest.raises(InputError, match="cannot read .*summary.json: status: Field required"):
         load(tmp_path / "run")
 
 

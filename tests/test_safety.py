@@ -78,15 +78,17 @@ def test_weights_that_do_not_come_out_are_named(trained, tmp_path, change, named
 @pytest.mark.parametrize(
     ("run", "file", "part", "named"),
     [
-        ("one", "summary.json", "test", "summary.json, results.test (0.123, now absent)"),
-        ("two", "summary.json", "test", "summary.json, results.test (0.123, now absent)"),
-        ("two", "seed-1/summary.json", "train", "seed-1/summary.json, results.train (0.123, now absent)"),
+        ("one", "summary.json", "test", "summary.json, results.test.loss by"),
+        ("two", "summary.json", "test", "summary.json, results.test.loss.mean by"),
+        ("two", "seed-1/summary.json", "train", "seed-1/summary.json, results.train.loss by"),
     ],
 )
 def test_results_that_do_not_come_out_are_named(trained, tmp_path, run, file, part, named):
     run = shutil.copytree(trained / run, tmp_path / "run")
     summary = json.loads((run / file).read_text())
-    summary["results"][part] = 0.123
+    loss = summary["results"][part]["loss"]
+    loss = {**loss, "mean": 0.123} if isinstance(loss, dict) else 0.123
+    summary["results"][part]["loss"] = loss
     (run / file).write_text(json.dumps(summary))
     same, finding = reproduce(run)
     assert not same
@@ -156,7 +158,7 @@ def test_a_pipe_in_a_run_is_not_waited_for(trained, tmp_path, name):
     run = shutil.copytree(trained / "one", tmp_path / "run")
     (run / name).unlink()
     os.mkfifo(run / name)
-    with pytest.raises(InputError, match=rf"{name} is no regular file"):
+    with pytest.raises(InputError, match=rf"{name}: it is no regular file"):
         load(run)
 
 

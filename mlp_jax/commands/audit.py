@@ -6,13 +6,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
+from mlp_jax.terminal import put
 from mlp_jax.verify.auditing.findings import NOT_CHECKED, Audit, Finding, local, of_json, together
 from mlp_jax.verify.auditing.process import Order, environment
 
@@ -33,11 +33,10 @@ def run(config: None, options: Namespace) -> int:
         status = _run(command, environment(order, os.environ))
         found = _collected(shlex.join(command), folder)
     write_atomically(options.folder / "report.json", found.to_json().encode())
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    print(found)
+    put(found)
     if status:
         sentence = f"the command ended with exit status {status}"
-        print(f"  {sentence}; if it does not without the audit, try --exact" if not options.exact else f"  {sentence}")
+        put(f"  {sentence}; if it does not without the audit, try --exact" if not options.exact else f"  {sentence}")
     return status if status > 0 else 128 - status if status < 0 else int(not found.passed)
 
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.tables.schema import Schema
 from mlp_jax.training.environment import environment
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.weights import read_schema
 
 Key = tuple[str | int, ...]
 
@@ -41,12 +41,12 @@ class Difference(NamedTuple):
         return f"{place} ({_in_words(self.before)}, now {_in_words(self.now)})"
 
 
-def differences(before: RunDirectory, now: RunDirectory, folder: str = "") -> Iterator[Difference]:
+def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: str = "") -> Iterator[Difference]:
     """Where two directories differ in weights, names, schema, records, results and all else of the summary.
 
     What a training cannot give again is left out: its seconds, and the environment, of which `reproduce` speaks.
     """
-    one, other = _claims(before), _claims(now)
+    one, other = _claims(before, several), _claims(now, several)
     for file in one:
         claims = dict(_leaves(one[file])), dict(_leaves(other[file]))
         for key in claims[0] | claims[1]:
@@ -55,16 +55,16 @@ def differences(before: RunDirectory, now: RunDirectory, folder: str = "") -> It
                 yield Difference(folder + file, key, _size(*pair), *pair)
 
 
-def _claims(directory: RunDirectory) -> dict[str, Any]:
+def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     """The values in each file; of several seeds the folder itself has a summary alone."""
     varying = {"seconds", *environment()}
-    weights, schema, metrics = directory.weights, directory.schema, directory.metrics
+    weights, metrics, schema = directory.weights, directory.metrics, read_schema(directory.schema)
     arrays, notes = tensors.read(weights) if weights.exists() else ({}, {})
     return {
         "weights.safetensors": {**arrays, "notes": notes},
-        "schema.json": Schema.of_json(schema.read_bytes(), str(schema)).model_dump() if schema.exists() else {},
+        "schema.json": schema.model_dump() if schema else {},
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
-        "summary.json": {key: value for key, value in directory.load_summary().items() if key not in varying},
+        "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in varying},
     }
 
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import written_where_told
+from mlp_jax.files import is_stream, written_where_told
 from mlp_jax.mlp.network import cost_graph
 from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, prepare, resolve
@@ -14,7 +14,7 @@ _FORMATS = {".svg": "to_svg", ".dot": "to_dot", ".mmd": "to_mermaid", ".txt": "t
 
 def run(config: Config, options: Namespace) -> None:
     """Write the drawing to a file, whose name says in which form; or as text to standard output."""
-    suffix = options.output.suffix if options.output else ".txt"
+    suffix = options.output.suffix if options.output and not is_stream(options.output) else ".txt"
     if suffix not in _FORMATS:
         raise InputError(f"--output must end in one of {', '.join(_FORMATS)}; got {options.output}")
     if config.network.widths is None:

@@ -1,7 +1,8 @@
 """A page of HTML with everything in it: tables, and pictures by matplotlib."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,34 @@ def curve(ax: Any, lines: list[list[Any]], label: str | None, color: Any) -> Non
         marker = "." if len(line) < 3 else None
         ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
     shown = np.concatenate(values)
-    if np.isfinite(shown).any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 30 * np.nanmin(shown):
+    shown = shown[np.isfinite(shown)]
+    if len(shown) and shown.min() > 0 and shown.max() / 30 > shown.min():
         ax.set_yscale("log")
 
 
-def figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
-    """A figure and its axes side by side; an InputError if matplotlib is not installed."""
+@contextmanager
+def usual_style() -> Iterator[None]:
+    """matplotlib as it comes, whatever a matplotlibrc, of the current folder too, or the process says.
+
+    Raises:
+        InputError: matplotlib is not installed, or cannot read its file.
+    """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib
     except ImportError:
         raise InputError('a report needs matplotlib: pip install "mlp_jax[plots]"') from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"matplotlib cannot read its matplotlibrc: {error}") from None
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.hashsalt"] = "mlp_jax"  # else the same picture has other names in it each time
+        yield
+
+
+def figure(columns: int, width: float | None = None, height: float = 3.6) -> Any:
+    """A figure and its axes side by side."""
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(width or 5 * columns, height), layout="constrained")
     axes = made.subplots(1, columns, squeeze=False)[0]
     for ax in axes:
@@ -82,5 +101,5 @@ def figure(columns: int, width: float | None = None, height: float = 3.6) -> Any
 def svg(figure: Any) -> str:
     """A figure as SVG, to stand in the page."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg")
+    figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue().partition("?>")[2].partition(">")[2]  # without the XML declaration and the DOCTYPE

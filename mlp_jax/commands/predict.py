@@ -12,10 +12,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import written_where_told
-from mlp_jax.tables import files
+from mlp_jax.files import is_stream, written_where_told
+from mlp_jax.tables import files, npy
 from mlp_jax.tables.arrow import pa, parquet
-from mlp_jax.tables.reading import load_numpy
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
 from mlp_jax.terminal import is_gone, say
@@ -37,7 +36,7 @@ def run(config: Config, options: Namespace) -> None:
     if options.file.suffix.lower() in (".npy", ".npz"):
         if keep:
             raise InputError("--keep is for tables with names, not for .npy")
-        x = encoded(config, model, load_numpy(options.file), run.net, str(options.file))
+        x = encoded(config, model, npy.load(options.file), run.net, str(options.file))
         with _writer(options.output) as write:
             write(predictions(config, model, x))
         return
@@ -124,10 +123,11 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     if path is None:
         yield _csv_writer(sys.stdout)
         return
-    if path.suffix not in (".csv", ".parquet"):
+    is_csv = path.suffix == ".csv" or is_stream(path)  # which has no name that says it
+    if not is_csv and path.suffix != ".parquet":
         raise InputError(f"--output must end in .csv or .parquet; got {path}")
     with written_where_told(path) as file:
-        if path.suffix == ".csv":
+        if is_csv:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
             yield _csv_writer(text)
             text.detach()

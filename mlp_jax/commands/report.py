@@ -30,10 +30,11 @@ def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
     one, *others = run_dirs = list(dict.fromkeys(options.run_dirs))
     path = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
-    if others or config.sweep:
-        write_comparison(run_dirs, path)
-    else:
-        write_report(one, path)
+    with page.usual_style():
+        if others or config.sweep:
+            write_comparison(run_dirs, path)
+        else:
+            write_report(one, path)
     put(path)
 
 
@@ -82,7 +83,8 @@ def _curves(run: Run) -> str:
     first = histories[0][0]
     shown = {"loss": "cost J"}
     if "validation" in first:
-        shown[list(first["validation"])[1]] = list(first["validation"])[1]
+        metric = (*first["validation"], "loss")[1]
+        shown.setdefault(metric, metric)
     figure, axes = page.figure(len(shown))
     for ax, (name, label) in zip(axes, shown.items(), strict=True):
         for part, color in (("training", "C0"), ("validation", "C1")):

@@ -43,7 +43,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         InputError: the run has not finished, or its files or data do not allow it.
     """
     directory = RunDirectory(run_dir)
-    config, summary = directory.load_config(), directory.load_summary()
+    config = directory.load_config()
+    summary = directory.load_summary(config.several is not None)
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
@@ -53,9 +54,9 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         one = next(iter(directory.children(config)), directory)
         require_same_data(one.load_summary().get("data"), prepare(one.load_config()))
         fit(config, run_dir=again.path, reporter=reporter)
-        found = list(differences(directory, again))
+        found = list(differences(directory, again, config.several is not None))
         for child, its in zip(directory.children(config), again.children(config), strict=True):
-            found += differences(child, its, f"{child.path.name}/")
+            found += differences(child, its, False, f"{child.path.name}/")
     return _judged(found, summary)
 
 

@@ -27,6 +27,7 @@ from mlp_jax.tables.preparation import Prepared
 from mlp_jax.tables.schema import Schema
 from mlp_jax.training.batches import filled_up
 from mlp_jax.training.fitting import fit
+from mlp_jax.training.guest import as_guest
 from mlp_jax.training.metrics import output_of
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
@@ -187,7 +188,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
         """z (n, k') and ŷ (n, k) of the network."""
         check_is_fitted(self)
         x = read_again(self, X, self._schema)
-        with computing_in(self._dtype):
+        with as_guest(), computing_in(self._dtype):
             found = jitted(output_of, ("net",))(self._net, self._params, filled_up(x, self._dtype))
         z, y_hat = (np.array(values)[: len(x)] for values in found)
         return z, y_hat

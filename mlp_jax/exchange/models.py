@@ -9,7 +9,7 @@ from mlp_jax.exchange import onnx
 from mlp_jax.exchange.card import card_of
 from mlp_jax.exchange.program import Program, program_of
 from mlp_jax.exchange.stablehlo import as_stablehlo
-from mlp_jax.files import write_atomically
+from mlp_jax.files import write_atomically, written_where_told
 from mlp_jax.training.run import Run
 
 
@@ -70,7 +70,8 @@ def export(run: Run, path: str | Path, overwrite: bool = False) -> tuple[Path, P
         raise InputError("ONNX Runtime has no erf of doubles, which gelu needs: export to .py, or train in float32")
     write, form = _FORMS[path.suffix]
     try:
-        write_atomically(path, write(program, name))
+        with written_where_told(path) as file:
+            file.write(write(program, name))
         write_atomically(card, card_of(run, program, path.name, name, form).encode())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None

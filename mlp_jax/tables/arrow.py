@@ -1,5 +1,6 @@
 """pyarrow, imported when it is first used: what needs no table starts without it, and works where it is missing."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ class _Module:
 
     def __getattr__(self, attribute: str) -> Any:
         try:
-            return getattr(import_module(self._name), attribute)
+            return getattr(sys.modules.get(self._name) or import_module(self._name), attribute)
         except ImportError:
             raise InputError(
                 "tables from files and frames are read by pyarrow, which is not installed: "

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
+from mlp_jax.tables import npy
 from mlp_jax.tables.reading import Table
 
 KEPT = ("x", "y", "input_names", "target_names")
@@ -46,9 +47,9 @@ def read_bundled(name: str) -> Table:
 def _read(file: Path) -> dict[str, Any] | None:
     """What is kept; None if nothing is, or if it is damaged."""
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-            return {key: found[key] for key in KEPT}
-    except Exception:  # numpy and zipfile raise what they meet in a damaged file
+        found = npy.load(file)
+        return {key: found[key] for key in KEPT}
+    except (InputError, KeyError, IndexError):
         return None
 
 

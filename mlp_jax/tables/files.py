@@ -167,11 +167,12 @@ def plain(table: Arrow, name: str) -> Arrow:
         InputError: a name is there twice, or a column has cells within cells.
     """
     names = [column.strip() for column in table.column_names]
-    if twice := sorted({column for column in names if names.count(column) > 1}):
-        raise InputError(f"{name}: the header names {', '.join(map(repr, twice))} more than once")
-    table = table.rename_columns(names)
-    for k, field in enumerate(table.schema):
-        kind, column = field.type, table.column(k)
+    if twice := sorted(column for column, count in Counter(names).items() if count > 1):
+        more = f" and {len(twice) - 5:,} more" if len(twice) > 5 else ""
+        raise InputError(f"{name}: the header names {', '.join(map(repr, twice[:5]))}{more} more than once")
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        kind = field.type
         if pa.types.is_dictionary(kind):
             if _is_text(kind.value_type):
                 column = column.cast(pa.string())
@@ -179,14 +180,14 @@ def plain(table: Arrow, name: str) -> Arrow:
                 raise InputError(f"{name}: column {field.name!r} holds {kind.value_type}: make words or numbers of it")
             else:  # categories, also where these are numbers
                 column = as_words(column.cast(kind.value_type)).dictionary_encode()
-            table = table.set_column(k, field.name, column)
         elif _is_text(kind) and kind != pa.string():
-            table = table.set_column(k, field.name, column.cast(pa.string()))
+            column = column.cast(pa.string())
         elif kind == pa.float16():
-            table = table.set_column(k, field.name, column.cast(pa.float32()))
+            column = column.cast(pa.float32())
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise InputError(f"{name}: column {field.name!r} is not text in UTF-8; say which data.encoding it has")
-    return table
+        columns.append(column)
+    return pa.table(columns, names=names)
 
 
 def _is_text(kind: Any) -> bool:

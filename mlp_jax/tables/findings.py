@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def of_quantities(y: Array, names: Sequence[str], standardized: bool) -> Iterato
 def of_columns(schema: Schema, table: Any, x: Array, train: Array, source: Columns, dtype: str) -> Iterator[str]:
     """Inputs that say the same, numbers that only name a row, and those that the dtype does not tell apart."""
     used = schema.used
-    place = {column.name: sum(map(schema.width, used[:k])) for k, column in enumerate(used)}
+    place = dict(zip((column.name for column in used), accumulate(map(schema.width, used), initial=0), strict=False))
     for kind, differ in ((Number, "scale"), (Category, "words")):
 
         def content(column: Any, rows: Array, kind: Any = kind) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_jax.sections import Index, Section
+from mlp_jax.sections import Index, Positive, Section
 from mlp_jax.tables.arrow import pa, pc
 
 Array = NDArray[Any]
@@ -29,7 +29,7 @@ class Number(Section):
     median: float
     spread: float = 0.0  # between the quartiles; where they are equal, of what is not the median, from it
     center: float
-    scale: float
+    scale: Positive
     robust: bool = False
 
     @property

@@ -3,15 +3,14 @@
 Whatever is wrong with a file is an `InputError` that names the file, the place and what was required.
 """
 
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
+from mlp_jax.tables import npy
 
 Array = NDArray[Any]
 
@@ -84,23 +83,9 @@ def require_inputs(name: str, x: Any, width: int) -> None:
         raise InputError(f"{name}: the input in row {bad[0]}, column {bad[1]} (counted from 0) is {x[bad]}")
 
 
-def load_numpy(path: Path) -> Any:
-    """An array, or a dict of the arrays of a .npz file; pickled objects are refused."""
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or 'not a numpy file'}") from None
-    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
-        if "pickled" in str(error):
-            error = ValueError("it holds Python objects, or is another kind of file")
-        raise InputError(f"cannot read {path}: damaged, or not a numpy file of plain arrays ({error})") from None
-
-
 def read_npz(path: Path, x: str, y: str) -> Table:
     """Two arrays of one .npz file, by their names."""
-    arrays = load_numpy(path)
+    arrays = npy.load(path)
     if not isinstance(arrays, dict):
         raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
     for key in (x, y):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from mlp_jax.errors import InputError
 from mlp_jax.sections import Section
@@ -118,7 +118,7 @@ class Schema(Section):
     def used(self) -> list[Number | Category | Date]:
         """The columns that become inputs, those that are looked up last, as the network takes them."""
         chosen = [column for column in self.columns if not isinstance(column, Dropped)]
-        return sorted(chosen, key=lambda column: column in self.looked_up)
+        return sorted(chosen, key=_is_looked_up)
 
     @property
     def looked_up(self) -> list[Category]:
@@ -156,7 +156,7 @@ class Schema(Section):
 
     def width(self, column: Number | Category | Date) -> int:
         """How many columns of x it has."""
-        return 1 if column in self.looked_up else len(column.inputs)
+        return 1 if _is_looked_up(column) else len(column.inputs)
 
     def surprises(self, table: Any, x: Array, rows: Array | None = None) -> "Surprises":
         """What encoded rows of a table, all of them or these, hold that the training part does not."""
@@ -184,19 +184,9 @@ class Schema(Section):
         """As it is saved."""
         return f"{self.model_dump_json(indent=1)}\n"
 
-    @classmethod
-    def of_json(cls, text: str | bytes, name: str) -> "Schema":
-        """A schema as it was saved, and perhaps edited.
 
-        Raises:
-            InputError: with the place.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"cannot read {name}: {place}: {first['msg']}") from None
+def _is_looked_up(column: Number | Category | Date) -> bool:
+    return isinstance(column, Category) and column.looked_up
 
 
 class Learned(NamedTuple):
@@ -206,8 +196,12 @@ class Learned(NamedTuple):
     said: list[str]
 
 
-def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], where: str) -> Learned:
+def learn(
+    table: Any, rows: Array, source: Columns, targets: Iterable[Target], where: str, inputs: int | None = None
+) -> Learned:
     """The schema of a table, from the rows of its training part.
+
+    Who says that there are as many `inputs` as columns asks for each of them.
 
     Raises:
         InputError: a column is asked for that is not there, or what it is cannot be known.
@@ -228,7 +222,9 @@ def learn(table: Any, rows: Array, source: Columns, targets: Iterable[Target], w
 
         return of_each(lambda name: _column(name, table.column(name), cells(name), source, where, asked), names)
 
-    found = columns(asked=False)
+    found = columns(asked=len(names) == inputs)
+    if len(names) == inputs != sum(len(c.inputs) for c in found if not isinstance(c, Dropped)):
+        found = columns(asked=False)
     if all(isinstance(column, Dropped) for column in found):
         found = columns(asked=True)  # there is nothing else to learn from
     schema = Schema(columns=tuple(found), targets=targets)

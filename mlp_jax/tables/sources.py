@@ -260,9 +260,10 @@ class NPYData(Arrays):
     y: Path = Field(strict=False)
 
     def read(self, arrays: Any = None) -> "Table":
-        from mlp_jax.tables.reading import Table, load_numpy
+        from mlp_jax.tables import npy
+        from mlp_jax.tables.reading import Table
 
-        return Table(f"{self.x} with {self.y}", load_numpy(self.x), load_numpy(self.y))
+        return Table(f"{self.x} with {self.y}", npy.load(self.x), npy.load(self.y))
 
 
 class ArrayData(Arrays):

@@ -75,7 +75,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None, place: Any
     strata = y if y.ndim == 1 else y[:, 0].astype(int) if len(records) == 1 and records[0].classes else None
     rows = _split(table, source, of_files, strata, name, number)
     try:
-        schema, about_columns = learn(table, rows["train"], source, records, name)
+        schema, about_columns = learn(table, rows["train"], source, records, name, wanted.inputs)
         x = place.encode(schema, table, wanted.dtype, name)
     except BadCells as error:
         if isinstance(source, TableData):

@@ -1,10 +1,12 @@
 """Targets of a table: words, truth values and whole numbers as classes, quantities as they are."""
 
+import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from mlp_jax.errors import InputError
 from mlp_jax.mlp.output_units import OutputUnit
@@ -24,6 +26,12 @@ class Target(Section):
     name: str
     classes: tuple[str, ...] | None = None
     kind: Literal["text", "whole", "boolean"] = "text"  # of the classes
+
+    @model_validator(mode="after")
+    def _are_of_their_kind(self) -> Self:
+        if self.kind == "whole" and not all(re.fullmatch(r"[+-]?\d{1,20}", name) for name in self.classes or ()):
+            raise ValueError("classes that are whole numbers are written as such")
+        return self
 
     @property
     def values(self) -> list[Any]:

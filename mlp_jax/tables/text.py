@@ -178,8 +178,8 @@ def cleaned(
 ) -> Arrow:
     """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
     numbers = pa.array(sorted({float(word) for word in missing if is_number(word)}), pa.float64())
-    for k, field in enumerate(table.schema):
-        column = table.column(k)
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_string(field.type):
             column = pc.utf8_trim_whitespace(column) if is_text else column
             lost = pc.is_in(column, value_set=pa.array(missing, pa.string()))
@@ -189,9 +189,10 @@ def cleaned(
         elif len(numbers) and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
             lost = pc.is_in(column.cast(pa.float64(), safe=False), value_set=numbers)
         else:
+            columns.append(column)
             continue
-        table = table.set_column(k, field.name, pc.if_else(lost, None, column))
-    return table
+        columns.append(pc.if_else(lost, None, column))
+    return pa.table(columns, names=table.column_names)
 
 
 def _header(path: Path, head: bytes, dialect: Dialect) -> tuple[list[str], Dialect]:
@@ -243,7 +244,8 @@ def _has_decimal_commas(cells: list[str]) -> bool:
 
 def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> None:
     """Raise an InputError that names those wanted columns that are not in the header."""
-    if missing := [column for column in wanted if column not in header]:
+    known = frozenset(header)
+    if missing := [column for column in wanted if column not in known]:
         more = f" and {len(missing) - 5} more" * (len(missing) > 5)
         others = ", ".join(map(str, header[:8])) + (f" and {len(header) - 8} more" if len(header) > 8 else "")
         raise InputError(f"{name} has no column {', '.join(missing[:5])}{more}; it has {others}")
@@ -310,8 +312,8 @@ def bad_cells(path: Path, dialect: Dialect, tests: dict[str, Callable[[str], boo
     """The line and the text of the first cell of each column of a text file that is bad by the test of its text."""
     found: dict[str, tuple[int, str]] = {}
     with opened(path) as (head, _):
-        header = [name.strip() for name in _header(path, head, dialect)[0]]
-    places = {name: header.index(name) for name in tests if name in header}
+        header = {name.strip(): k for k, name in enumerate(_header(path, head, dialect)[0])}
+    places = {name: header[name] for name in tests if name in header}
 
     def seen(row: list[str], line: int) -> bool:
         for name, k in places.items():

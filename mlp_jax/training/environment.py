@@ -11,19 +11,23 @@ from typing import Any
 
 import jax
 
+from mlp_jax.training.guest import settings
+
+_OF_COMPILERS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32", "CUBLAS_")  # variables, by how they begin
 # Neither to list what changed, nor after it, nor to fetch objects that a partial clone lacks.
 _NO_PROGRAMS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "protocol.allow=never")
 
 
 def environment() -> dict[str, Any]:
-    """Device, versions, flags of XLA and JAX, and the commit of the folder in which the command was given."""
+    """Device, versions, settings and flags of XLA and JAX, and the commit of the folder in which it runs."""
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "processors": processors(),
         "versions": _versions(),
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
-        "flags": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))},
+        "settings": settings(),
+        "flags": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_OF_COMPILERS)},
         "git": git_state(Path.cwd()),
     }
 

@@ -43,8 +43,7 @@ def diagnose(program: Program, state: State, examples: Examples) -> str | None:
 
     graph = trace(J, params, x)
     inputs = graph.inputs[: len(jax.tree.leaves(params))]
-    with jax.numpy_dtype_promotion("standard"):  # as optax needs
-        return _in_graph(graph.gradient(wrt=inputs), params, x) or _in_update(program, state, x, y)
+    return _in_graph(graph.gradient(wrt=inputs), params, x) or _in_update(program, state, x, y)
 
 
 def _in_graph(graph: Graph, params: Any, x: Any) -> str | None:

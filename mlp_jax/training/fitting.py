@@ -17,6 +17,7 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
+from mlp_jax.training.guest import as_guest
 from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training
@@ -100,8 +101,7 @@ def _fit(
     started = time.perf_counter()
     unit, numbers = config.several or ("epoch", ())
     total = len(numbers) or config.training.epochs
-    # optax needs JAX's usual promotion, whatever the caller's setting
-    with _out_of_memory_explained(), jax.numpy_dtype_promotion("standard"), reporter(total, unit) as report:
+    with _out_of_memory_explained(), as_guest(), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
         prepared = together(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))

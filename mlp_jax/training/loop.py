@@ -23,7 +23,8 @@ def train(
         noted: is told that there is progress, with the new records.
 
     Raises:
-        TrainingInterrupted: on the main thread, after Ctrl-C or SIGTERM; those under way are as after their last steps.
+        TrainingInterrupted: on the main thread, after Ctrl-C, SIGTERM or SIGHUP; those under way are as after
+            their last steps.
     """
     waiting, running = iter(trainings), dict[Future[Any], Training]()
     with _requests_to_stop() as stopped, ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
@@ -62,13 +63,15 @@ def _started(pool: ThreadPoolExecutor | None, training: Training) -> Future[Any]
 
 @contextmanager
 def _requests_to_stop() -> Iterator[Callable[[], int]]:
-    """Let Ctrl-C and SIGTERM be asked for between calls of the program, in any process; a second one is as before.
+    """Let Ctrl-C, SIGTERM and SIGHUP, of a terminal that closes, be asked for between calls, in any process.
 
-    On the main thread only.
+    A second one is as before; on the main thread only; what is ignored, as under nohup, stays so.
     """
     heard: list[int] = []
     on_main_thread = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)} if on_main_thread else {}
+    kinds = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    handlers = {kind: signal.getsignal(kind) for kind in kinds if on_main_thread}
+    before = {kind: handler for kind, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, frame: Any) -> None:
         heard.append(number)

@@ -19,6 +19,7 @@ from mlp_jax.tables.text import require_columns
 from mlp_jax.training.batches import filled_up
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
+from mlp_jax.training.guest import as_guest
 from mlp_jax.training.metrics import output_of
 from mlp_jax.training.store.weights import Model
 from mlp_jax.training.xla import jitted
@@ -62,6 +63,7 @@ def encoded(
     return x
 
 
+@as_guest()
 def predictions(config: Config, model: Model, x: Any) -> dict[str, NDArray[Any]]:
     """Predict for encoded inputs (n, d): columns by name, (n,) each.
 

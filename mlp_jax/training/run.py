@@ -103,7 +103,8 @@ def load(run_dir: str | Path) -> Run:
     children = directory.children(config)
     one = children[0].load_config() if config.several else config
     net = build_network(one.network)
-    summary, history = directory.load_summary(), [] if config.several else directory.read_metrics()
+    several = config.several is not None
+    summary, history = directory.load_summary(several), [] if several else directory.read_metrics()
     if summary["status"] == "running":
         summary |= {"status": "running" if directory.is_held() else "killed", "epochs": len(history)}
         if config.several:

@@ -10,6 +10,7 @@ from mlp_jax.processes.together import everyones, from_first, together
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.devices import here
+from mlp_jax.training.guest import as_guest
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
@@ -91,7 +92,8 @@ class Training:
 
     def advance(self) -> tuple[Moment, list[dict[str, Any]]]:
         """What `Trainer.advance` makes of the moment, which stays as it is; it may run in any thread."""
-        return self.trainer.advance(self._moment, self._batches)
+        with as_guest():  # JAX's settings are those of a thread
+            return self.trainer.advance(self._moment, self._batches)
 
     def take(self, moment: Moment, records: list[dict[str, Any]]) -> None:
         """Go to a moment that `advance` gave; where it is the same, find out why."""

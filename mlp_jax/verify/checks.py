@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.forks import require_no_fork
 from mlp_jax.verify import by_hand, ours
 from mlp_jax.verify.arguments import (
     AnyFunction,
@@ -324,7 +325,8 @@ def completed(
 
 
 def require_seed(seed: Any) -> None:
-    """Refuse what is no seed."""
+    """Refuse what is no seed, and a process in which JAX would hang."""
+    require_no_fork()
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
 

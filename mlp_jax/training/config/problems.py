@@ -30,6 +30,8 @@ _MEANT = {
     "layers": "did you mean hidden_widths?",
     "activation": "did you mean hidden?",
 }
+_MOST = 100  # problems that are shown
+_LONGEST_LINE, _LONGEST_VALUE = 2000, 300  # letters
 Problem = tuple[KeyPath, str]
 Record = type[BaseModel]
 
@@ -42,11 +44,23 @@ def in_words(error: ValidationError, root: Record, values: Any, before: list[Pro
 
 
 def listed(path: str | Path, problems: list[Problem], document: Document) -> str:
-    """All problems in the order of the file, a line each."""
+    """All problems in the order of the file, a line each; of very many the first."""
     lines = [(document.place(where), ".".join(map(str, where)), message) for where, message in problems]
     lines.sort(key=lambda line: _line_number(line[0]))
-    heading = f"{path}: {len(lines)} problem{'s' * (len(lines) != 1)}"
-    return "\n".join([heading, *(f"  {_where(place, key)}: {message}" for place, key, message in lines)])
+    shown = [_cut(f"  {_where(place, key)}: {message}", _LONGEST_LINE) for place, key, message in lines[:_MOST]]
+    more = [f"  and {len(lines) - _MOST:,} more"] if len(lines) > _MOST else []
+    return "\n".join([f"{path}: {len(lines)} problem{'s' * (len(lines) != 1)}", *shown, *more])
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _got(value: Any) -> str:
+    try:
+        return _cut(repr(value), _LONGEST_VALUE)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
 
 
 def _where(place: str, key: str) -> str:
@@ -85,14 +99,14 @@ def _message(detail: Any, root: Record) -> str:
     if kind in ("literal_error", "union_tag_invalid"):
         known = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
         word = got.get(context["discriminator"].strip("'")) if "discriminator" in context else got
-        return f"must be one of {', '.join(known)}; got {word!r}{_did_you_mean(word, known)}"
+        return f"must be one of {', '.join(known)}; got {_got(word)}{_did_you_mean(word, known)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "too_short":
-        return f"must have at least {context['min_length']} entries; got {got!r}"
+        return f"must have at least {context['min_length']} entries; got {_got(got)}"
     if kind in ("model_type", "model_attributes_type"):
-        return f"must be a section with keys of its own; got {got!r}"
-    return f"{detail['msg'].replace('Input should be', 'must be').replace('a valid tuple', 'a list')}; got {got!r}"
+        return f"must be a section with keys of its own; got {_got(got)}"
+    return f"{detail['msg'].replace('Input should be', 'must be').replace('a valid tuple', 'a list')}; got {_got(got)}"
 
 
 def _did_you_mean(word: Any, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ a Python object, and an alias.
 
 import io
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from mlp_jax.errors import InputError
 
 KeyPath = tuple[str | int, ...]
+_LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
+_LONGEST_NUMBER = 400  # letters: those of the largest float64 and more
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
 _PLAIN_TAGS = {
@@ -120,10 +123,10 @@ class Document:
             return self._mapping(node, path, place_of)
         if isinstance(node, SequenceNode):
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
-        try:
-            return YAML(typ="safe", pure=True).constructor.construct_object(node)
-        except (ValueError, KeyError):  # !!int abc, or an integer of thousands of digits
-            return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
+        if len(node.value) <= _LONGEST_NUMBER or node.tag.endswith(":str"):
+            with suppress(ValueError, KeyError):  # !!int abc
+                return YAML(typ="safe", pure=True).constructor.construct_object(node)
+        return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
     def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -151,11 +154,14 @@ def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -
         InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST + 1)
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"cannot read the configuration {path}: it is not text in UTF-8") from None
+    if len(text) > _LARGEST:
+        raise InputError(f"cannot read the configuration {path}: it has more than {_LARGEST:,} letters")
     if text.startswith("%"):
         raise InputError(f"{path}:1: a YAML directive is refused: a configuration is YAML 1.2")
     document = Document(text, lambda line: f"{path}:{line}")

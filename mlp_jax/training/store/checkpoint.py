@@ -17,6 +17,7 @@ from mlp_jax.training.config import Config, fingerprint
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.directory import CHECKPOINTS
+from mlp_jax.training.store.forms import CheckpointNotes
 from mlp_jax.training.store.tensors import DamagedFile
 
 
@@ -69,14 +70,14 @@ def load_newest(
 
 def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
     """Read a moment; a damaged file, and one of other data, another configuration, network or optimizer are refused."""
-    found, notes = tensors.read(path)
-    require_same_data(notes.get("data"), prepared)
+    found, notes = tensors.read(path, CheckpointNotes)
+    require_same_data(notes["data"], prepared)
     expected = _arrays(like)
     for name in sorted(expected.keys() | found.keys()):
         kinds = _kind(found.get(name)), _kind(expected.get(name))
         if kinds[0] != kinds[1]:
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
-    if notes.get("config") != fingerprint(config):
+    if notes["config"] != fingerprint(config):
         raise InputError(f"{path} belongs to a run of another configuration; put the right file in its place")
     moment: Moment = tensors.filled(like, {**found, "step": notes["step"]})
     state, best = jax.tree.map(jnp.asarray, moment[:2])

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import require_regular, unfinished, write_atomically
+from mlp_jax.files import NO_FILE, opened_own, read_own, unfinished, write_atomically
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
+from mlp_jax.training.store.forms import Record, Summary, SummaryOfSeveral
 
 CHECKPOINTS = "step-*.safetensors"  # in their folder
 _KINDS = ("seed", "fold", "run")  # of runs of which several are made
@@ -79,14 +80,8 @@ class RunDirectory:
         for path in (*folders, *children, *self.files, *self.checkpoints.glob(CHECKPOINTS)):
             if not path.resolve().is_relative_to(folder):
                 raise InputError(f"{path} is a link to {path.resolve()}, out of the run: put that there")
-            if path in self.files or path.parent == self.checkpoints:
-                self._require_regular(path)
-
-    def _require_regular(self, path: Path) -> None:
-        try:
-            require_regular(path)
-        except OSError as error:
-            raise InputError(f"cannot use {error}") from None
+            if (path in self.files or path.parent == self.checkpoints) and path.exists() and not path.is_file():
+                raise InputError(f"cannot use {path}: {NO_FILE}")
 
     def _require_elsewhere(self, data: Iterable[Path]) -> None:
         """Raise an InputError if one of these files, which a training reads, is where one of the run will be."""
@@ -221,34 +216,25 @@ class RunDirectory:
         with self.writing():
             write_atomically(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
-    def load_summary(self) -> dict[str, Any]:
-        """Read `summary.json`."""
-        try:
-            summary = json.loads(self.summary.read_text(encoding="utf-8"))
-            if not isinstance(summary, dict) or not {"status", "epochs"} <= summary.keys():
-                raise ValueError
-        except (OSError, ValueError):
-            raise InputError(f"cannot read {self.summary}: it is missing or damaged") from None
-        return summary
+    def load_summary(self, several: bool = False) -> dict[str, Any]:
+        """Read `summary.json`, of one training or of several."""
+        kind = SummaryOfSeveral if several else Summary
+        return kind.of_json(self._read(self.summary), str(self.summary)).model_dump(exclude_unset=True)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The records of the epochs; a last line that a kill cut short does not count."""
+        lines = self._read(self.metrics).split(b"\n")[:-1]
+        records = [Record.of_json(line, f"{self.metrics}:{number}") for number, line in enumerate(lines, start=1)]
+        for number, record in enumerate(records, start=1):
+            if record.epoch != number or record.form() != records[0].form():
+                raise InputError(f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}")
+        return [record.model_dump(exclude_unset=True) for record in records]
+
+    def _read(self, file: Path) -> bytes:
         try:
-            lines = self.metrics.read_bytes().split(b"\n")[:-1]
+            return read_own(file)
         except OSError as error:
-            raise InputError(f"cannot read {self.metrics}: {error.strerror}") from None
-        records = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line)
-                if not isinstance(record, dict) or record.get("epoch") != number or "loss" not in record:
-                    raise ValueError
-            except ValueError:
-                raise InputError(
-                    f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}"
-                ) from None
-            records.append(record)
-        return records
+            raise InputError(f"cannot read {file}: {error.strerror}") from None
 
     def begin_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """Give the records of so many epochs; drop what `metrics.jsonl` has beyond them, and unfinished files."""
@@ -272,13 +258,15 @@ class RunDirectory:
     def log(self, records: list[dict[str, Any]]) -> None:
         """Append lines to `metrics.jsonl`; numbers that are not finite become null."""
         if records:
-            with self.writing(), self.metrics.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(_finite(record)) + "\n" for record in records))
+            lines = "".join(json.dumps(_finite(record)) + "\n" for record in records).encode()
+            with self.writing(), opened_own(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
+                while lines:  # a write may be a short one
+                    lines = lines[os.write(file, lines) :]
 
     def sync_metrics(self) -> None:
         """Return when all lines are on the disk: a checkpoint never knows more epochs than the metrics."""
-        with self.writing(), self.metrics.open("a") as file:
-            os.fsync(file.fileno())
+        with self.writing(), opened_own(self.metrics, os.O_WRONLY) as file:
+            os.fsync(file)
 
     def save_predictions(self, table: str) -> None:
         """Write what the examples of each fold were predicted as."""

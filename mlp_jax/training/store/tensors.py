@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import require_regular, write_atomically
+from mlp_jax.files import opened_own, write_atomically
+from mlp_jax.training.store.forms import Notes
 
 Tensors = dict[str, Any]
 
@@ -29,28 +31,35 @@ def write(path: Path, tensors: Tensors, notes: dict[str, Any]) -> None:
     write_atomically(path, save(arrays, {"mlp_jax": entry}))
 
 
-def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `write` wrote.
+def read(path: Path, kind: type[Notes] = Notes) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `write` wrote, with notes of a kind.
 
     Raises:
         InputError: no such file, or one that mlp_jax did not write.
         DamagedFile: a damaged one.
     """
     try:
-        require_regular(path)
-        with safe_open(path, "np") as file:
+        # by its descriptor, where systems have such names: what was looked at is what is read
+        with opened_own(path) as descriptor, safe_open(_name_of(descriptor, path), "np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            notes = json.loads((file.metadata() or {})["mlp_jax"])
-            checksum = notes.pop("sha256")
+            entry = (file.metadata() or {}).get("mlp_jax", "")
     except FileNotFoundError:
         raise InputError(f"cannot read {path}: no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise DamagedFile(f"{path} is damaged: {error}") from None
-    except (KeyError, ValueError, AttributeError, TypeError):
-        raise DamagedFile(f"{path} is damaged, or was not written by mlp_jax") from None
-    if checksum != _checksum(tensors, notes):
+    except (OSError, SafetensorError, TypeError, MemoryError) as error:  # a TypeError: a dtype that numpy lacks
+        raise DamagedFile(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        found = kind.of_json(entry, "its notes")
+    except InputError as error:
+        raise DamagedFile(f"{path} is damaged, or was not written by mlp_jax: {error}") from None
+    notes = found.model_dump(exclude_unset=True, exclude={"sha256"})
+    if found.sha256 != _checksum(tensors, notes):
         raise DamagedFile(f"{path} is damaged: its content does not have the checksum that it was written with")
     return tensors, notes
+
+
+def _name_of(descriptor: int, path: Path) -> str:
+    name = f"/dev/fd/{descriptor}"
+    return name if os.path.exists(name) else str(path)
 
 
 def by_path(tree: Any) -> Tensors:

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_jax.errors import InputError
-from mlp_jax.files import write_atomically
+from mlp_jax.files import read_own, write_atomically
 from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, require_fit, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Prepared, Scaling
 from mlp_jax.tables.schema import Schema
 from mlp_jax.training.store import tensors
+from mlp_jax.training.store.forms import WeightNotes
 
 
 class Model(NamedTuple):
@@ -58,26 +61,58 @@ def load_weights(path: Path, net: MLP, config: str) -> Model:
     Raises:
         InputError: no such file, a damaged one, or one of another network.
     """
-    arrays, notes = tensors.read(path)
+    arrays, notes = tensors.read(path, WeightNotes)
     try:
         params = tensors.filled({"layers": param_types(net)}, arrays)["layers"]
         require_fit(net, params)
         inputs, targets = (Scaling(arrays[f"{what}.mean"], arrays[f"{what}.scale"]) for what in ("inputs", "targets"))
-        if notes["config"] != config:
-            raise InputError(f"{path} does not belong to the config.yaml beside it: one of them was changed")
-        names = tuple(notes["input_names"]), tuple(notes["target_names"])
-        if pays_as_one_loop(net):
-            params = stack(net, params)
-        class_weights = tuple(notes["class_weights"]) if "class_weights" in notes else None
-        file = schema_of(path)
-        schema = Schema.of_json(file.read_bytes(), str(file)) if file.exists() else None
-        if schema and schema.columns and len(schema.inputs) != net.widths[0]:
-            raise InputError(f"{file} has {len(schema.inputs)} inputs, the network {net.widths[0]}: categories may be "
-                             "renamed, not added or removed")  # fmt: skip
-        return Model(params, inputs, targets, *names, notes["data"], class_weights, schema)
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it belongs to another network") from None
-    except InputError:
-        raise
     except ValueError as error:
         raise InputError(f"{path} belongs to another network: {error}") from None
+    if notes["config"] != config:
+        raise InputError(f"{path} does not belong to the config.yaml beside it: one of them was changed")
+    names = tuple(notes["input_names"]), tuple(notes["target_names"])
+    _require_one_for_each(path, "inputs", net.inputs, inputs)
+    _require_one_for_each(path, "targets", net.widths[-1], targets)
+    if pays_as_one_loop(net):
+        params = stack(net, params)
+    class_weights = tuple(notes["class_weights"]) if "class_weights" in notes else None
+    schema = read_schema(schema_of(path))
+    if schema:
+        _require_fit(schema_of(path), schema, net)
+    return Model(params, inputs, targets, *names, notes["data"], class_weights, schema)
+
+
+def read_schema(path: Path) -> Schema | None:
+    """The schema in a file; None if there is none.
+
+    Raises:
+        InputError: it cannot be read, with the place in it.
+    """
+    try:
+        return Schema.of_json(read_own(path), str(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _require_one_for_each(path: Path, what: str, n: int, scaling: Scaling) -> None:
+    """Raise an InputError unless there is a mean and a scale for each of n columns, or one for class numbers."""
+    for name, values in scaling._asdict().items():
+        if values.shape not in ((), (n,)) or values.dtype.kind != "f" or not np.isfinite(values).all():
+            raise InputError(f"{path}: {what}.{name} must be {n} finite numbers, got {values.dtype} {values.shape}")
+    if not (scaling.scale > 0).all():
+        raise InputError(f"{path}: {what}.scale must be positive")
+
+
+def _require_fit(path: Path, schema: Schema, net: MLP) -> None:
+    """Raise an InputError unless a schema, which a person may have edited, has the network's inputs and classes."""
+    if schema.columns and len(schema.inputs) != net.widths[0]:
+        raise InputError(f"{path} has {len(schema.inputs)} inputs, the network {net.widths[0]}: categories may be "
+                         "renamed, not added or removed")  # fmt: skip
+    k = net.widths[-1] if net.output_unit.kind == "classes" and len(schema.targets) == 1 else 2
+    for target in schema.targets:
+        if target.classes is not None and len(target.classes) != k:
+            raise InputError(f"{path}: {target.name} has {len(target.classes)} classes, in the network it has {k}")

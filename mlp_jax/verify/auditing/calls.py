@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +106,8 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
     record = {"rule": address, "from": _folder_of(address), "args": args, "argnums": call.argnums, "x64": call.x64}
     record |= {"rows": call.rows, "special": call.special}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # a link that somebody laid there is not followed
+    with path.open("xb") as file:
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
 
 
@@ -170,26 +170,23 @@ class Stored(NamedTuple):
         try:
             rule, args = at(record["rule"], as_rule=True), _restored(record["args"], self.arrays)
             return Call(rule, args, tuple(record["argnums"]), self.x64, tuple(record["rows"]), record["special"])
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
+        except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
             raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
 
 
-def load(path: Path) -> Stored:
-    """A call that was written. What is read imports the rule's module, and runs nothing else.
+def stored_in(arrays: Any) -> Stored:
+    """The call that a file of these arrays holds. Its rule's module is imported by `call`; nothing else runs.
 
     Raises:
-        ValueError: the file is none of these.
+        ValueError: they are none that `store` wrote.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        record = json.loads(str(arrays.pop("description")))
+        record = json.loads(str(arrays["description"]))
         if record.keys() != {"rule", "from", "args", "argnums", "x64", "rows", "special"}:
             raise KeyError("its parts")
-    except (OSError, KeyError, ValueError, EOFError, AttributeError, BadZipFile) as error:
-        why = "it is no .npz of plain arrays" if "pickle" in str(error) else str(error)
-        raise ValueError(f"it holds no call of a rule: {why}") from None
-    return Stored(record, arrays)
+    except (KeyError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(f"it holds no call of a rule: {str(error)[:200]}") from None
+    return Stored(record, {name: array for name, array in arrays.items() if name != "description"})
 
 
 def _restored(x: dict[str, Any], arrays: dict[str, Any]) -> Any:
