@@ -7,9 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "ext"))
 
-import api  # noqa: E402
-import commands  # noqa: E402
-import keys  # noqa: E402
+from site_pages import api, commands, keys  # noqa: E402
 
 import mlp_jax  # noqa: E402
 

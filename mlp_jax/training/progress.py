@@ -100,7 +100,7 @@ class LiveBar(Reporter):
 
 
 def reporter_for_terminal() -> type[Reporter]:
-    """The live bar if standard error is a terminal, else plain lines; so in a cell of a notebook, `!mlp-jax train …`."""
+    """The live bar if standard error is a terminal, else plain lines, as for `!mlp-jax` in a notebook."""
     return LiveBar if sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ else PlainLines
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from docstrings import as_markdown
+from site_pages.docstrings import as_markdown
 
 # Each page: its title, and the modules whose public names it has, under the names by which they are imported.
 PAGES = {
@@ -70,7 +70,8 @@ def _entry(module: str, name: str, value: Any) -> Iterator[str]:
 
 def _members(owner: type) -> Iterator[str]:
     """Methods and properties of this package's classes, with what they say of themselves."""
-    values = {n: v for base in reversed(owner.__mro__) if base.__module__.startswith("mlp_jax") for n, v in vars(base).items()}
+    bases = [base for base in reversed(owner.__mro__) if base.__module__.startswith("mlp_jax")]
+    values = {name: value for base in bases for name, value in vars(base).items()}
     for name, value in sorted(values.items()):
         inner = value.__func__ if isinstance(value, classmethod | staticmethod) else value
         if name.startswith("_") or not (inspect.isfunction(inner) or isinstance(inner, property) or _is_cached(inner)):
