@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import_module("mlp_jax.commands.version").run()
         return 0
     if options.command is None or options.verbose:
-        parser.error("--verbose goes with --version" if options.verbose else "a COMMAND is required: see --help")
+        parser.error(
+            "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
+        )
     from mlp_jax.errors import InputError, TrainingDiverged, TrainingInterrupted
 
     try:

@@ -13,8 +13,8 @@ import difflib
 import importlib
 import json
 import math
-import re
 import os
+import re
 import textwrap
 import time
 from pathlib import Path
@@ -106,7 +106,8 @@ def write_page(output: Path, folder: Path) -> Path:
         if file.exists():
             claim, numbers = load(name), json.loads(file.read_text(encoding="utf-8"))
             shown = claim.statements(numbers)
-            rows += f"| [{claim.title}](#{anchor(claim.title)}) | {claim.section} | {sum(shown.values())} of {len(shown)} | "
+            rows += f"| [{claim.title}](#{anchor(claim.title)}) | {claim.section} | "
+            rows += f"{sum(shown.values())} of {len(shown)} | "
             rows += f"{numbers['seconds']:.0f} |\n"
             sections += section(claim, numbers)
     page = output / "chapter.md"

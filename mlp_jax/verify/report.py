@@ -159,13 +159,13 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The same in a notebook: a row for each leaf, a wrong one in bold."""
-        cells = "".join(f"<th>{name}</th>" for name in _HEAD)
+        rows = "".join(f"<th>{name}</th>" for name in _HEAD)
         for leaf in self.leaves:
             shown = (escape(cell) if leaf.passed else f"<b>{escape(cell)}</b>" for cell in (*_row(leaf), leaf.reason))
-            cells += f"<tr>{''.join(f'<td>{cell}</td>' for cell in shown)}</tr>"
+            rows += f"</tr><tr>{''.join(f'<td>{cell}</td>' for cell in shown)}"
         again = [f"Reproduce: {self.reproduce}"] if not self.passed and self.reproduce else []
         words = (f"<p>{escape(sentence)}</p>" for sentence in (*self.causes, *self.notes, *again))
-        return f"<div><p>{escape(self._heading())}</p><table>{cells}</table>{''.join(words)}</div>"
+        return f"<div><p>{escape(self._heading())}</p><table><tr>{rows}</tr></table>{''.join(words)}</div>"
 
 
 def reported(title: str, leaves: Sequence[Leaf], seed: int, started: float, **more: Any) -> Report:
