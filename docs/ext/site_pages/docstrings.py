@@ -24,7 +24,8 @@ def _converted(lines: list[str]) -> Iterator[str]:
         section = _SECTION.fullmatch(line)
         if section and not section[2]:
             body, k = _block(lines, k + 1)
-            yield from (f"**{section[1]}**", "", *_section(body), "")
+            listed = _section(body) if section[1] in ("Args", "Attributes", "Raises") else body
+            yield from (f"**{section[1]}**", "", *listed, "")
         elif line.startswith(">>>"):
             end = next((j for j in range(k, len(lines)) if not lines[j].strip()), len(lines))
             yield from ("", "```pycon", *lines[k:end], "```", "")
