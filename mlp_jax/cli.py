@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from mlp_jax import __version__
 from mlp_jax.caches import heal, is_private
-from mlp_jax.terminal import leave, open_streams, say
+from mlp_jax.terminal import leave, open_streams, put, say
 
 
 def run() -> NoReturn:
@@ -44,7 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the
         configuration or the data is wrong, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        put(f"mlp-jax {__version__}")
+        if options.verbose:
+            import_module("mlp_jax.commands.version").run()
+        return 0
+    if options.command is None or options.verbose:
+        parser.error(
+            "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
+        )
     from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
 
     try:
@@ -216,8 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
         "data is wrong, 130 or 143 stopped by Ctrl-C or SIGTERM",
     )
-    parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    parser.add_argument("--version", **_switch("show the version"))
+    parser.add_argument("--verbose", **_switch("with --version: those of all that is needed, device and flags, too"))
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     for name, (takes, help) in COMMANDS.items():
         words = takes.split()
         command = commands.add_parser(name, help=help, usage=" ".join(["mlp-jax", name, *map(_usage, words)]))

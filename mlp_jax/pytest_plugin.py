@@ -23,6 +23,7 @@ _PROPERTY = "gradient check"
 
 def _checked(name: str) -> Any:
     def check(self: Any, *args: Any, **options: Any) -> Any:
+        __tracebackhide__ = True  # pytest then shows the line of the test
         from mlp_jax import verify
 
         return getattr(verify, name)(*args, **options).check()

@@ -14,6 +14,7 @@ import importlib
 import json
 import math
 import os
+import re
 import textwrap
 import time
 from pathlib import Path
@@ -105,7 +106,8 @@ def write_page(output: Path, folder: Path) -> Path:
         if file.exists():
             claim, numbers = load(name), json.loads(file.read_text(encoding="utf-8"))
             shown = claim.statements(numbers)
-            rows += f"| [{claim.title}](#{name}) | {claim.section} | {sum(shown.values())} of {len(shown)} | "
+            rows += f"| [{claim.title}](#{anchor(claim.title)}) | {claim.section} | "
+            rows += f"{sum(shown.values())} of {len(shown)} | "
             rows += f"{numbers['seconds']:.0f} |\n"
             sections += section(claim, numbers)
     page = output / "chapter.md"
@@ -124,7 +126,7 @@ def section(claim: "Claim", numbers: "Numbers") -> str:
     shown = listed("Shows", [statement for statement, holds in statements.items() if holds])
     missing = listed("Does not show", [statement for statement, holds in statements.items() if not holds])
     return f"""
-## <a name="{claim.name}"></a>{claim.title}
+## {claim.title}
 
 {says}
 
@@ -138,6 +140,11 @@ def section(claim: "Claim", numbers: "Numbers") -> str:
 
 {found}
 {shown}{missing}"""
+
+
+def anchor(title: str) -> str:
+    """The address of a heading, as GitHub and the site make it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def wrapped(paragraph: str) -> str:

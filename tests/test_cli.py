@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -11,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from mlp_jax import cli
+from mlp_jax import __version__, cli
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -151,6 +154,7 @@ def test_predictions_of_a_regression_are_in_the_original_units(tmp_path):
         (("evaluate", "x" * 300), "x" * 300),
         (("frobnicate",), "invalid choice: 'frobnicate'"),
         ((), "the following arguments are required: COMMAND"),
+        (("--verbose", "evaluate", "nowhere"), "--verbose goes with --version"),
     ],
 )
 def test_bad_input_exits_2_with_one_clear_message(arguments, message, fails_here, tmp_path):
@@ -182,6 +186,23 @@ def test_evaluating_on_data_that_have_changed_is_refused(tmp_path):
 def test_a_run_is_not_overwritten_unasked(digits):
     folder, _ = digits
     assert "runs/digits holds a run" in fails("train", CONFIGS / "digits.yaml", cwd=folder)
+
+
+def test_a_verbose_version_has_what_a_report_of_a_fault_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    lines = run("--version", "--verbose", cwd=tmp_path).stdout.splitlines()
+    assert lines[0] == run("--version", cwd=tmp_path).stdout.strip() == f"mlp-jax {__version__}"
+    assert lines[1].startswith(f"python {platform.python_version()}, ")
+    assert {f"jax {jax.__version__}", f"numpy {np.__version__}"} <= set(
+        lines[2].removeprefix("installed: ").split(", ")
+    )
+    assert re.fullmatch(r"device: \d+ × cpu: .+, float64 off", lines[3])
+    assert "XLA_FLAGS=--xla_cpu_enable_fast_math=false" in lines[4]
+
+
+def test_a_verbose_version_of_a_machine_without_its_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    assert "device: none, RuntimeError: Unable to initialize" in run("--version", "--verbose", cwd=tmp_path).stdout
 
 
 def test_a_configuration_error_and_help_come_before_jax(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,16 @@ def test_a_report_reads_as_a_table_with_cause_and_reproduction():
     assert lines[3].split()[:4] == ["x", "(5,", "3)", "WRONG"]
     assert "  x: yours = -1 × reference in every entry: a sign." in lines
     assert lines[-1] == "  Reproduce: verify.check_vjp(lambda, ..., seed=4)"
+
+
+def test_a_notebook_shows_a_report_as_a_table_and_elsewhere_it_is_its_text():
+    report = verify.check_vjp(with_rule(jnp.sin, lambda x, g: (g * jnp.sin(x),)), jnp.array([0.5, 1.0]))
+    page = ElementTree.fromstring(report._repr_html_())  # is well-formed
+    rows = [["".join(cell.itertext()) for cell in row] for row in page.findall(".//tr")]
+    assert [row[:3] for row in rows] == [["leaf", "shape", "verdict"], ["x", "(2,)", "WRONG"], ["primal", "(2,)", "ok"]]
+    assert [cell.text for cell in page.findall(".//b")][:1] == ["x"]
+    assert report.reproduce in "".join(page.itertext())
+    assert repr(report) == str(report)
 
 
 def test_check_raises_the_whole_report_and_is_an_assertion():

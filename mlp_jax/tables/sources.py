@@ -37,9 +37,9 @@ _FOLDS = Annotated[int, Field(ge=2, le=1000)]
 class Split(Section):
     """Fractions of the examples held out, drawn by a permutation from the seed; the rest is for training."""
 
-    validation: Fraction = 0.15
-    test: Fraction = 0.15
-    seed: Seed = 0
+    validation: Fraction = 0.15  # of the examples; 0 for none
+    test: Fraction = 0.15  # likewise
+    seed: Seed = 0  # of the drawing
 
     @field_validator("test")
     @classmethod
@@ -72,8 +72,8 @@ _FractionOrFile: Any = either(Fraction, str | Path, _Path)
 class TableSplit(Split):
     """Of a table also by files, by a column, by groups, by time, or in folds."""
 
-    validation: _FractionOrFile = 0.15
-    test: _FractionOrFile = 0.15
+    validation: _FractionOrFile = 0.15  # of the examples, or a file that holds them; 0 for none
+    test: _FractionOrFile = 0.15  # likewise
     stratify: bool | None = None  # the same share of each class in each part; by default where there are classes
     column: _Name | None = None  # that says train, validation or test
     groups: _Name | None = None  # a column no value of which is in two parts
@@ -110,9 +110,9 @@ class Source(Section):
     """
 
     where: ClassVar[tuple[str, ...]] = ()
-    split: Split = Split()
+    split: Split = Split()  # who is held out
     standardize_inputs: bool | Literal["robust"] = True  # by mean and standard deviation of the training examples
-    standardize_targets: bool | None = None
+    standardize_targets: bool | None = None  # results are in the original units all the same
 
     @property
     def files(self) -> dict[str, Any]:
@@ -136,13 +136,14 @@ class Source(Section):
 class Arrays(Source):
     """Arrays of numbers."""
 
-    standardize_inputs: bool = True
-    standardize_targets: bool = False
+    standardize_inputs: bool = True  # by mean and standard deviation of the training examples
+    standardize_targets: bool = False  # results are in the original units all the same
 
 
 class SklearnData(Arrays):
     """A data set that scikit-learn brings along."""
 
+    # which set
     source: Literal["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
 
     def read(self, arrays: Any = None) -> "Table":
@@ -154,16 +155,16 @@ class SklearnData(Arrays):
 class Columns(Source):
     """A table with named columns of any kind."""
 
-    target: one_or_each(_Name)  # type: ignore[valid-type]
+    target: one_or_each(_Name)  # type: ignore[valid-type]  # the column that is predicted, or several
     inputs: _Names | None = None  # by default all columns that are nothing else
-    drop: _Names = ()
+    drop: _Names = ()  # columns that are no inputs
     # what a column is, in place of what it looks like: a kind, or a format of dates such as "%d/%m/%Y"
     columns: dict[str, Annotated[str, Field(pattern="^(number|boolean|category|date|drop)$|%")]] = {}  # noqa: RUF012
     weights: _Name | None = None  # a column: how often an example counts
     missing: _Names | None = None  # what stands in a cell that is missing, beside the usual words of text files, as NA
     not_missing: _Names | None = None  # those of the usual words that mean something here
     min_count: Count = 3  # fewer examples make a category a rare one
-    split: TableSplit = TableSplit()
+    split: TableSplit = TableSplit()  # who is held out
     standardize_inputs: bool | Literal["robust"] = True  # robust: by median and quartiles, clipped smoothly
     standardize_targets: bool | None = None  # by default where the output is a quantity
 
@@ -195,12 +196,12 @@ class TableData(Columns):
     """Files of a table: CSV and its relatives, Parquet, Feather, JSON; one, several, or a pattern as part-*.csv."""
 
     where = ("path", "cache")
-    source: Literal["csv", "parquet", "feather", "json"]
-    path: one_or_each(_Path)  # type: ignore[valid-type]
+    source: Literal["csv", "parquet", "feather", "json"]  # found from the name of the file
+    path: one_or_each(_Path)  # type: ignore[valid-type]  # a file, several, or a pattern; from this file's folder
     cache: _Path | None = None  # a folder for the examples, encoded: they are trained on from there, and not in memory
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # by default found from the header
-    decimal: Literal[".", ","] | None = None
-    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    decimal: Literal[".", ","] | None = None  # by default a point, or where cells look so, a comma
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'  # around cells with a delimiter in them
     encoding: str | None = None  # by default UTF-8
 
     @model_validator(mode="after")
@@ -233,17 +234,17 @@ class TableData(Columns):
 class FrameData(Columns):
     """A data frame that `mlp_jax.training.fit` is given in Python."""
 
-    source: Literal["frame"]
+    source: Literal["frame"]  # found
 
 
 class NPZData(Arrays):
     """Two arrays of one .npz file."""
 
     where = ("path", "x", "y")
-    source: Literal["npz"]
-    path: Path = Field(strict=False)
-    x: str = "x"
-    y: str = "y"
+    source: Literal["npz"]  # found from the name of the file
+    path: Path = Field(strict=False)  # from this file's folder
+    x: str = "x"  # the name of the array of inputs
+    y: str = "y"  # likewise of targets
 
     def read(self, arrays: Any = None) -> "Table":
         from mlp_jax.tables.reading import read_npz
@@ -255,9 +256,9 @@ class NPYData(Arrays):
     """Two .npy files."""
 
     where = ("x", "y")
-    source: Literal["npy"]
-    x: Path = Field(strict=False)
-    y: Path = Field(strict=False)
+    source: Literal["npy"]  # of two files
+    x: Path = Field(strict=False)  # the file of inputs
+    y: Path = Field(strict=False)  # of targets
 
     def read(self, arrays: Any = None) -> "Table":
         from mlp_jax.tables import npy
@@ -269,7 +270,7 @@ class NPYData(Arrays):
 class ArrayData(Arrays):
     """Arrays x and y that `mlp_jax.training.fit` is given in Python."""
 
-    source: Literal["arrays"]
+    source: Literal["arrays"]  # found
 
     def read(self, arrays: Any = None) -> "Table":
         from mlp_jax.tables.reading import Table, as_array

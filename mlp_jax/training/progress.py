@@ -1,5 +1,6 @@
 """What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from importlib.util import find_spec
@@ -111,8 +112,8 @@ class LiveBar(Reporter):
 
 
 def reporter_for_terminal() -> type[Reporter]:
-    """The live bar if standard error is a terminal, else plain lines."""
-    return LiveBar if sys.stderr.isatty() else PlainLines
+    """The live bar if standard error is a terminal, else plain lines, as for `!mlp-jax` in a notebook."""
+    return LiveBar if sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ else PlainLines
 
 
 def reporter_for_python() -> type[Reporter]:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 from mlp_jax.verify.policy import VERSION
@@ -83,7 +84,7 @@ class Leaf:
         return self.verdict.passes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All that a check found. `str(report)` is for people, `report.to_json()` has every number.
 
@@ -141,16 +142,30 @@ class Report:
 
     def __str__(self) -> str:
         """The table of leaves, then causes, notes, and how to see it again."""
-        failed = [leaf.verdict for leaf in self.leaves if not leaf.passed]
-        undecided = {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE}
-        verdict = "ok" if not failed else failed[0].value if undecided.issuperset(failed) else "WRONG"
-        seconds = f"{1000 * self.seconds:.0f} ms" if self.seconds < 1 else f"{self.seconds:.1f} s"
-        head = f"{self.title}: {verdict}"
-        lines = [f"{head:<60} seed {self.seed} · {seconds}", *_table(self.leaves)]
+        lines = [self._heading(), *_table(self.leaves)]
         lines += [f"  {sentence}" for sentence in (*self.causes, *self.notes)]
         if not self.passed and self.reproduce:
             lines.append(f"  Reproduce: {self.reproduce}")
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _heading(self) -> str:
+        failed = [leaf.verdict for leaf in self.leaves if not leaf.passed]
+        undecided = {Verdict.UNRESOLVED, Verdict.NO_REVERSE_MODE}
+        verdict = "ok" if not failed else failed[0].value if undecided.issuperset(failed) else "WRONG"
+        seconds = f"{1000 * self.seconds:.0f} ms" if self.seconds < 1 else f"{self.seconds:.1f} s"
+        return f"{f'{self.title}: {verdict}':<60} seed {self.seed} · {seconds}"
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook: a row for each leaf, a wrong one in bold."""
+        rows = "".join(f"<th>{name}</th>" for name in _HEAD)
+        for leaf in self.leaves:
+            shown = (escape(cell) if leaf.passed else f"<b>{escape(cell)}</b>" for cell in (*_row(leaf), leaf.reason))
+            rows += f"</tr><tr>{''.join(f'<td>{cell}</td>' for cell in shown)}"
+        again = [f"Reproduce: {self.reproduce}"] if not self.passed and self.reproduce else []
+        words = (f"<p>{escape(sentence)}</p>" for sentence in (*self.causes, *self.notes, *again))
+        return f"<div><p>{escape(self._heading())}</p><table><tr>{rows}</tr></table>{''.join(words)}</div>"
 
 
 def reported(title: str, leaves: Sequence[Leaf], seed: int, started: float, **more: Any) -> Report:
@@ -160,6 +175,7 @@ def reported(title: str, leaves: Sequence[Leaf], seed: int, started: float, **mo
     return Report(title, tuple(leaves), reproduce=reproduce, seed=seed, seconds=seconds, **more)
 
 
+_HEAD = ("leaf", "shape", "verdict", "rel. error", "worst entry", "yours", "reference")
 _observers: list[list[Report]] = []
 
 
@@ -175,9 +191,8 @@ def observed() -> Iterator[list[Report]]:
 
 
 def _table(leaves: Sequence[Leaf]) -> list[str]:
-    head = ("leaf", "shape", "verdict", "rel. error", "worst entry", "yours", "reference")
-    rows = [head, *(_row(leaf) for leaf in leaves)]
-    used = [k for k in range(len(head)) if k == 0 or any(row[k] for row in rows[1:])]
+    rows = [_HEAD, *map(_row, leaves)]
+    used = [k for k in range(len(_HEAD)) if k == 0 or any(row[k] for row in rows[1:])]
     widths = {k: max(len(row[k]) for row in rows) for k in used}
     lines = []
     for leaf, row in zip((None, *leaves), rows, strict=True):

@@ -28,7 +28,7 @@ _switch = Operation("switch", lambda index, *inputs, branches: jax.lax.switch(in
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
-    """branches[index](*operands), as `jax.lax.switch`; the branches, of operations, return values of one type.
+    """`branches[index](*operands)`, as `jax.lax.switch`; the branches, of operations, return values of one type.
 
     >>> from mlp_jax.autodiff import grad
     >>> float(grad(lambda x: switch(1, [lambda x: x, lambda x: x * x], x))(3.0))

@@ -88,12 +88,12 @@ class ReduceOnPlateau(Section):
     """Arguments of `optax.contrib.reduce_on_plateau`, which watches the mean cost of `accumulation_size` steps."""
 
     accumulation_size: Count  # as many as an epoch has
-    factor: _Part | None = None
-    patience: Count | None = None
-    rtol: NotNegative | None = None
-    atol: NotNegative | None = None
-    cooldown: Index | None = None
-    min_scale: NotNegative | None = None
+    factor: _Part | None = None  # by which a step becomes smaller
+    patience: Count | None = None  # of how many such means in a row none was better
+    rtol: NotNegative | None = None  # by how much one must be better, relative to the best
+    atol: NotNegative | None = None  # likewise, absolute
+    cooldown: Index | None = None  # such means after a change that are not looked at
+    min_scale: NotNegative | None = None  # steps become no smaller than this times the learning rate
 
 
 class _Optimizer(Section):

@@ -45,10 +45,10 @@ STANDARDIZABLE = [name for name, unit in OUTPUT_UNITS.items() if unit.outside is
 class Penalty(Section):
     """λ of penalties: l2: λΣW², l1: λΣ|W| or both; on the weights of all layers, or on what is listed."""
 
-    l2: NotNegative | None = None
-    l1: NotNegative | None = None
-    on: tuple[Leaf, ...] = ("W",)
-    layers: tuple[Index, ...] | None = None  # counted from 0
+    l2: NotNegative | None = None  # λ of λ Σ W²
+    l1: NotNegative | None = None  # λ of λ Σ |W|
+    on: tuple[Leaf, ...] = ("W",)  # of which parameters; theta: those that units have of their own
+    layers: tuple[Index, ...] | None = None  # counted from 0; by default all
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
@@ -60,7 +60,7 @@ class Penalty(Section):
 class StartFrom(Section):
     """Weights with which a training begins: a .safetensors file or the directory of a run, and what it must be."""
 
-    path: Annotated[Path, Field(strict=False)]
+    path: Annotated[Path, Field(strict=False)]  # of weights, ours or of PyTorch, or of a run
     sha256: str | None = None  # found: of the file
 
 
@@ -73,20 +73,20 @@ def _as_start(value: Any) -> Any:
 class Network(Section):
     """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
 
-    widths: Annotated[tuple[Count, ...], Field(min_length=2)] | None = None  # inputs, hidden layers, outputs; or
-    hidden_widths: tuple[Count, ...] | None = None  # hidden layers alone: the others are counted
-    hidden: one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]
+    widths: Annotated[tuple[Count, ...], Field(min_length=2)] | None = None  # inputs, hidden layers, outputs
+    hidden_widths: tuple[Count, ...] | None = None  # in its place: hidden layers alone
+    hidden: one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]  # the hidden unit, or one for each layer
     output: OutputUnit | None = None  # by default what suits the targets of a table; else linear
-    cost: Cost | None = None
-    penalty: Penalty | None = None
-    bias: one_or_each(bool) = True  # type: ignore[valid-type]
-    skip: one_or_each(bool) = False  # type: ignore[valid-type]
-    label_smoothing: Fraction = 0.0
-    class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
-    initializer: Initializer | None = None
-    initial_bias: float = 0.0
+    cost: Cost | None = None  # by default the one by maximum likelihood
+    penalty: Penalty | None = None  # by default none
+    bias: one_or_each(bool) = True  # type: ignore[valid-type]  # whether layers have one
+    skip: one_or_each(bool) = False  # type: ignore[valid-type]  # h + f(a), but for the first layer
+    label_smoothing: Fraction = 0.0  # ε of soft labels, for softmax and sigmoid outputs
+    class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None  # balanced: by inverse frequency
+    initializer: Initializer | None = None  # by default what suits the hidden unit
+    initial_bias: float = 0.0  # of all layers
     start_from: Annotated[StartFrom, BeforeValidator(_as_start)] | None = None  # in place of initial weights
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"  # of parameters and computation
     categories: tuple[Count, ...] | None = None  # found: of those last inputs that are numbers of categories
     products: Products | None = None  # round the factors of matrix products; sums stay in dtype
 
@@ -129,10 +129,10 @@ class Network(Section):
 class EarlyStopping(Section):
     """Stop after `patience` epochs in a row none of which was better than the best before by more than min_delta."""
 
-    patience: Count
+    patience: Count  # epochs
     on: Literal["validation", "training"] = "validation"  # of validation the best weights are kept, else the last
     metric: str | None = None  # what is watched there: one of the metrics; by default the cost
-    min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0  # by how much an epoch must be better
 
     @field_validator("metric")
     @classmethod
@@ -150,10 +150,10 @@ Processes: Any = either(Count, str, Literal["auto"])
 class Training(Section):
     """How long, how many examples a step, and in which way."""
 
-    epochs: Count = 100
+    epochs: Count = 100  # passes over the training part
     batch_size: BatchSize | None = None  # by default 32, or all where there are fewer
     shuffle: bool = True  # the examples anew in each epoch; else in the order of the training part
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = None  # by default none
     clip_norm: Positive | None = None  # of the whole gradient
     clip_examples: Positive | None = None  # of each example's gradient, before their mean is taken
     devices: Devices = 1  # of each process, on which the rows of a minibatch are divided
@@ -164,7 +164,7 @@ class Training(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of the parameters that is given
     watch: bool = False  # record the health of each layer, and the metrics on the training part
     checkpoint_seconds: NotNegative = 10.0  # the most that a killed run loses
-    tensorboard: bool = False
+    tensorboard: bool = False  # records for it, too: needs the extra of that name
 
     @field_validator("frozen")
     @classmethod
@@ -177,13 +177,13 @@ class Training(Section):
 class Config(Section):
     """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
 
-    seed: Seed = 0
+    seed: Seed = 0  # of initial weights and shuffling
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_axis)] | None = None  # short for a sweep of seed
     sweep: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_axis)]] | None = None  # runs side by side, by key
-    data: Data
-    network: Network
-    optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)
-    training: Training = Training()
+    data: Data  # where examples come from
+    network: Network  # what is trained
+    optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)  # of optax
+    training: Training = Training()  # how long, and in which way
 
     def __reduce__(self) -> Any:
         """By its plain values: the classes of its sections are made when this module is imported, and have no name."""
