@@ -21,15 +21,11 @@ from mlp_jax.verify.table import Beside, OutsideJit, Rounded, Table
 
 
 def judge(table: Table) -> Judgement:
-    """Findings for all leaves and outputs.
-
-    Raises:
-        Unanswered: the table lacks a number that a test asks for.
-    """
-    outputs = [table.once(value, k) for k in range(len(table.values))]
+    """Findings for all leaves and outputs."""
+    outputs = [value(table, k) for k in range(len(table.values))]
     if not any(np.isfinite(v).any() for v in table.values if v.size) and any(v.size for v in table.values):
         return Judgement([Finding(i, Verdict.UNRESOLVED) for i in range(len(table.leaves))], outputs)
-    leaves = [table.once(gradient, i) for i in range(len(table.leaves))]
+    leaves = [gradient(table, i) for i in range(len(table.leaves))]
     for test in (along_directions, beside_kinks, beside_ones, outside_jit):
         if Judgement(leaves, outputs).passes:
             for finding in test(table, leaves):
@@ -95,7 +91,7 @@ def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
         other = table.ask(Beside(moved, side))
         if other is None:  # nothing is finite there
             continue
-        found = [other.once(gradient, i) for i in range(len(other.leaves))]
+        found = [gradient(other, i) for i in range(len(other.leaves))]
         if all(f.passes for f in found):
             found = along_directions(other, [])
         wrong = [f for f in found if f.verdict in (Verdict.WRONG, Verdict.ZERO_EVERYWHERE, Verdict.NONFINITE)]
