@@ -25,19 +25,12 @@ class Outcome(enum.Enum):
 
 
 class Decision(NamedTuple):
-    """An outcome.
+    """An outcome."""
 
-    Attributes:
-        outcome: what is said.
-        right: the right value, or the nearest that would be.
-        agreed: whether both witnesses have it.
-        at_kink: whether the sides differ.
-    """
-
-    outcome: Outcome
-    right: float
-    agreed: bool = False
-    at_kink: bool = False
+    outcome: Outcome  # what is said
+    right: float  # the right value, or the nearest that would be
+    agreed: bool = False  # whether both witnesses have it
+    at_kink: bool = False  # whether the sides differ
 
 
 class Side(NamedTuple):

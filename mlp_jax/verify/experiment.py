@@ -1,10 +1,8 @@
 """The experiment: a plan of points and cotangents, evaluated into a table, and what a table asks for, measured."""
 
 import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +13,12 @@ from mlp_jax.verify import table as asked
 from mlp_jax.verify.arguments import Leaves, first_lines
 from mlp_jax.verify.compiled import as_numbers
 from mlp_jax.verify.findings import Judgement
-from mlp_jax.verify.function import Function, TracedFunction
+from mlp_jax.verify.function import Function
 from mlp_jax.verify.judgement import judge
 from mlp_jax.verify.policy import Precision
 from mlp_jax.verify.rule import RuleUnderTest, TracedRule
-from mlp_jax.verify.slopes import times
 from mlp_jax.verify.table import Arrays, FarPoint, Table, entry_sizes
 from mlp_jax.verify.witness import at_entries, chord, on_lines
-
-T = TypeVar("T")
-
-
-class _Exact(NamedTuple):
-    cotangents: Arrays  # 0 for outputs that are not finite
-    values: Arrays
-    reference: Arrays | None
-    your_values: Arrays
-    yours: Arrays
 
 
 @dataclass
@@ -50,33 +37,9 @@ class Experiment:
 
     def judged(self, table: Table | None = None) -> tuple[Table, Judgement]:
         """The table, at the arguments if there is none yet, and what follows from it."""
-        point = table or self._first_table()
+        point = table or self.table(self.leaves)
         with np.errstate(all="ignore"):
             return point, judge(point)
-
-    def _first_table(self) -> Table:
-        """The table at the arguments, with the answer to `OutsideJit`, which is as dear as all the rest.
-
-        In two threads: what runs in float64 is compiled beside the user's own code, which stays in this one.
-        """
-        if not (isinstance(self.function, TracedFunction) and isinstance(self.rule, TracedRule)):
-            return self.table(self.leaves)
-        cotangents = self.cotangents()
-        ahead = _in_a_thread(lambda: self._ahead(cotangents))
-        own, outside = self._own(self.leaves, cotangents), self._outside_jit(self.leaves, cotangents)
-        exact = ahead()
-        if exact.cotangents is not cotangents:  # some outputs are not finite
-            own, outside = self._own(self.leaves, exact.cotangents), self._outside_jit(self.leaves, exact.cotangents)
-        table = self._table(self.leaves, exact, own)
-        table.answers[asked.OutsideJit()] = outside
-        return table
-
-    def _ahead(self, cotangents: Arrays) -> "_Exact":
-        """What is needed of every rule in float64; the program of lines is compiled for later."""
-        exact, numbers = self._exactly(self.leaves, cotangents), [as_numbers(x) for x in self.leaves]
-        base = [c[: len(c) - len(self.factors())] for c in cotangents]
-        self.function.line(numbers, numbers, times(policy.FEW_STEPS), base, held=False)
-        return exact
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 
@@ -117,40 +80,24 @@ class Experiment:
 
     def table(self, leaves: Leaves, cotangents: Arrays | None = None) -> Table:
         """One point, in exact arithmetic and in the user's precision."""
-        cotangents = cotangents or self.cotangents()
-        exact = self._exactly(leaves, cotangents)
-        return self._table(leaves, exact, self._own(leaves, exact.cotangents))
-
-    def _exactly(self, leaves: Leaves, cotangents: Arrays) -> "_Exact":
-        numbers = [as_numbers(x) for x in leaves]
+        cotangents, numbers = cotangents or self.cotangents(), [as_numbers(x) for x in leaves]
         values, reference = self._reference(numbers, cotangents)
         finite = [np.isfinite(v) for v in values]
-        if not all(ok.all() for ok in finite):
+        if not all(ok.all() for ok in finite):  # nothing arrives at outputs that are not
             cotangents = [np.where(ok, c, 0) for ok, c in zip(finite, cotangents, strict=True)]
             values, reference = self._reference(numbers, cotangents)
         your_values, yours = self.rule.exact(numbers, cotangents)
-        return _Exact(cotangents, values, reference, your_values, yours)
-
-    def _reference(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays | None]:
-        """The function's values, and its gradients for the cotangents that are no multiples of the first."""
-        if self.function.reference is None:
-            return self.function.values(leaves), None
-        return self.function.reference.exact(leaves, [c[: len(c) - len(self.factors())] for c in cotangents])
-
-    def _own(self, leaves: Leaves, cotangents: Arrays) -> list[tuple[Leaves, Leaves]]:
-        return [self.rule.own(leaves, [c[k] for c in cotangents]) for k in range(len(cotangents[0]))]
-
-    def _table(self, leaves: Leaves, exact: "_Exact", own: list[tuple[Leaves, Leaves]]) -> Table:
+        own = [self.rule.own(leaves, [c[k] for c in cotangents]) for k in range(len(cotangents[0]))]
         return Table(
-            leaves=[as_numbers(x) for x in leaves],
+            leaves=numbers,
             precisions=[Precision.of(np.asarray(x).dtype) for x in leaves],
             output_precisions=[Precision.of(z.dtype) for z in self.function.outputs],
-            cotangents=exact.cotangents,
+            cotangents=cotangents,
             factors=self.factors(),
-            values=exact.values,
-            reference=exact.reference,
-            your_values=exact.your_values,
-            yours=exact.yours,
+            values=values,
+            reference=reference,
+            your_values=your_values,
+            yours=yours,
             own_values=[as_numbers(v) for v in own[0][0]],
             own=[np.stack([as_numbers(row[1][i]) for row in own]) for i in range(len(leaves))],
             typed=max(self.function.typed, self.rule.typed),
@@ -160,6 +107,12 @@ class Experiment:
             strict=self.strict,
             measure=self.measured,
         )
+
+    def _reference(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays | None]:
+        """The function's values, and its gradients for the cotangents that are no multiples of the first."""
+        if self.function.reference is None:
+            return self.function.values(leaves), None
+        return self.function.reference.exact(leaves, [c[: len(c) - len(self.factors())] for c in cotangents])
 
     # --- what a table asks for ----------------------------------------------------------------------------------------
 
@@ -173,7 +126,7 @@ class Experiment:
             case asked.Along(leaf, carefully):
                 return on_lines(self.function, table, leaf, carefully, self.seed, stopped)
             case asked.OutsideJit():
-                return self._outside_jit(self.given(table.leaves), table.cotangents)
+                return self._outside_jit(table)
             case asked.Beside(leaves, side):
                 return self._beside(table, leaves, side)
         assert reference  # without one, nothing else is asked for
@@ -195,9 +148,9 @@ class Experiment:
                 return self._far(table, reference, leaf)
         raise TypeError(f"no such question: {question}")
 
-    def _outside_jit(self, leaves: Leaves, cotangents: Arrays) -> Arrays | str | None:
+    def _outside_jit(self, table: Table) -> Arrays | str | None:
         try:
-            found = self.rule.outside_jit(leaves, [c[0] for c in cotangents])
+            found = self.rule.outside_jit(self.given(table.leaves), [c[0] for c in table.cotangents])
         except Exception as error:  # whatever the user's rule raises is a finding
             return f"{type(error).__name__}: {first_lines(error)}"
         return found and [as_numbers(g) for g in found]
@@ -272,17 +225,6 @@ class Experiment:
         other = self.table(self.given(moved), table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
-
-
-def _in_a_thread(work: Callable[[], T]) -> Callable[[], T]:
-    """Begin with some work; what is returned waits for its result. When Python ends no thread can begin: it waits."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        future = pool.submit(work)
-    except RuntimeError:
-        return work
-    pool.shutdown(wait=False)
-    return future.result
 
 
 def _representable(x: np.ndarray, dtype: Any) -> np.ndarray:

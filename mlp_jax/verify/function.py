@@ -14,28 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mlp_jax.verify import interpreter, policy
 from mlp_jax.verify.arguments import Leaves
 from mlp_jax.verify.compiled import Outputs, Rule, arrays, as_numbers, by_vjp, compiled_soon, float64, remembered
 from mlp_jax.verify.disturbances import Held
-from mlp_jax.verify.interpreter import (
-    Program,
-    fingerprint,
-    in_float64,
-    is_float,
-    stops_gradients,
-    typed_precision,
-    without_rules,
-)
-from mlp_jax.verify.policy import (
-    ENTRIES_WITHOUT_REFERENCE,
-    FLOAT64,
-    SECONDS_OF_CALLS,
-    STAIRCASE,
-    STAIRCASE_OF_CALLS,
-    STEPS,
-    VALUE_NOISE,
-    Precision,
-)
+from mlp_jax.verify.interpreter import Program, fingerprint, in_float64, is_float, stops_gradients, without_rules
+from mlp_jax.verify.policy import FLOAT64, STEPS, Precision
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.slopes import times
 from mlp_jax.verify.table import Arrays
@@ -44,7 +28,7 @@ from mlp_jax.verify.table import Arrays
 class TracedFunction:
     """A program of JAX."""
 
-    most_entries, staircase = ENTRIES_WITHOUT_REFERENCE, STAIRCASE
+    most_entries, staircase = policy.ENTRIES_WITHOUT_REFERENCE, policy.STAIRCASE
 
     def __init__(self, program: Program, leaves: Leaves, named: Rule | None = None) -> None:
         """Reverse mode is traced here.
@@ -58,8 +42,8 @@ class TracedFunction:
         self.all_outputs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in program.out_avals]
         self.outputs = [z for z in self.all_outputs if is_float(z.dtype)]
         self.stops = stops_gradients(program)
-        self.typed = typed_precision(program)  # the coarsest ε of what keeps its type in float64
-        self.noise = max(VALUE_NOISE * FLOAT64.eps, self.typed)  # relative, of a value in float64
+        self.typed = interpreter.typed_precision(program)  # the coarsest ε of what keeps its type in float64
+        self.noise = max(policy.VALUE_NOISE * FLOAT64.eps, self.typed)  # relative, of a value in float64
         self._memory = remembered("function", fingerprint(program))
         self.reference: TracedRule | None
         if named is not None:
@@ -125,7 +109,7 @@ class CalledFunction:
     reference = None
     stops = False
     typed = 0.0
-    staircase = STAIRCASE_OF_CALLS
+    staircase = policy.STAIRCASE_OF_CALLS
 
     def __init__(self, outputs: Outputs, leaves: Leaves, on_jax: bool) -> None:
         """Calls the function once.
@@ -139,11 +123,11 @@ class CalledFunction:
         started = time.perf_counter()
         values = outputs(leaves)
         seconds = (time.perf_counter() - started) * len(times(STEPS))
-        self.most_entries = int(min(ENTRIES_WITHOUT_REFERENCE, SECONDS_OF_CALLS / max(seconds, 1e-9)))
+        self.most_entries = int(min(policy.ENTRIES_WITHOUT_REFERENCE, policy.SECONDS_OF_CALLS / max(seconds, 1e-9)))
         self.outputs = self.all_outputs = [jax.ShapeDtypeStruct(np.shape(z), np.asarray(z).dtype) for z in values]
         coarsest = max((Precision.of(z.dtype).eps for z in self.outputs), default=0.0)
         lost = coarsest > FLOAT64.eps and all(np.asarray(x).dtype == np.float64 for x in leaves)
-        self.noise = max(VALUE_NOISE * FLOAT64.eps, coarsest if lost else 0.0)
+        self.noise = max(policy.VALUE_NOISE * FLOAT64.eps, coarsest if lost else 0.0)
 
     def values(self, leaves: Arrays) -> Arrays:
         """By a call."""
@@ -154,7 +138,6 @@ class CalledFunction:
         self, leaves: Arrays, direction: Arrays, at: np.ndarray, cotangents: Arrays, held: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """By a call for each time."""
-        del held
         found = []
         for t in at:
             try:

@@ -82,7 +82,6 @@ def beside_kinks(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
 
 def beside_ones(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """The rule where what is 1 everywhere is something else: a factor used twice, or not at all, hides at 1."""
-    del leaves
     return _beside(table, tuple(i for i, x in enumerate(table.leaves) if x.size and (x == 1).all()))
 
 
@@ -102,7 +101,6 @@ def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
 
 def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """Your rule as Python runs it: the same as compiled, but for the order of its sums."""
-    del leaves
     answer, found = table.ask(OutsideJit()), []
     if isinstance(answer, str):
         return [Finding(0, Verdict.RAISED, where=Where.OUTSIDE_JIT)]

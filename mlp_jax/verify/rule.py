@@ -10,18 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.verify import compiled
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.compiled import (
-    Rule,
-    arrays,
-    as_numbers,
-    compiled_soon,
-    disturbed,
-    float64,
-    for_each,
-    remembered,
-    typed,
-)
+from mlp_jax.verify.compiled import Rule, arrays, as_numbers, compiled_soon, disturbed, float64, for_each, typed
 from mlp_jax.verify.disturbances import Exactly
 from mlp_jax.verify.interpreter import fingerprint, in_float64, is_float, trace, typed_precision, without_rules
 from mlp_jax.verify.table import Arrays
@@ -46,7 +37,7 @@ class TracedRule:
 
     @cached_property
     def _memory(self) -> dict[str, Any]:
-        return remembered("rule", fingerprint(self.program))
+        return compiled.remembered("rule", fingerprint(self.program))
 
     def _once(self, name: str, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
         if name not in self._memory:
