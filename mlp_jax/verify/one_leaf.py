@@ -92,6 +92,8 @@ def entry_by_entry(leaf: Column) -> Finding:
     else:
         allowance = policy.UNTIL_CONVERGED * np.abs(leaf.yours) + half_the_digits(FLOAT64) * leaf.scales * leaf.size
         found = _by_entries(leaf, np.full(leaf.yours.shape, True), allowance, leaf.yours.shape[1])
+        together = by_directions_alone(leaf) if found.verdict is Verdict.UNRESOLVED else found
+        found = together if together.verdict is not Verdict.UNRESOLVED else found
     rough = half_of_its_digits(leaf, np.abs(leaf.yours), largest(leaf.yours[: leaf.base])) + 2 * leaf.precision.tiny
     off = off_by(leaf.own, leaf.yours, rough)
     return _in_your_precision(leaf, off, rough) if found.passes and off.any() else found
