@@ -101,7 +101,7 @@ def test_a_tap_passes_through_and_sees_the_values(context):
         return jnp.sum(jnp.sin(x))
 
     def tapped(x):
-        tap(taker, [x])
+        tap(taker.take, [x])
         return plain(x)
 
     right, found = CONTEXTS[context](plain), CONTEXTS[context](tapped)
@@ -113,7 +113,7 @@ def test_a_tap_passes_through_and_sees_the_values(context):
 
 def test_under_vmap_it_sees_the_batch_and_its_axis():
     taker = Taker()
-    jax.vmap(lambda x: tap(taker, [x, 1.0]) or x, in_axes=1)(X)
+    jax.vmap(lambda x: tap(taker.take, [x, 1.0]) or x, in_axes=1)(X)
     ((path, values),) = taker.taken
     assert path == ("vmap",)
     assert values[0].shape == (3, 4)

@@ -51,7 +51,7 @@ def errors_and_allowances(seed):
     found = []
     for i in range(2):
         column = table.leaf(i)
-        spread = experiment.answered(lambda column=column: spread_of(column))
+        spread = spread_of(column)
         rows = slice(0, 3)
         limit = allowed(column.precision, column.reference[rows], spread) + 2 * column.precision.tiny
         shown = column.reference[rows] != 0

@@ -19,25 +19,15 @@ Argnums = int | Sequence[int] | None
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments apart.
+    """Arguments apart."""
 
-    Attributes:
-        names: of the leaves to differentiate for, as in `params[0].W`.
-        leaves: these, as given.
-        places: of these among all leaves; a complex one is two, its real part and its imaginary part.
-        all_names: of all leaves.
-        everything: all leaves; those at other places are constants.
-        tree: their structure.
-        constants: what is not looked at, though gradients for its argument are asked for: names, and why.
-    """
-
-    names: tuple[str, ...]
-    leaves: tuple[Any, ...]
-    places: tuple[int, ...]
-    all_names: tuple[str, ...]
-    everything: tuple[Any, ...]
-    tree: Any
-    constants: tuple[str, ...]
+    names: tuple[str, ...]  # of the leaves to differentiate for, as in `params[0].W`
+    leaves: tuple[Any, ...]  # these, as given
+    places: tuple[int, ...]  # of these among all leaves; a complex one is two, its real part and its imaginary part
+    all_names: tuple[str, ...]  # of all leaves
+    everything: tuple[Any, ...]  # all leaves; those at other places are constants
+    tree: Any  # their structure
+    constants: tuple[str, ...]  # what is not looked at, though gradients for its argument are asked for: names, and why
 
     def rebuilt(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """The arguments with other leaves, and with others in the places of constants."""

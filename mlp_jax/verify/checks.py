@@ -40,27 +40,16 @@ FROM_VALUES = "slopes from values"
 
 
 class Checked(NamedTuple):
-    """What is under test, ready to be evaluated; or why it cannot be, as leaves of a report.
+    """What is under test, ready to be evaluated; or why it cannot be, as leaves of a report."""
 
-    Attributes:
-        arguments: the leaves and constants.
-        output_names: what a report calls the outputs.
-        source: what it is held to, in words.
-        outputs: of the function, from its leaves.
-        again: the same check at other arguments.
-        experiment: by which it is judged.
-        faults: what is wrong before anything is computed.
-        hypotheses: on causes, where not all make sense.
-    """
-
-    arguments: Arguments
-    output_names: list[str]
-    source: str = ""
-    outputs: Outputs = list
-    again: Callable[[tuple[Any, ...]], "Checked"] | None = None
-    experiment: Experiment | None = None
-    faults: Sequence[Leaf] = ()
-    hypotheses: Sequence[Hypothesis] = ()
+    arguments: Arguments  # the leaves and constants
+    output_names: list[str]  # what a report calls the outputs
+    source: str = ""  # what it is held to, in words
+    outputs: Outputs = list  # of the function, from its leaves
+    again: Callable[[tuple[Any, ...]], "Checked"] | None = None  # the same check at other arguments
+    experiment: Experiment | None = None  # by which it is judged
+    faults: Sequence[Leaf] = ()  # what is wrong before anything is computed
+    hypotheses: Sequence[Hypothesis] = ()  # on causes, where not all make sense
 
 
 def check_vjp(

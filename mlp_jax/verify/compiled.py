@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ _SOON = {
     "xla_cpu_use_fusion_emitters": False,
 }
 # So many programs stay compiled: a check of the same function at the same shapes starts there.
-_REMEMBERED = 32
+_REMEMBERED = 48
 _memory: OrderedDict[Any, dict[str, Any]] = OrderedDict()
 
 
@@ -56,6 +56,16 @@ def as_numbers(x: Any) -> np.ndarray:
     """An array of any floating-point dtype in numpy's float64, a complex one in complex128."""
     x = np.asarray(x)
     return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def typed(cotangents: Leaves, outputs: Sequence[Any]) -> Leaves:
+    """The cotangents in the outputs' dtypes."""
+    return [jnp.asarray(g, z.dtype) for g, z in zip(cotangents, outputs, strict=True)]
+
+
+def arrays(leaves: Sequence[Any], on_jax: bool) -> Leaves:
+    """Arrays of JAX or of numpy, as a function takes them."""
+    return [jnp.asarray(x) if on_jax else np.array(x) for x in leaves]
 
 
 def by_vjp(outputs: Outputs, vjp: Callable[..., Any]) -> Rule:

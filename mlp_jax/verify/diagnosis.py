@@ -73,7 +73,7 @@ class Points:
         table = self.table
         moved = tuple(k for k, x in enumerate(table.leaves) if examples.is_free(x) and table.reference is not None)
         try:
-            other = self.checked.experiment.measured(table, Beside(moved, 1)) if moved else None
+            other = table.ask(Beside(moved, 1)) if moved else None
         except Exception:  # a function that calls back into Python may refuse other arguments
             other = None
         right = (k for k in range(len(self.names)) if not _is_off(table, k))
@@ -106,8 +106,7 @@ class Points:
 
     def _slopes(self, i: int) -> np.ndarray:
         """Slopes of the function in place of a reference; values know them to half the digits of float64."""
-        asked = Entries(i, tuple(range(self.table.leaves[i].size)))
-        slopes = self.table.answers.get(asked) or self.checked.experiment.measured(self.table, asked)
+        slopes = self.table.ask(Entries(i, tuple(range(self.table.leaves[i].size))))
         yours = self.table.yours[i][None, : self.table.base]
         right = slopes.middle.T.reshape(yours.shape)
         return np.where(np.abs(yours - right) <= 1e-6 * largest(right), yours, right)
@@ -127,7 +126,7 @@ class Points:
             found = []
             for p, table in enumerate(self._both):
                 leaves = [moved[n][p, 0] if n in moved else x for n, x in zip(self.names, table.leaves, strict=True)]
-                found.append(self.checked.experiment.function.reference(leaves, [c[0] for c in cotangents])[1])
+                found.append(self.checked.experiment.function.reference.exact(leaves, [c[0] for c in cotangents])[1])
             self.pulled[key] = [np.stack(leaf) for leaf in zip(*found, strict=True)]
         return self.pulled[key]
 

@@ -17,27 +17,21 @@ from mlp_jax.verify.policy import COEFFICIENTS, CONSTANT_BITS, FLOAT64, NEAR, Pr
 
 
 class Exactly:
-    """Nothing happens to anything."""
+    """Nothing happens to anything. Types are those of the program; values are float64 or complex128."""
 
     def constant(self, value: Any, dtype: Any) -> Any:
-        """A number, or array, that is written in the program, of this type, as it enters."""
-        del dtype
+        """A number, or array, that is written in the program, as it enters."""
         return value
 
     def summand(self, v: jax.Array, dtype: Any, terms: float) -> jax.Array:
-        """What a sum of so many terms, in this type, adds up."""
-        del dtype, terms
+        """What a sum of so many terms adds up."""
         return v
 
     def result(self, v: jax.Array, dtype: Any, exact: bool) -> jax.Array:
-        """The result of an operation in this type that does not only move numbers.
+        """The result of an operation that does not only move numbers.
 
-        Args:
-            v: float64 or complex128.
-            dtype: that of the program.
-            exact: whether the operation is so simple that a float64 with many empty bits is its true result.
+        It is `exact` if the operation is so simple that a float64 with many empty bits is its true result.
         """
-        del dtype, exact
         return v
 
     def stopped(self, v: Any) -> Any:
@@ -95,7 +89,6 @@ class OtherPieces(Exactly):
 
     def result(self, v: jax.Array, dtype: Any, exact: bool) -> jax.Array:
         """Moved."""
-        del dtype, exact
         if v.dtype == np.complex128:
             return v
         place = lax.iota(np.float64, max(v.size, 1))[: v.size].reshape(v.shape) + 0.61803 * next(self.counter)
@@ -127,14 +120,7 @@ _ODD = np.uint64(0xD6E8FEB86659FD93)
 
 
 def _rounded(v: jax.Array, dtype: Any, seed: jax.Array, exact: bool) -> jax.Array:
-    """V as `dtype` would hold it, by the seed; by seed 0 as it is.
-
-    Args:
-        v: float64 or complex128.
-        dtype: the type to round to; float64 itself moves numbers by one unit of the last place, or not at all.
-        seed: uint64.
-        exact: whether the operation is so simple that a float64 with many empty bits is its true result.
-    """
+    """V as `dtype` would hold it, by the seed; by seed 0 as it is. Float64 moves it by one unit, or not at all."""
     if v.dtype == np.complex128:
         part = np.float32 if np.dtype(dtype).itemsize <= 8 else np.float64
         return lax.complex(_rounded(lax.real(v), part, seed, exact), _rounded(lax.imag(v), part, seed, exact))

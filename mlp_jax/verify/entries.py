@@ -18,26 +18,19 @@ class Outcome(enum.Enum):
 
     RIGHT = enum.auto()
     KINK = enum.auto()  # the sides differ, and yours lies between them
-    NO_DERIVATIVE = enum.auto()  # on neither side
+    NO_DERIVATIVE = enum.auto()  # on neither side, or an infinite one
     UNSEEN = enum.auto()  # too small for the values to show
     UNDECIDED = enum.auto()
     WRONG = enum.auto()
 
 
 class Decision(NamedTuple):
-    """An outcome.
+    """An outcome."""
 
-    Attributes:
-        outcome: what is said.
-        right: the right value, or the nearest that would be.
-        agreed: whether both witnesses have it.
-        at_kink: whether the sides differ.
-    """
-
-    outcome: Outcome
-    right: float
-    agreed: bool = False
-    at_kink: bool = False
+    outcome: Outcome  # what is said
+    right: float  # the right value, or the nearest that would be
+    agreed: bool = False  # whether both witnesses have it
+    at_kink: bool = False  # whether the sides differ
 
 
 class Side(NamedTuple):
@@ -69,6 +62,8 @@ def decide(yours: float, reference: float, allowed: float, sides: Sequence[Side]
         return Decision(Outcome.RIGHT if right else Outcome.WRONG, reference)
     if not any(np.isfinite(side.slope) for side in sides) and not np.isfinite(reference) and not abs(yours) > 0:
         return Decision(Outcome.NO_DERIVATIVE, np.nan)
+    if np.isinf(reference) and np.isfinite(yours) and _grows(near):
+        return Decision(Outcome.NO_DERIVATIVE, reference)
     if _is_approached(yours, near, allowed) or (np.isnan(reference) and _is_within_noise(yours, size, sides)):
         return Decision(Outcome.RIGHT, yours)
     if np.isfinite(reference) and max(abs(yours), abs(reference)) < min((side.error for side in sides), default=0.0):
@@ -124,6 +119,12 @@ def _wrong_or_undecided(yours: float, known: Sequence[Side]) -> Outcome:
 def _is_smooth(reference: float, near: np.ndarray, allowed: float) -> bool:
     """Whether the reference changes so little to its neighbours that it has no kink and no noise."""
     return bool(np.ptp(near) + np.max(np.abs(near - reference)) <= allowed + policy.GROSS * abs(reference))
+
+
+def _grows(near: np.ndarray) -> bool:
+    """Whether the slopes grow towards the point, as that of √x at 0, which is infinite: no number is right there."""
+    close, far = (np.abs(part[np.isfinite(part)]) for part in np.array_split(near, 2))
+    return bool(len(close) and len(far) and np.median(close) > policy.GROWTH * np.median(far))
 
 
 def _is_within_noise(yours: float, size: float, sides: Sequence[Side]) -> bool:

@@ -22,52 +22,38 @@ class Where(enum.StrEnum):
 
 
 class Why(enum.Enum):
-    """What else is to be said of a leaf or an output."""
+    """What else is to be said of a leaf or an output, in words."""
 
-    BLIND = enum.auto()  # rounding in its precision may change it by half of itself
-    UNDERFLOWS = enum.auto()  # it is below what its precision holds
-    NEGLIGIBLE = enum.auto()  # it differs, by less than anybody sees
-    UNSEEN = enum.auto()  # too small beside the value to be seen
-    NO_DERIVATIVE = enum.auto()  # entries where none exists
-    JAX_IS_WRONG = enum.auto()  # values contradict reverse mode, and it is as yours
-    JAX_DIFFERS = enum.auto()  # values contradict reverse mode, and not yours
-    TAIL = enum.auto()  # last digits of entries far below the largest
-    APPROXIMATION = enum.auto()  # the function is one, and yours the derivative of what it stands for
-    REFERENCE_WITHOUT_DIGITS = enum.auto()
-    NOT_LINEAR = enum.auto()
+    UNSEEN = "0, or too small beside the value to be seen: any factor would pass at these arguments"
+    BLIND = "rounding alone may change entries by half; not tested in that precision, but in float64"
+    UNDERFLOWS = "underflows in its precision: not tested there, but in float64"
+    NEGLIGIBLE = "differs by less than its precision resolves beside its largest entry"
+    NO_DERIVATIVE = "has entries without a derivative: not defined on either side, or infinite"
+    TOGETHER = "judged along directions, all entries together: values alone do not tell each of them"
+    REFERENCE_WITHOUT_DIGITS = "reverse mode has lost digits here, by as much as yours differs"
+    JAX_DIFFERS = "reverse mode without rules differs here; the values are on your side"
+    TAIL = "in entries far below its largest"
+    APPROXIMATION = "of a function that is an approximation, whose values bear out yours all the same"
+    JAX_IS_WRONG = "JAX's derivative of the function is as yours; its values have another"
+    NOT_LINEAR = "not linear in the gradient that arrives: compared where that is {factor:g} times as long"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of one leaf or output.
+    """What is said of one leaf or output."""
 
-    Attributes:
-        about: the number of the leaf or output.
-        verdict: what was found.
-        error: the largest error, in the unit of the gradient.
-        allowed: what would have passed there.
-        entry: the worst entry, by its flat number.
-        cotangent: at which it was seen.
-        yours: your value there.
-        right: the right one.
-        where: in which evaluation.
-        entries: how many it is about.
-        why: what else is to be said.
-        factor: by which a gradient is scaled on purpose, or the bound to which it is clipped.
-    """
-
-    about: int
-    verdict: Verdict
-    error: float = 0.0
-    allowed: float = 0.0
-    entry: int | None = None
-    cotangent: int | None = None
-    yours: float | None = None
-    right: float | None = None
-    where: Where = Where.EXACTLY
-    entries: int = 0
-    why: frozenset[Why] = frozenset()
-    factor: float | None = None
+    about: int  # the number of the leaf or output
+    verdict: Verdict  # what was found
+    error: float = 0.0  # the largest error, in the unit of the gradient
+    allowed: float = 0.0  # what would have passed there
+    entry: int | None = None  # the worst entry, by its flat number
+    cotangent: int | None = None  # at which it was seen
+    yours: float | None = None  # your value there
+    right: float | None = None  # the right one
+    where: Where = Where.EXACTLY  # in which evaluation
+    entries: int = 0  # how many it is about
+    why: frozenset[Why] = frozenset()  # what else is to be said
+    factor: float | None = None  # by which a gradient is scaled on purpose, or the bound to which it is clipped
 
     @property
     def passes(self) -> bool:

@@ -29,11 +29,12 @@ from mlp_jax.verify.arguments import (
 from mlp_jax.verify.by_hand import StructureError, is_traceable
 from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, outputs_of, require_seed, traced
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp
-from mlp_jax.verify.experiment import Experiment, entry_sizes
+from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
 from mlp_jax.verify.hypotheses import constant_factor
 from mlp_jax.verify.report import Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
+from mlp_jax.verify.table import entry_sizes
 
 FACTORS = (1.0, 1.0, 1.0, 1.0, -(2.0**policy.SCALE_IN_FEW_BITS), 2.0**-policy.SCALE_IN_FEW_BITS, 1.0)
 ADJOINT = "adjoint: <J v, u> = <v, J^T u>"
@@ -168,7 +169,7 @@ def _of_one_output(
     arguments = dataclasses.replace(arguments, names=(f"tangent of {name}",), all_names=(f"tangent of {name}",))
     program = traced(of_lines, f, arguments, start) if on_jax else None
     function: Function = TracedFunction(program, start) if program else CalledFunction(of_lines, start, on_jax)
-    source = f"reverse mode without the rules inside, and {FROM_VALUES}" if function.has_reference else FROM_VALUES
+    source = f"reverse mode without the rules inside, and {FROM_VALUES}" if function.reference else FROM_VALUES
     checked = Checked(arguments, [name], source, of_lines, hypotheses=(constant_factor,))
     checked = completed(checked, function, (rule if program else None, rule), start, on_jax, seed=0, units=True)
     if checked.experiment is None:

@@ -10,7 +10,6 @@ An interpreter goes through it equation by equation, as JAX's documentation show
 `jax.extend.core`, whose names may change with JAX, is used here alone.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,57 +24,41 @@ from mlp_jax.verify.policy import MOST_ITERATIONS, Precision
 
 Program = core.ClosedJaxpr
 
-# A float64 with half of its bits empty is the true result of these, and not of a logarithm.
-_ARITHMETIC = {"add", "sub", "mul", "neg", "integer_pow", "square", "add_any", "convert_element_type"}
-_SUMS = {"reduce_sum", "dot_general", "conv_general_dilated", "cumsum", "reduce_window_sum", "select_and_scatter_add"}
-_SUMS |= {"ragged_dot_general", "scatter_add"}
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Primitives by name. A float64 with half of its bits empty is the true result of these, and not of a logarithm.
+_ARITHMETIC = _words("add sub mul neg integer_pow square add_any convert_element_type")
+_SUMS = _words(
+    "reduce_sum dot_general conv_general_dilated cumsum reduce_window_sum select_and_scatter_add ragged_dot_general "
+    "scatter_add"
+)
 # These give the exact result for a matrix that is a little off: their inputs are disturbed as the terms of a sum.
-_OF_MATRICES = {"lu", "cholesky", "triangular_solve", "qr", "geqrf", "householder_product", "svd", "eigh", "eig"}
+_OF_MATRICES = _words("lu cholesky triangular_solve qr geqrf householder_product svd eigh eig")
 # These round nothing: they move numbers, or choose among them.
-_MOVES = {"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "dynamic_slice", "dynamic_update_slice"}
-_MOVES |= {
-    "gather",
-    "scatter",
-    "concatenate",
-    "split",
-    "pad",
-    "rev",
-    "expand_dims",
-    "copy",
-    "copy_p",
-    "select_n",
-    "sort",
-}
-_MOVES |= {
-    "neg",
-    "abs",
-    "sign",
-    "max",
-    "min",
-    "clamp",
-    "reduce_max",
-    "reduce_min",
-    "cummax",
-    "cummin",
-    "argmax",
-    "argmin",
-}
-_MOVES |= {"floor", "ceil", "round", "iota", "stop_gradient", "optimization_barrier", "scatter_max", "scatter_min"}
+_MOVES = _words(
+    "broadcast_in_dim reshape transpose squeeze slice dynamic_slice dynamic_update_slice gather scatter concatenate "
+    "split pad rev expand_dims copy copy_p select_n sort neg abs sign max min clamp reduce_max reduce_min cummax "
+    "cummin argmax argmin floor ceil round iota stop_gradient optimization_barrier scatter_max scatter_min"
+)
 # The parameter in which a call has its program.
 _CALLS = {
-    "jit": "jaxpr", "pjit": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr", "remat": "jaxpr",
-    "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "xla_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
+    **dict.fromkeys(_words("jit pjit remat2 checkpoint remat"), "jaxpr"),
+    **dict.fromkeys(_words("closed_call core_call xla_call custom_jvp_call custom_vjp_call"), "call_jaxpr"),
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
     "custom_vmap_call": "call",
-}  # fmt: skip
-_SCATTERS = {"scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max"}
+}
+_LOOPS = _words("cond scan while")
+_SCATTERS = _words("scatter scatter_add scatter_sub scatter_mul scatter_min scatter_max")
 # About bits, or about programs of others: these take and give the types that they were made for.
-_BITS = {"bitcast_convert_type", "nextafter"}
-_TYPED = _BITS | {"pure_callback", "io_callback", "ffi_call", "random_gamma"}
+_BITS = _words("bitcast_convert_type nextafter")
+_TYPED = _BITS | _words("pure_callback io_callback ffi_call random_gamma")
 # What compares numbers, and what hands a number on as it is.
-_COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "max", "min", "clamp"}
-_HANDS_ON = {"broadcast_in_dim", "convert_element_type", "reshape", "copy", "squeeze"}
-_PRINTS = {"debug_callback", "debug_print"}
+_COMPARISONS = _words("eq ne lt le gt ge max min clamp")
+_HANDS_ON = _words("broadcast_in_dim convert_element_type reshape copy squeeze")
+_PRINTS = _words("debug_callback debug_print")
 
 
 def is_float(dtype: Any) -> bool:
@@ -166,7 +149,7 @@ def _name(equation: Any) -> str:
 def _keeps_types(equation: Any) -> bool:
     """Whether it is about its types, or calls programs in a way that is not known here."""
     name = _name(equation)
-    known = name in _CALLS or name in _SCATTERS or name in ("cond", "scan", "while", "custom_linear_solve")
+    known = name in _CALLS or name in _SCATTERS | _LOOPS or name == "custom_linear_solve"
     return name in _TYPED or not (known or next(iter(core.jaxprs_in_params(equation.params)), None) is None)
 
 
@@ -237,7 +220,7 @@ class _Interpreter:
             return [self._lifted(v, a.aval) for v, a in zip(_bound(e, typed, e.params), e.outvars, strict=True)]
         if name == "reduce_precision":
             return ins
-        if name in _SUMS or name in _OF_MATRICES:
+        if name in _SUMS | _OF_MATRICES:
             ins = self._with_errors(e, ins)
         if name in _SCATTERS:
             options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
@@ -247,12 +230,9 @@ class _Interpreter:
     # --- branches, loops, solutions -----------------------------------------------------------------------------------
 
     def _cond(self, p: dict[str, Any], ins: list[Any]) -> Sequence[Any]:
-        branches = [functools.partial(self._branch, branch) for branch in p["branches"]]
+        branches = [lambda *args, branch=branch: self._closed(branch, args) for branch in p["branches"]]
         result: Sequence[Any] = lax.switch(ins[0], branches, *ins[1:])
         return result
-
-    def _branch(self, program: Any, *args: Any) -> list[Any]:
-        return self._closed(program, args)
 
     def _scan(self, p: dict[str, Any], ins: list[Any]) -> Sequence[Any]:
         # before jax 0.12 two numbers; since then a tree of constants, of what is carried and of what is scanned
@@ -296,7 +276,7 @@ class _Interpreter:
 
     def _rounded(self, e: Any, outs: list[Any]) -> list[Any]:
         name = _name(e)
-        if not self.wide or name in _CALLS or name in _MOVES or name in ("cond", "scan", "while"):
+        if not self.wide or name in _CALLS or name in _MOVES | _LOOPS:
             return outs
         exact = name in _ARITHMETIC or name in _SUMS
         return [

@@ -21,15 +21,11 @@ from mlp_jax.verify.table import Beside, OutsideJit, Rounded, Table
 
 
 def judge(table: Table) -> Judgement:
-    """Findings for all leaves and outputs.
-
-    Raises:
-        Unanswered: the table lacks a number that a test asks for.
-    """
-    outputs = [table.once(value, k) for k in range(len(table.values))]
+    """Findings for all leaves and outputs."""
+    outputs = [value(table, k) for k in range(len(table.values))]
     if not any(np.isfinite(v).any() for v in table.values if v.size) and any(v.size for v in table.values):
         return Judgement([Finding(i, Verdict.UNRESOLVED) for i in range(len(table.leaves))], outputs)
-    leaves = [table.once(gradient, i) for i in range(len(table.leaves))]
+    leaves = [gradient(table, i) for i in range(len(table.leaves))]
     for test in (along_directions, beside_kinks, beside_ones, outside_jit):
         if Judgement(leaves, outputs).passes:
             for finding in test(table, leaves):
@@ -86,7 +82,6 @@ def beside_kinks(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
 
 def beside_ones(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """The rule where what is 1 everywhere is something else: a factor used twice, or not at all, hides at 1."""
-    del leaves
     return _beside(table, tuple(i for i, x in enumerate(table.leaves) if x.size and (x == 1).all()))
 
 
@@ -95,7 +90,7 @@ def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
         other = table.ask(Beside(moved, side))
         if other is None:  # nothing is finite there
             continue
-        found = [other.once(gradient, i) for i in range(len(other.leaves))]
+        found = [gradient(other, i) for i in range(len(other.leaves))]
         if all(f.passes for f in found):
             found = along_directions(other, [])
         wrong = [f for f in found if f.verdict in (Verdict.WRONG, Verdict.ZERO_EVERYWHERE, Verdict.NONFINITE)]
@@ -106,7 +101,6 @@ def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
 
 def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """Your rule as Python runs it: the same as compiled, but for the order of its sums."""
-    del leaves
     answer, found = table.ask(OutsideJit()), []
     if isinstance(answer, str):
         return [Finding(0, Verdict.RAISED, where=Where.OUTSIDE_JIT)]

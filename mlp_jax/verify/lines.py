@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlp_jax.verify import policy
-from mlp_jax.verify.findings import Finding, Where
+from mlp_jax.verify.findings import Finding, Where, Why
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.table import Along, Column, Lines, Rounded, Table
 
@@ -77,4 +77,4 @@ def by_directions_alone(leaf: Column) -> Finding:
     mine = np.abs(lines.directions[leaf.about].reshape(len(errors), -1) @ leaf.yours[: leaf.base].T)
     decided = (errors <= policy.DECIDED_ALONG * np.abs(lines.slopes.middle)) | ((mine <= errors) & np.isfinite(errors))
     verdict = Verdict.OK if decided.any(axis=0).all() else Verdict.UNRESOLVED
-    return Finding(leaf.about, verdict, where=Where.ALONG)
+    return Finding(leaf.about, verdict, where=Where.ALONG, why=frozenset({Why.TOGETHER}))

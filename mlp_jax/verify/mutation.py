@@ -10,7 +10,6 @@ import numpy as np
 
 from mlp_jax.verify.arguments import AnyFunction, Argnums, name_of
 from mlp_jax.verify.checks import Checked, prepared
-from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.one_leaf import gradient
 from mlp_jax.verify.report import CannotCheck
 from mlp_jax.verify.table import Table
@@ -83,20 +82,21 @@ def mutate(f: AnyFunction, *args: Any, argnums: Argnums = None, seed: int = 0) -
     if table.reference is None:
         raise CannotCheck(f"{name_of(f)} has no reference for each entry in float64, so nothing can be planted")
     for k, name in enumerate(names):
-        if not _passes(experiment, table, k):
+        if not _passes(table, k):
             raise CannotCheck(f"the gradient for {name} is wrong already: see check_vjp; then plant faults")
     mutants = []
     for k, right in enumerate(table.yours):
         for fault, planted in _faults(checked, table, k) if right[0].size else ():
             yours = [planted if i == k else y for i, y in enumerate(table.yours)]
-            mutant = dataclasses.replace(table, yours=yours, own=yours, answers=dict(table.answers), found={})
-            caught = not _passes(experiment, mutant, k)
+            mutant = dataclasses.replace(table, yours=yours, own=yours, answers=dict(table.answers))
+            caught = not _passes(mutant, k)
             mutants.append(Mutant(names[k], fault, caught, "" if caught else _reason(right, planted)))
     return Mutations(f"mutate({name_of(f)})", tuple(mutants), time.perf_counter() - started)
 
 
-def _passes(experiment: Experiment, table: Table, k: int) -> bool:
-    return experiment.answered(lambda: gradient(table, k)).passes
+def _passes(table: Table, k: int) -> bool:
+    with np.errstate(all="ignore"):
+        return gradient(table, k).passes
 
 
 def _reason(yours: np.ndarray, planted: np.ndarray) -> str:

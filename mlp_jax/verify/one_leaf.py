@@ -14,25 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.verify import policy
+from mlp_jax.verify import table as asked
 from mlp_jax.verify.entries import Decision, Outcome, Side, decide, decide_by_name
 from mlp_jax.verify.findings import Finding, Where, Why, largest, off_by, worst
 from mlp_jax.verify.lines import by_directions_alone
 from mlp_jax.verify.policy import FLOAT64, half_the_digits
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.slopes import Slopes
-from mlp_jax.verify.table import (
-    Chords,
-    Column,
-    Constants,
-    Entries,
-    Native,
-    Neighbours,
-    OtherPieces,
-    Rounded,
-    Table,
-    for_all,
-    is_float64,
-)
+from mlp_jax.verify.table import Column, Neighbours, OtherPieces, Table, for_all, is_float64
 
 
 def value(table: Table, k: int) -> Finding:
@@ -103,6 +92,8 @@ def entry_by_entry(leaf: Column) -> Finding:
     else:
         allowance = policy.UNTIL_CONVERGED * np.abs(leaf.yours) + half_the_digits(FLOAT64) * leaf.scales * leaf.size
         found = _by_entries(leaf, np.full(leaf.yours.shape, True), allowance, leaf.yours.shape[1])
+        together = by_directions_alone(leaf) if found.verdict is Verdict.UNRESOLVED else found
+        found = together if together.verdict is not Verdict.UNRESOLVED else found
     rough = half_of_its_digits(leaf, np.abs(leaf.yours), largest(leaf.yours[: leaf.base])) + 2 * leaf.precision.tiny
     off = off_by(leaf.own, leaf.yours, rough)
     return _in_your_precision(leaf, off, rough) if found.passes and off.any() else found
@@ -130,10 +121,10 @@ def _beyond_rounding(column: Column) -> _Beyond:
     exact = off_by(column.yours, column.reference, exactly)
     if exact.any() and column.table.reference is not None:
         # what is left of rounding in exact arithmetic: constants that were rounded, and the reference's own digits
-        exactly = exactly + column.scales * column.spread(Constants()) + _last_digits(column)
+        exactly = exactly + column.scales * column.spread(asked.Constants()) + _last_digits(column)
         exact = off_by(column.yours, column.reference, exactly)
         if exact.any() and not column.table.named:
-            exactly = exactly + column.scales * policy.SPREADS * column.spread(Rounded(True))
+            exactly = exactly + column.scales * policy.SPREADS * column.spread(asked.Rounded(True))
             beyond = off_by(column.yours, column.reference, exactly)
             why |= {Why.REFERENCE_WITHOUT_DIGITS} if (exact & ~beyond).any() else set()
             exact = beyond
@@ -166,18 +157,18 @@ def _last_digits(column: Column) -> np.ndarray:
 
 def _native(column: Column) -> np.ndarray:
     """How far the function in the user's precision is from its exact value."""
-    return np.ravel(column.table.ask(Native())[0][column.about])
+    return np.ravel(column.table.ask(asked.Native())[0][column.about])
 
 
 def spread_of(column: Column) -> np.ndarray:
     """How much rounding in the user's precision moves each entry (entries,) of the reference."""
     if column.table.reference is None:
         return np.zeros(column.yours.shape[1])
-    spread = column.spread(Native())
+    spread = column.spread(asked.Native())
     if not column.size or not (policy.SPREADS * spread <= policy.USUAL_SPREAD * column.size).all():
-        spread = column.spread(Rounded(False))
+        spread = column.spread(asked.Rounded(False))
     # of a float64 the exact arithmetic is no better; there may be coarser types inside, all the same
-    return np.fmax(spread, column.spread(Rounded(True))) if is_float64(column.precision) else spread
+    return np.fmax(spread, column.spread(asked.Rounded(True))) if is_float64(column.precision) else spread
 
 
 def _unresolved(column: Column) -> np.ndarray:
@@ -218,7 +209,7 @@ def decisions_on(leaf: Column, off: np.ndarray, allowance: np.ndarray, most: int
     allowance = np.fmax(np.broadcast_to(allowance, off.shape), _unresolved(leaf))
     picked, near = _picked(leaf, off, allowance, most), _neighbours(leaf)
     pieces: np.ndarray | None = None
-    slopes = None if leaf.table.named else _of_all_cotangents(leaf, leaf.table.ask(Entries(leaf.about, picked)))
+    slopes = None if leaf.table.named else _of_all_cotangents(leaf, leaf.table.ask(asked.Entries(leaf.about, picked)))
     left_out = not all(np.isfinite(v).all() for v in leaf.table.values)
     found = {}
     for k, e in enumerate(picked):
@@ -309,12 +300,12 @@ def _is_of_an_approximation(leaf: Column, entries: Sequence[int]) -> bool:
     inequality: its values are right, and so is a rule by the formula that it stands for. Such a rule differs by a few
     units, and its integral is the change from one value to another, each known to a few units of its last place.
     """
-    is_approximate = leaf.table.reference is not None and leaf.spread(Constants()).any()
+    is_approximate = leaf.table.reference is not None and leaf.spread(asked.Constants()).any()
     unit = max(min(leaf.precision.eps, policy.FLOAT32_EPS), leaf.table.typed)
     off = np.abs(leaf.yours - leaf.reference)[:, entries]
     if leaf.table.named or not is_approximate or not (off <= policy.MARKOV * unit * leaf.scales * leaf.size).all():
         return False
-    return bool((leaf.table.ask(Chords(leaf.about, tuple(entries))) <= 2 * policy.ULPS * unit).all())
+    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2 * policy.ULPS * unit).all())
 
 
 def _wrong(leaf: Column, decisions: dict[At, Decision], off: np.ndarray, allowance: np.ndarray) -> Finding:

@@ -116,6 +116,8 @@ MOST_CONSTANTS, FARTHEST = 12, 1e6
 ASIDE = 2.0**-12
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
+# The slope of a power xᵖ with p < 0.9 grows by this factor from the far neighbours to the near ones.
+GROWTH = 1.7
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.
 APPROACH = 0.3
 

@@ -52,31 +52,18 @@ _PASSING |= {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
 
 @dataclass(frozen=True)
 class Leaf:
-    """The verdict on the gradient for one array, or on one output of the forward rule.
+    """The verdict on the gradient for one array, or on one output of the forward rule."""
 
-    Attributes:
-        name: the path from the function's parameters, as in `params[0].W`.
-        shape: of the array; None in a table of transformations.
-        dtype: of the array.
-        verdict: what was found.
-        error: the largest error, relative to the largest entry of the reference.
-        tolerance: the largest error that would have passed at the worst entry, relative to the same.
-        index: the worst entry.
-        yours: your value there.
-        reference: the right one.
-        reason: what the tolerance consists of, or what is special.
-    """
-
-    name: str
-    shape: tuple[int, ...] | None
-    dtype: str
-    verdict: Verdict
-    error: float | None = None
-    tolerance: float | None = None
-    index: tuple[int, ...] | None = None
-    yours: float | None = None
-    reference: float | None = None
-    reason: str = ""
+    name: str  # the path from the function's parameters, as in `params[0].W`
+    shape: tuple[int, ...] | None  # of the array; None in a table of transformations
+    dtype: str  # of the array
+    verdict: Verdict  # what was found
+    error: float | None = None  # the largest error, relative to the largest entry of the reference
+    tolerance: float | None = None  # the largest error that would have passed at the worst entry, relative to the same
+    index: tuple[int, ...] | None = None  # the worst entry
+    yours: float | None = None  # your value there
+    reference: float | None = None  # the right one
+    reason: str = ""  # what the tolerance consists of, or what is special
 
     @property
     def passed(self) -> bool:
@@ -86,27 +73,16 @@ class Leaf:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """All that a check found. `str(report)` is for people, `report.to_json()` has every number.
+    """All that a check found. `str(report)` is for people, `report.to_json()` has every number."""
 
-    Attributes:
-        title: which check of which function.
-        leaves: a verdict for each floating-point leaf of the arguments, then for each output.
-        causes: what fits the errors, a sentence for each wrong leaf.
-        notes: against what was compared, and what was special.
-        reproduce: the call that gives this report again.
-        seed: of the cotangents and directions.
-        seconds: that it took.
-        policy: the version of the policy of tolerances.
-    """
-
-    title: str
-    leaves: tuple[Leaf, ...]
-    causes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    reproduce: str = ""
-    seed: int = 0
-    seconds: float = 0.0
-    policy: int = VERSION
+    title: str  # which check of which function
+    leaves: tuple[Leaf, ...]  # a verdict for each floating-point leaf of the arguments, then for each output
+    causes: tuple[str, ...] = ()  # what fits the errors, a sentence for each wrong leaf
+    notes: tuple[str, ...] = ()  # against what was compared, and what was special
+    reproduce: str = ""  # the call that gives this report again
+    seed: int = 0  # of the cotangents and directions
+    seconds: float = 0.0  # that it took
+    policy: int = VERSION  # the version of the policy of tolerances
 
     def __post_init__(self) -> None:
         for seen in _observers:

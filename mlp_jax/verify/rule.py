@@ -1,15 +1,19 @@
-"""The rule under test: its values and gradients in float64 and as the user has them. Traced by JAX, or called."""
+"""Values and gradients of a function, by a rule: in float64, and as the user has them. Traced by JAX, or called.
 
-from collections.abc import Sequence
+Both the rule under test and the reference are such rules.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 
+from mlp_jax.verify import compiled
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.compiled import Rule, as_numbers, compiled_soon, disturbed, float64, for_each, remembered
-from mlp_jax.verify.disturbances import OtherConstants
-from mlp_jax.verify.function import arrays, typed
+from mlp_jax.verify.compiled import Rule, arrays, as_numbers, compiled_soon, disturbed, float64, for_each, typed
+from mlp_jax.verify.disturbances import Exactly
 from mlp_jax.verify.interpreter import fingerprint, in_float64, is_float, trace, typed_precision, without_rules
 from mlp_jax.verify.table import Arrays
 
@@ -28,48 +32,54 @@ class TracedRule:
         self.rule, self.outputs = rule, outputs
         self.program = trace(rule, leaves, list(outputs))
         avals = list(self.program.out_avals)
-        self.values = avals[: len(avals) - len(leaves)]
-        self.gradients = avals[len(avals) - len(leaves) :]
+        self.values, self.gradients = avals[: len(avals) - len(leaves)], avals[len(avals) - len(leaves) :]
         self.typed = typed_precision(self.program)
-        self._memory = remembered("rule", fingerprint(self.program))
+
+    @cached_property
+    def _memory(self) -> dict[str, Any]:
+        return compiled.remembered("rule", fingerprint(self.program))
+
+    def _once(self, name: str, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        if name not in self._memory:
+            self._memory[name] = make()
+        found: Callable[..., Any] = self._memory[name]
+        return found
 
     def _parted(self, outs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Floating-point outputs, and gradients."""
         floats = [z for z, a in zip(outs, self.values, strict=False) if is_float(a.dtype)]
         return floats, list(outs[len(self.values) :])
 
     def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:
         """Outputs and gradients (cotangents, *shape), in float64."""
-        if "exact" not in self._memory:
-            program = in_float64(self.program)
-            each = lambda xs, gs: for_each(lambda g: program(*xs, *g), gs)  # noqa: E731
-            self._memory["exact"] = compiled_soon(each, self.program)
+        program = in_float64(self.program)
+        each = lambda xs, gs: for_each(lambda g: program(*xs, *g), gs)  # noqa: E731
+        run = self._once("exact", lambda: compiled_soon(each, self.program))
         with float64():
-            values, gradients = self._parted(self._memory["exact"](leaves, cotangents))
+            values, gradients = self._parted(run(leaves, cotangents))
             return [as_numbers(v[0]) for v in values], [as_numbers(g) for g in gradients]
 
-    def with_other_constants(self, leaves: Arrays, cotangents: Arrays, signs: np.ndarray) -> tuple[Arrays, Arrays]:
-        """Outputs and gradients (samples, …) for constants that are half a unit off, by signs (samples, n), or 0."""
-        if "other constants" not in self._memory:
-            self._memory["other constants"] = compiled_soon(disturbed(self.program, OtherConstants), self.program)
+    def disturbed(
+        self, name: str, how: Callable[[Any], Exactly], leaves: Arrays, cotangents: Arrays, seeds: np.ndarray
+    ) -> tuple[Arrays, Arrays]:
+        """Outputs (seeds, …) and gradients (seeds, cotangents, …) in float64, disturbed by each seed in a way."""
+        run = self._once(name, lambda: compiled_soon(disturbed(self.program, how), self.program))
         with float64():
-            values, gradients = self._parted(self._memory["other constants"](leaves, cotangents, signs))
+            values, gradients = self._parted(run(leaves, cotangents, seeds))
             return [as_numbers(v[:, 0]) for v in values], [as_numbers(g) for g in gradients]
 
-    def _compiled(self, leaves: Leaves, cotangents: Leaves) -> list[Any]:
-        if "own" not in self._memory:
-            self._memory["own"] = jax.jit(without_rules(self.program))
-        return list(self._memory["own"](*leaves, *typed(cotangents, self.outputs)))
+    def _own(self, leaves: Leaves, cotangents: Leaves) -> list[Any]:
+        run = self._once("own", lambda: jax.jit(without_rules(self.program)))
+        return list(run(*leaves, *typed(cotangents, self.outputs)))
 
     def own(self, leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
-        """Outputs and gradients for one cotangent, as the user has them under jit."""
-        return self._parted(self._compiled(leaves, cotangents))
+        """Outputs and gradients for one cotangent, in the user's precision, as under jit."""
+        return self._parted(self._own(leaves, cotangents))
 
     def whole_numbers(self, leaves: Leaves) -> list[Any]:
-        """The outputs of the forward rule that are no floating-point numbers."""
+        """The outputs that are no floating-point numbers."""
         others = [k for k, a in enumerate(self.values) if not is_float(a.dtype)]
-        if not others:
-            return []
-        outs = self._compiled(leaves, [np.zeros(z.shape) for z in self.outputs])
+        outs = self._own(leaves, [np.zeros(z.shape) for z in self.outputs]) if others else []
         return [outs[k] for k in others]
 
     def outside_jit(self, leaves: Leaves, cotangents: Leaves) -> Leaves | None:
@@ -101,11 +111,6 @@ class CalledRule:
             ]
         gradients = [np.stack([as_numbers(row[1][i]) for row in rows]) for i in range(len(leaves))]
         return [as_numbers(z) for z in rows[0][0]], gradients
-
-    def with_other_constants(self, leaves: Arrays, cotangents: Arrays, signs: np.ndarray) -> tuple[Arrays, Arrays]:
-        """Nobody can tell which constants it has."""
-        values, gradients = self.exact(leaves, cotangents)
-        return [np.stack([v] * len(signs)) for v in values], [np.stack([g] * len(signs)) for g in gradients]
 
     def own(self, leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
         """As it is."""

@@ -40,10 +40,6 @@ class Slopes(NamedTuple):
         """The errors of both sides."""
         return self.left_error + self.right_error
 
-    def over(self, size: np.ndarray) -> "Slopes":
-        """In units of a step of `size` (directions,)."""
-        return Slopes(*(part / size[:, None] for part in self))
-
 
 def slopes(
     steps: np.ndarray,

@@ -110,9 +110,11 @@ def _beside(
     experiment: Experiment, table: Table, point: Point, steps: Sequence[float]
 ) -> list[tuple[Arrays, np.ndarray]]:
     """Values, and the reference (cotangents,) for the entry, some steps aside."""
-    base, found = [c[: table.base] for c in table.cotangents], []
+    found, reference = [], experiment.function.reference
+    assert reference
     for step in steps:
-        values, gradients = experiment.function.reference(_replaced(table.leaves, point, point.value + step), base)
+        at = _replaced(table.leaves, point, point.value + step)
+        values, gradients = reference.exact(at, table.base_cotangents)
         found.append((values, gradients[point.leaf].reshape(table.base, -1)[:, point.entry]))
     return found
 

@@ -1,7 +1,6 @@
 """The table of numbers that verdicts are read from: plain arrays of float64, and what may still be asked for.
 
-Its dear columns are measured when a test asks for them: `Table.ask` returns the answer, or raises `Unanswered`, which
-the experiment catches; it measures, writes the answer down, and has the table judged again.
+Its dear columns are measured when a test asks for them, and kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,16 +110,6 @@ class Beside:
     side: int
 
 
-class Unanswered(Exception):  # no error, a question
-    """A table has no answer to a question yet."""
-
-    def __init__(self, table: "Table", question: Any) -> None:
-        """Of which table."""
-        super().__init__(question)
-        self.table = table
-        self.question = question
-
-
 class Lines(NamedTuple):
     """Directions, one array (directions, *shape) for each leaf, and the slopes of the function along them."""
 
@@ -133,68 +122,42 @@ class Table:
     """One point: the function's values and gradients for some cotangents, and yours.
 
     Gradients are (cotangents, *shape).
-
-    Attributes:
-        leaves: the arguments.
-        precisions: of the leaves.
-        output_precisions: of the outputs.
-        cotangents: for each output (cotangents, *shape).
-        factors: by which the cotangents after the `base` first are multiples of the first one.
-        values: the plain function's.
-        reference: its gradients for the base cotangents, or None: reverse mode cannot go through it.
-        your_values: of your forward rule, in exact arithmetic.
-        yours: your gradients, in exact arithmetic.
-        own_values: your forward rule's, in your precision.
-        own: your gradients, in your precision.
-        typed: the coarsest ε of kernels and callbacks, which keep their types in exact arithmetic.
-        most_entries: so many of a leaf can be taken in turn where there is no reference.
-        named: whether the user named the reference, so that no values doubt it.
-        stops: whether the plain function has a stop_gradient.
-        strict: whether a rule that is no derivative on purpose fails, too.
-        answers: to the questions asked so far.
-        found: what tests have found so far.
     """
 
-    leaves: Arrays
-    precisions: Sequence[Precision]
+    leaves: Arrays  # the arguments
+    precisions: Sequence[Precision]  # of the leaves
     output_precisions: Sequence[Precision]
-    cotangents: Arrays
-    factors: np.ndarray
-    values: Arrays
-    reference: Arrays | None
-    your_values: Arrays
-    yours: Arrays
-    own_values: Arrays
-    own: Arrays
-    typed: float = 0.0
-    most_entries: int = ENTRIES_WITHOUT_REFERENCE
-    named: bool = False
-    stops: bool = False
-    strict: bool = False
-    answers: dict[Any, Any] = field(default_factory=dict)
-    found: dict[Any, Any] = field(default_factory=dict)
+    cotangents: Arrays  # for each output (cotangents, *shape)
+    factors: np.ndarray  # by which the cotangents after the `base` first are multiples of the first one
+    values: Arrays  # the plain function's
+    reference: Arrays | None  # its gradients for the base cotangents; None: reverse mode cannot go through it
+    your_values: Arrays  # of your forward rule, in exact arithmetic
+    yours: Arrays  # your gradients, in exact arithmetic
+    own_values: Arrays  # your forward rule's, in your precision
+    own: Arrays  # your gradients, in your precision
+    typed: float = 0.0  # the coarsest ε of kernels and callbacks, which keep their types in exact arithmetic
+    most_entries: int = ENTRIES_WITHOUT_REFERENCE  # so many of a leaf can be taken in turn where there is no reference
+    named: bool = False  # the user named the reference, so that no values doubt it
+    stops: bool = False  # the plain function has a stop_gradient
+    strict: bool = False  # a rule that is no derivative on purpose fails, too
+    answers: dict[Any, Any] = field(default_factory=dict)  # to the questions asked so far
+    measure: Callable[["Table", Any], Any] | None = None  # answers a question; None: those given are all
 
     def ask(self, question: Any) -> Any:
-        """The answer.
-
-        Raises:
-            Unanswered: it has not been measured.
-        """
-        if question not in self.answers:
-            raise Unanswered(self, question)
+        """The answer, measured when it is asked for first."""
+        if question not in self.answers and self.measure:
+            self.answers[question] = self.measure(self, question)
         return self.answers[question]
-
-    def once(self, test: Callable[["Table", int], Any], k: int) -> Any:
-        """What a test finds for leaf or output k, as found before if it was."""
-        key = (test, k)
-        if key not in self.found:
-            self.found[key] = test(self, k)
-        return self.found[key]
 
     @property
     def base(self) -> int:
         """How many cotangents are no multiples of the first."""
         return len(self.cotangents[0]) - len(self.factors)
+
+    @property
+    def base_cotangents(self) -> Arrays:
+        """Those for each output."""
+        return [c[: self.base] for c in self.cotangents]
 
     @cached_property
     def scales(self) -> np.ndarray:
@@ -203,40 +166,30 @@ class Table:
 
     def leaf(self, i: int) -> "Column":
         """The column of a leaf's gradients."""
-        column: Column = self.once(_leaf, i)
-        return column
+        return self._columns[i]
+
+    @cached_property
+    def _columns(self) -> list["Column"]:
+        return [_leaf(self, i) for i in range(len(self.leaves))]
 
     def output(self, k: int) -> "Column":
         """The column of an output, as of one cotangent; what is not a number is 0 there, for nothing is asked of it."""
-        column: Column = self.once(_output, k)
-        return column
+        return _output(self, k)
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a table has of one leaf or output, as (cotangents, entries).
+    """What a table has of one leaf or output, as (cotangents, entries)."""
 
-    Attributes:
-        about: the number of the leaf or output.
-        part: where measured spreads have it: 0 for outputs, 1 for leaves.
-        table: that it is part of.
-        precision: the user's.
-        yours: in exact arithmetic.
-        own: in the user's precision.
-        reference: NaN where there is none.
-        scales: how large each cotangent is (cotangents, 1).
-        base: how many cotangents are no multiples of the first.
-    """
-
-    about: int
-    part: int
+    about: int  # the number of the leaf or output
+    part: int  # where measured spreads have it: 0 for outputs, 1 for leaves
     table: Table
-    precision: Precision
-    yours: np.ndarray
-    own: np.ndarray
-    reference: np.ndarray
-    scales: np.ndarray
-    base: int
+    precision: Precision  # the user's
+    yours: np.ndarray  # in exact arithmetic
+    own: np.ndarray  # in the user's precision
+    reference: np.ndarray  # NaN where there is none
+    scales: np.ndarray  # how large each cotangent is (cotangents, 1)
+    base: int  # how many cotangents are no multiples of the first
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -302,3 +255,11 @@ def _flat(gradients: np.ndarray) -> np.ndarray:
 def is_float64(precision: Precision) -> bool:
     """Whether the user's precision is that of the exact arithmetic."""
     return precision.eps <= FLOAT64.eps
+
+
+def entry_sizes(x: np.ndarray) -> np.ndarray:
+    """The size of each entry: its own; where it is 0 that of its leaf; 1 in a leaf of zeros."""
+    size = np.abs(x)
+    known = size[np.isfinite(size)]
+    typical = float(np.sqrt(np.mean(known**2))) if known.size else 0.0
+    return np.where((size > 0) & np.isfinite(size), size, typical if 0 < typical < np.inf else 1.0)

@@ -23,10 +23,10 @@ from mlp_jax.verify.arguments import (
     top_level,
 )
 from mlp_jax.verify.checks import Checked, is_of_operations, prepared
-from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64
+from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
-from mlp_jax.verify.function import TracedFunction, typed
+from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import Program, in_float64, trace
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
@@ -286,7 +286,7 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
 
 def _outside_jit(experiment: Experiment, table: Table) -> Judged:
     """Your rule compiled, beside itself as Python runs it."""
-    table.answers[OutsideJit()] = experiment.measured(table, OutsideJit())
+    table.ask(OutsideJit())
 
     def judged() -> Said:
         found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]

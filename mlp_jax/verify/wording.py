@@ -7,7 +7,7 @@ import numpy as np
 
 from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
-from mlp_jax.verify.findings import Finding, Judgement, Where, Why
+from mlp_jax.verify.findings import Finding, Judgement, Where, Why, largest
 from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.table import OutsideJit, Table
 
@@ -17,19 +17,8 @@ WHERE = {
     Where.BESIDE: "right at these arguments, wrong beside them",
     Where.ALONG: "along a direction in which the function has no kink, all entries together",
 }
-NOTES = {
-    Why.UNSEEN: "0, or too small beside the value to be seen: any factor would pass at these arguments",
-    Why.BLIND: "rounding alone may change entries by half; not tested in that precision, but in float64",
-    Why.UNDERFLOWS: "underflows in its precision: not tested there, but in float64",
-    Why.NEGLIGIBLE: "differs by less than its precision resolves beside its largest entry",
-    Why.NO_DERIVATIVE: "has entries without a derivative: not defined on either side",
-    Why.REFERENCE_WITHOUT_DIGITS: "reverse mode has lost digits here, by as much as yours differs",
-    Why.JAX_DIFFERS: "reverse mode without rules differs here; the values are on your side",
-}
-TAILS = {
-    Why.TAIL: "in entries far below its largest",
-    Why.APPROXIMATION: "of a function that is an approximation, whose values bear out yours all the same",
-}
+OF_WRONG_LEAVES = (Why.JAX_IS_WRONG, Why.NOT_LINEAR)
+TAILS = (Why.TAIL, Why.APPROXIMATION)
 
 
 class Description(NamedTuple):
@@ -53,7 +42,7 @@ def _leaf(table: Table, f: Finding, name: str) -> Leaf:
     leaf, verdict = table.leaf(f.about), f.verdict
     if table.stops and verdict is Verdict.OK and leaf.yours.size and not leaf.yours.any():
         verdict = Verdict.STOPPED
-    size = leaf.size or _largest(leaf.yours)
+    size = leaf.size or largest(leaf.yours)
     return _described(
         f, name, table.leaves[f.about].shape, leaf.precision.name, verdict, size, _reason(table, f, name, verdict)
     )
@@ -63,7 +52,7 @@ def _output(table: Table, f: Finding, name: str) -> Leaf:
     values, dtype, reason = table.values[f.about], table.output_precisions[f.about].name, ""
     if f.verdict is Verdict.PRIMAL:
         reason = f"the forward rule returns another value than the function ({f.where})"
-    return _described(f, name, values.shape, dtype, f.verdict, _largest(values), reason)
+    return _described(f, name, values.shape, dtype, f.verdict, largest(values), reason)
 
 
 def _described(
@@ -73,10 +62,6 @@ def _described(
     index = None if f.entry is None else tuple(int(k) for k in np.unravel_index(f.entry, shape))
     error, tolerance = (f.error / size, f.allowed / size) if size else (0.0, None)
     return Leaf(name, shape, dtype, verdict, error, tolerance, index, f.yours, f.right, reason)
-
-
-def _largest(x: np.ndarray) -> float:
-    return float(np.max(np.abs(x[np.isfinite(x)]), initial=0))
 
 
 def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
@@ -100,12 +85,11 @@ def _wrong(table: Table, f: Finding) -> Iterator[str]:
     if f.where in WHERE:
         yield WHERE[f.where].format(precision=table.precisions[f.about].name)
     if Why.NOT_LINEAR in f.why and f.cotangent is not None:
-        factor = table.factors[f.cotangent - table.base]
-        yield f"not linear in the gradient that arrives: compared where that is {factor:g} times as long"
+        yield Why.NOT_LINEAR.value.format(factor=table.factors[f.cotangent - table.base])
     if place := _place_of_output(table, f):
         yield f"seen best where 1 arrives at {place} of the output alone"
     if Why.JAX_IS_WRONG in f.why:
-        yield "JAX's derivative of the function is as yours; its values have another"
+        yield Why.JAX_IS_WRONG.value
 
 
 def _place_of_output(table: Table, f: Finding) -> list[int] | None:
@@ -133,11 +117,11 @@ def _notes(checked: Any, table: Table, judgement: Judgement) -> Iterator[str]:
         for why in f.why & set(TAILS):
             seen = np.abs(leaf.reference) > 0
             units = np.max(np.abs(leaf.yours[seen] / leaf.reference[seen] - 1), initial=0) / leaf.precision.eps
-            yield f"TAIL: {names[f.about]}: off by {units:.0f} units of the last place {TAILS[why]}"
-    for why, text in NOTES.items():
-        about = [names[f.about] for f in judgement.leaves if why in f.why]
+            yield f"TAIL: {names[f.about]}: off by {units:.0f} units of the last place {why.value}"
+    for why in Why:
+        about = [names[f.about] for f in judgement.leaves if why in f.why and why not in TAILS + OF_WRONG_LEAVES]
         if about:
-            yield f"{', '.join(about)}: {text}"
+            yield f"{', '.join(about)}: {why.value}"
     zeros = [n for n, x in zip(names, table.leaves, strict=True) if x.size and not x.any()]
     if zeros:
         yield f"{', '.join(zeros)}: 0 everywhere, so what is multiplied by it is not seen"

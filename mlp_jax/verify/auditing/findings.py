@@ -19,31 +19,19 @@ _ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRO
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a rule at arguments of certain shapes.
+    """What was found of a rule at arguments of certain shapes."""
 
-    Attributes:
-        rule: its qualified name.
-        place: where it is written, as file:line.
-        caller: file:line of its first call.
-        arguments: their shapes and dtypes.
-        times: how often it was called.
-        verdict: ok; at a kink, on purpose, or as intended, which are accepted; RAISES, UNDECIDED or WRONG; not checked.
-        reason: why it was not checked, or what else should be known.
-        text: of the report, where there is one.
-        reproduce: the command that checks it again.
-        seconds: that the check took.
-    """
-
-    rule: str
-    place: str
-    caller: str
-    arguments: str
-    times: int = 1
+    rule: str  # its qualified name
+    place: str  # where it is written, as file:line
+    caller: str  # file:line of its first call
+    arguments: str  # their shapes and dtypes
+    times: int = 1  # how often it was called
+    # ok; at a kink, on purpose, or as intended, which are accepted; RAISES, UNDECIDED or WRONG; not checked
     verdict: str = NOT_CHECKED
-    reason: str = ""
-    text: str = ""
-    reproduce: str = ""
-    seconds: float = 0.0
+    reason: str = ""  # why it was not checked, or what else should be known
+    text: str = ""  # of the report, where there is one
+    reproduce: str = ""  # the command that checks it again
+    seconds: float = 0.0  # that the check took
 
     @property
     def package(self) -> str:
@@ -53,23 +41,15 @@ class Finding:
 
 @dataclass
 class Audit:
-    """All that an audit found. `str(audit)` is for people, `audit.to_json()` has everything.
+    """All that an audit found. `str(audit)` is for people, `audit.to_json()` has everything."""
 
-    Attributes:
-        of: what was audited.
-        findings: a finding for each use.
-        reports: those of the checks, in this process.
-        not_reached: rules of the audited project that nothing called, as name (place).
-        problems: what went wrong in watching.
-        said: what else should be known.
-    """
-
-    of: str = "program"
-    findings: list[Finding] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
+    of: str = "program"  # what was audited
+    findings: list[Finding] = field(default_factory=list)  # a finding for each use
+    reports: list[Report] = field(default_factory=list)  # those of the checks, in this process
+    # rules of the audited project that nothing called, as name (place)
     not_reached: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # what went wrong in watching
+    said: list[str] = field(default_factory=list)  # what else should be known
 
     @property
     def passed(self) -> bool:

@@ -19,19 +19,12 @@ _STARTUP = Path(__file__).parent / "startup"
 
 
 class Order(NamedTuple):
-    """What the processes are told.
+    """What the processes are told."""
 
-    Attributes:
-        folder: where they write.
-        exact: whether compiled programs are left as they are.
-        seconds: for the checks of each process.
-        calls: where calls that did not pass are kept.
-    """
-
-    folder: Path
-    exact: bool
-    seconds: float
-    calls: Path
+    folder: Path  # where they write
+    exact: bool  # whether compiled programs are left as they are
+    seconds: float  # for the checks of each process
+    calls: Path  # where calls that did not pass are kept
 
 
 def environment(order: Order, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -198,17 +198,11 @@ def at(address: str, as_rule: bool) -> Any:
 
 
 class Discovered(NamedTuple):
-    """The rules of a package.
+    """The rules of a package."""
 
-    Attributes:
-        rules: those that exist once its modules are imported.
-        made_later: places in its source where functions make rules when they are called, as file:line.
-        failed: modules that cannot be imported, and why.
-    """
-
-    rules: list[Rule]
-    made_later: list[str]
-    failed: dict[str, str]
+    rules: list[Rule]  # those that exist once its modules are imported
+    made_later: list[str]  # places in its source where functions make rules when they are called, as file:line
+    failed: dict[str, str]  # modules that cannot be imported, and why
 
 
 def discover(package: str) -> Discovered:

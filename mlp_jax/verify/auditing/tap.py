@@ -7,8 +7,8 @@ so that its values are whole batches, with the axes along which they were mapped
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import jet
@@ -17,32 +17,21 @@ from jax.interpreters import ad, batching, mlir
 
 
 class Passed(NamedTuple):
-    """A transformation that passed a tap on, or `compiled`.
+    """A transformation that passed a tap on, or `compiled`."""
 
-    Attributes:
-        by: vmap, jvp or compiled.
-        about: of vmap the axis of each argument, or None; of jvp the arguments that are differentiated.
-    """
-
-    by: str
+    by: str  # vmap, jvp or compiled
+    # of vmap the axis of each argument, or None; of jvp the arguments that are differentiated
     about: tuple[int | None, ...] = ()
 
 
-class Taker(Protocol):
-    """Who gets the values."""
-
-    def take(self, path: tuple[Passed, ...], *values: Any) -> None:
-        """Called with them, perhaps from a thread of XLA; must not raise, nor call JAX.
-
-        Args:
-            path: what passed the tap on, the innermost first.
-            values: of the arguments.
-        """
+# Called with what passed the tap on, the innermost first, and the values, perhaps from a thread of XLA: it must not
+# raise, nor call JAX.
+Take = Callable[..., None]
 
 
-def tap(taker: Taker, arrays: Sequence[Any]) -> None:
-    """Give the values of arrays to the taker: at once, or whenever the program that is being traced runs."""
-    _tap.bind(*arrays, taker=taker, path=())
+def tap(take: Take, arrays: Sequence[Any]) -> None:
+    """Give the values of arrays to a function: at once, or whenever the program that is being traced runs."""
+    _tap.bind(*arrays, take=take, path=())
 
 
 _tap = Primitive("gradient_rule_tap")
@@ -54,25 +43,25 @@ def _effect() -> set[Any]:
     return set(jax.make_jaxpr(lambda x: jax.debug.callback(lambda x: None, x))(0.0).jaxpr.effects)
 
 
-def _evaluated(*args: Any, taker: Taker, path: tuple[Passed, ...]) -> list[Any]:
-    taker.take(path, *args)
+def _evaluated(*args: Any, take: Take, path: tuple[Passed, ...]) -> list[Any]:
+    take(path, *args)
     return []
 
 
-def _mapped(args: Any, axes: Any, *, taker: Taker, path: tuple[Passed, ...]) -> Any:
+def _mapped(args: Any, axes: Any, *, take: Take, path: tuple[Passed, ...]) -> Any:
     about = tuple(axis if isinstance(axis, int) else None for axis in axes)
-    _tap.bind(*args, taker=taker, path=(*path, Passed("vmap", about)))
+    _tap.bind(*args, take=take, path=(*path, Passed("vmap", about)))
     return [], []
 
 
-def _differentiated(primals: Any, tangents: Any, *, taker: Taker, path: tuple[Passed, ...]) -> Any:
+def _differentiated(primals: Any, tangents: Any, *, take: Take, path: tuple[Passed, ...]) -> Any:
     moved = tuple(k for k, tangent in enumerate(tangents) if type(tangent) is not ad.Zero)
-    _tap.bind(*primals, taker=taker, path=(*path, Passed("jvp", moved)))
+    _tap.bind(*primals, take=take, path=(*path, Passed("jvp", moved)))
     return [], []
 
 
-def _lowered(*args: Any, taker: Taker, path: tuple[Passed, ...]) -> list[Any]:
-    jax.debug.callback(functools.partial(taker.take, (*path, Passed("compiled"))), *args)
+def _lowered(*args: Any, take: Take, path: tuple[Passed, ...]) -> list[Any]:
+    jax.debug.callback(functools.partial(take, (*path, Passed("compiled"))), *args)
     return []
 
 

@@ -48,51 +48,30 @@ class Key:
 
 
 class Values(NamedTuple):
-    """The arguments of a call.
+    """The arguments of a call."""
 
-    Attributes:
-        path: the transformations that passed them on, the innermost first.
-        leaves: of the arguments, then of what the rule closes over; numpy arrays, keys, or anything.
-        traced: which of the leaves JAX was tracing: they may be batches.
-        closed_over: the tracers that the rule closed over.
-    """
-
-    path: tuple[Passed, ...]
-    leaves: list[Any]
-    traced: list[int]
-    closed_over: list[Any]
+    path: tuple[Passed, ...]  # the transformations that passed them on, the innermost first
+    leaves: list[Any]  # of the arguments, then of what the rule closes over; numpy arrays, keys, or anything
+    traced: list[int]  # which of the leaves JAX was tracing: they may be batches
+    closed_over: list[Any]  # the tracers that the rule closed over
 
 
 @dataclass
 class Signature:
-    """One use of a rule: arguments of these shapes and dtypes.
+    """One use of a rule: arguments of these shapes and dtypes."""
 
-    Attributes:
-        rule: the object itself.
-        about: its name and place.
-        caller: file:line of the first call.
-        tree: of the arguments that are differentiated.
-        kinds: their shapes and dtypes.
-        static: the others, by position.
-        arity: the number of all.
-        x64: whether JAX had 64 bits.
-        times: how often it was called.
-        values: of some of the calls.
-        note: why there are none.
-    """
-
-    rule: Any
-    about: Rule
-    caller: str
-    tree: Any
-    kinds: tuple[str, ...]
-    static: dict[int, Any]
-    arity: int
-    x64: bool
-    times: int = 0
+    rule: Any  # the object itself
+    about: Rule  # its name and place
+    caller: str  # file:line of the first call
+    tree: Any  # of the arguments that are differentiated
+    kinds: tuple[str, ...]  # their shapes and dtypes
+    static: dict[int, Any]  # the others, by position
+    arity: int  # the number of all
+    x64: bool  # whether JAX had 64 bits
+    times: int = 0  # how often it was called
     taps: int = 0
-    values: list[Values] = field(default_factory=list)
-    note: str = ""
+    values: list[Values] = field(default_factory=list)  # of some of the calls
+    note: str = ""  # why there are none
 
     @property
     def arguments(self) -> str:
@@ -164,7 +143,7 @@ class Watch:
         known = [None if k in traced else _kept(x) for k, x in enumerate(leaves)]
         site = _Site(self, signature, known, traced, keys, closed_over)
         if traced:
-            tap(site, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
+            tap(site.take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
         else:
             site.take(())
 
