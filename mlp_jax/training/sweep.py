@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_jax.errors import InputError, TrainingDiverged, TrainingInterrupted
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import loop
@@ -19,6 +21,7 @@ from mlp_jax.training.standing import Entry, judged_by, standings
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.trainer import Trainer
 
+_MOST_BYTES = 2**29  # of examples beyond which those of another run take their place
 # Of a summary, what may differ from run to run: that of the best is said.
 _OF_THE_BEST = ("steps_per_epoch", "examples", "data", "parameters", "precision")
 
@@ -72,22 +75,28 @@ class _Sources:
     def __init__(self, examples: Any, report: Reporter) -> None:
         self._examples, self._report = examples, report
         self._said: set[str] = set()
-        self._last: tuple[Any, Prepared] | None = None
+        self._kept: list[tuple[Any, Prepared]] = []
 
     def of(self, asked: Config) -> Prepared:
         """The examples of a configuration that is not resolved."""
         wants = wanted(asked)
-        if not self._last or self._last[0] != wants:
-            self._last = None  # before others take their place in memory
+        prepared = next((prepared for others, prepared in self._kept if others == wants), None)
+        if prepared is None:
+            if sum(_bytes(kept) for _, kept in self._kept) > _MOST_BYTES:
+                self._kept.clear()  # they are read again
             given = self._examples
-            self._last = wants, given if isinstance(given, Prepared) else read(asked, given)
-        prepared = self._last[1]
+            prepared = given if isinstance(given, Prepared) else read(asked, given)
+            self._kept.append((wants, prepared))
         require_suited(asked, prepared)
         for finding in dict.fromkeys(prepared.said):
             if finding not in self._said:
                 self._said.add(finding)
                 self._report.say(finding)
         return prepared
+
+
+def _bytes(prepared: Prepared) -> int:
+    return sum(np.asarray(values).nbytes for examples in prepared.parts.values() for values in examples)
 
 
 def _planned(config: Config, sources: _Sources) -> list[Member]:
@@ -99,6 +108,18 @@ def _planned(config: Config, sources: _Sources) -> list[Member]:
             resolved = resolve(asked, sources.of(asked))
         found.append(Member(number, varied, asked, resolved, program_of(resolved)))
     return found
+
+
+def _grouped(planned: list[Member]) -> list[list[Member]]:
+    """Those of one program together."""
+    groups: list[list[Member]] = []
+    for member in planned:
+        same = next((group for group in groups if group[0].program == member.program), None)
+        if same is None:
+            groups.append([member])
+        else:
+            same.append(member)
+    return groups
 
 
 @contextmanager
@@ -132,17 +153,15 @@ class _Runs:
         self._locks: dict[int, ExitStack] = {}
         self._done: dict[int, Run] = {}
         self._held_out: list[list[Any]] = []
-        programs: list[Config] = []
-        for member in planned:
-            if member.program not in programs:
-                programs.append(member.program)
-        self._by_program = [[member for member in planned if member.program == program] for program in programs]
-        # each program's trainer is made before any is trained, for what it refuses: the first of them last
-        in_threads = [self._trainer_of(of_one[0]).in_threads for of_one in reversed(self._by_program)]
+        self._by_program = _grouped(planned)
+        firsts: dict[str, Member] = {}  # of each compiled program, whatever the data
+        for of_one in self._by_program:
+            firsts.setdefault(repr(of_one[0].program.model_copy(update={"data": None})), of_one[0])
+        # before any is trained, for what a trainer refuses
+        in_threads = [self._trainer_of(first).in_threads for first in firsts.values()]
         self._at_once = min(processors(), len(planned)) if all(in_threads) else 1
         if config.sweep:
-            compiled = len({repr(program.model_copy(update={"data": None})) for program in programs})
-            report.say(f"{len(planned)} runs of {compiled} compiled program{'s' * (compiled > 1)}")
+            report.say(f"{len(planned)} runs of {len(firsts)} compiled program{'s' * (len(firsts) > 1)}")
         self._first = self._new(self._by_program[0][0])
         self._training_started = time.perf_counter()
 
