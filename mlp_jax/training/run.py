@@ -26,12 +26,12 @@ class Run(NamedTuple):
     Attributes:
         config: the resolved configuration.
         net: the network.
-        model: its parameters, and how inputs and targets were standardised; None if there are several seeds.
-        results: cost and metrics by part; of several seeds, mean, standard deviation and each seed's, of those that
-            finished.
-        history: a record for each epoch, as in `metrics.jsonl`; of several seeds, each run in `seeds` has its own.
+        model: its parameters, and how inputs and targets were standardised; None if there are several runs.
+        results: cost and metrics by part; of several seeds or folds, mean, standard deviation and each one's, of those
+            that finished; of another sweep, of the best.
+        history: a record for each epoch, as in `metrics.jsonl`; of several, each run in `seeds` has its own.
         summary: as in `summary.json`.
-        seeds: the run of each seed, or fold, if there are several.
+        seeds: the run of each seed, fold or combination of values, if there are several.
         state: what the steps ended with, the optimizer's memory included; None of several, or of a run that was loaded.
     """
 
@@ -87,7 +87,8 @@ class Run(NamedTuple):
 
     def _one_model(self) -> Model:
         if self.model is None:
-            raise InputError(f"this run has {len(self.seeds)} seeds, each a run of its own in run.seeds: take one")
+            kind = self.config.several[0] if self.config.several else "run"
+            raise InputError(f"this run has {len(self.seeds)} {kind}s, each a run of its own in run.seeds: take one")
         return self.model
 
 

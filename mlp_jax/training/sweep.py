@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import ExitStack, nullcontext
+from typing import Any
 
-from mlp_jax.errors import InputError, TrainingDiverged, TrainingInterrupted
-from mlp_jax.tables.preparation import Prepared
+from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
 from mlp_jax.training import loop
-from mlp_jax.training.build import program_of, read, require_suited, resolve, wanted
-from mlp_jax.training.config import Config, choices, members
+from mlp_jax.training.build import program_of
+from mlp_jax.training.config import Config
 from mlp_jax.training.environment import processors
 from mlp_jax.training.folds import as_table, held_out
+from mlp_jax.training.planning import Member, Sources, by_program, named, planned
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
 from mlp_jax.training.single import Training, summary_of
@@ -22,24 +22,6 @@ from mlp_jax.training.trainer import Trainer
 
 # Of a summary, what may differ from run to run: that of the best is said.
 _OF_THE_BEST = ("steps_per_epoch", "examples", "data", "parameters", "precision")
-
-
-class Member(NamedTuple):
-    """One run of a sweep.
-
-    Attributes:
-        number: of its folder: of the seed or the fold where nothing else varies.
-        varied: its values of the keys that vary.
-        asked: its configuration as it was given.
-        config: the same, resolved.
-        program: what of it is compiled.
-    """
-
-    number: int
-    varied: dict[str, Any]
-    asked: Config
-    config: Config
-    program: Config
 
 
 def sweep(
@@ -53,63 +35,18 @@ def sweep(
         TrainingInterrupted: Ctrl-C or SIGTERM; all steps that were taken are kept.
     """
     started = time.perf_counter()
-    sources = _Sources(examples, report)
-    planned = _planned(config, sources)
+    sources = Sources(examples, report)
+    runs = planned(config, sources)
     if config.several and config.several[0] == "seed":  # what is found in the data is the same for all
-        config = planned[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})
+        config = runs[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})
     if directory:
         directory.require_free(config, resume, overwrite)
-    runs = _Runs(config, planned, sources, directory, report, started)  # which compiles, and changes nothing
+    under_way = _Runs(config, runs, sources, directory, report, started)  # which compiles, and changes nothing
     with directory.held() if directory else nullcontext():
         if directory:
             directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
-            runs.begin_directory(directory, resume)
-        return runs.to_their_end(resume)
-
-
-class _Sources:
-    """The examples of one run after another; those that differ in nothing that reading looks at are read once."""
-
-    def __init__(self, examples: Any, report: Reporter) -> None:
-        self._examples, self._report = examples, report
-        self._said: set[str] = set()
-        self._last: tuple[Any, Prepared] | None = None
-
-    def of(self, asked: Config) -> Prepared:
-        """The examples of a configuration that is not resolved."""
-        wants = wanted(asked)
-        if not self._last or self._last[0] != wants:
-            self._last = None  # before others take their place in memory
-            given = self._examples
-            self._last = wants, given if isinstance(given, Prepared) else read(asked, given, self._report)
-        prepared = self._last[1]
-        require_suited(asked, prepared)
-        for finding in dict.fromkeys(prepared.said):
-            if finding not in self._said:
-                self._said.add(finding)
-                self._report.say(finding)
-        return prepared
-
-
-def _planned(config: Config, sources: _Sources) -> list[Member]:
-    """The runs, in the order of the values."""
-    _, numbers = config.several or ("", ())
-    found = []
-    for number, varied, asked in zip(numbers, choices(config.axes), members(config), strict=True):
-        with _named(config, varied):
-            resolved = resolve(asked, sources.of(asked))
-        found.append(Member(number, varied, asked, resolved, program_of(resolved)))
-    return found
-
-
-@contextmanager
-def _named(config: Config, varied: dict[str, Any]) -> Iterator[None]:
-    """An error says of which run it is, where that is not clear."""
-    try:
-        yield
-    except InputError as error:
-        run = ", ".join(f"{key}={value}" for key, value in varied.items())
-        raise InputError(f"{run}: {error}" if config.sweep else str(error)) from None
+            under_way.begin_directory(directory, resume)
+        return under_way.to_their_end(resume)
 
 
 class _Runs:
@@ -118,13 +55,13 @@ class _Runs:
     def __init__(
         self,
         config: Config,
-        planned: list[Member],
-        sources: _Sources,
+        members: list[Member],
+        sources: Sources,
         directory: RunDirectory | None,
         report: Reporter,
         started: float,
     ) -> None:
-        self._config, self._planned, self._sources = config, planned, sources
+        self._config, self._members, self._sources = config, members, sources
         self._directory, self._report, self._started = directory, report, started
         self._kind, _ = config.several or ("", ())
         self._compiled: dict[Any, Any] = {}
@@ -133,17 +70,15 @@ class _Runs:
         self._locks: dict[int, ExitStack] = {}
         self._done: dict[int, Run] = {}
         self._held_out: list[list[Any]] = []
-        programs: list[Config] = []
-        for member in planned:
-            if member.program not in programs:
-                programs.append(member.program)
-        self._by_program = [[member for member in planned if member.program == program] for program in programs]
-        # each program's trainer is made before any is trained, for what it refuses: the first of them last
-        in_threads = [self._trainer_of(of_one[0]).in_threads for of_one in reversed(self._by_program)]
-        self._at_once = min(processors(), len(planned)) if all(in_threads) else 1
+        self._by_program = by_program(members)
+        firsts: dict[str, Member] = {}  # of each compiled program, whatever the data
+        for of_one in self._by_program:
+            firsts.setdefault(repr(of_one[0].program.model_copy(update={"data": None})), of_one[0])
+        # before any is trained, for what a trainer refuses
+        in_threads = [self._trainer_of(first).in_threads for first in firsts.values()]
+        self._at_once = min(processors(), len(members)) if all(in_threads) else 1
         if config.sweep:
-            compiled = len({repr(program.model_copy(update={"data": None})) for program in programs})
-            report.say(f"{len(planned)} runs of {compiled} compiled program{'s' * (compiled > 1)}")
+            report.say(f"{len(members)} runs of {len(firsts)} compiled program{'s' * (len(firsts) > 1)}")
         self._first = self._new(self._by_program[0][0])
         self._training_started = time.perf_counter()
 
@@ -152,7 +87,7 @@ class _Runs:
         if self._trainer and program_of(self._trainer.config) == member.program:
             return self._trainer.of(member.config)
         self._trainer = None  # before another takes its place in memory
-        with _named(self._config, member.varied):
+        with named(self._config, member.varied):
             self._trainer = trainer_of(member.config, self._sources.of(member.asked), self._compiled)
         return self._trainer
 
@@ -183,7 +118,7 @@ class _Runs:
             for training in loop.train(self._begun(resume), self._at_once, lambda _: self._show([])):
                 self._ended(training)
         except TrainingInterrupted as stop:
-            how_far = f"stopped after {len(self._done)} of {len(self._planned)} {self._kind}s"
+            how_far = f"stopped after {len(self._done)} of {len(self._members)} {self._kind}s"
             for number in tuple(self._training):
                 self._finish(number, interrupted=True)
             self._summarise("interrupted")
@@ -193,7 +128,7 @@ class _Runs:
                 self._directory.save_predictions(as_table(self._held_out))
             return self._summarise("finished")
         number, why = next(iter(self._summarise("diverged").summary["diverged"].items()))
-        raise TrainingDiverged(f"all {len(self._planned)} {self._kind}s diverged; {self._kind} {number}: {why}")
+        raise TrainingDiverged(f"all {len(self._members)} {self._kind}s diverged; {self._kind} {number}: {why}")
 
     def _begun(self, resume: bool) -> Iterator[Training]:
         for member in (member for of_one in self._by_program for member in of_one):
@@ -223,7 +158,7 @@ class _Runs:
         self._report.advanced(len(self._done) + sum(parts), records)
 
     def _summarise(self, status: str) -> Run:
-        there = [member for member in self._planned if member.number in self._done]
+        there = [member for member in self._members if member.number in self._done]
         entries = [Entry(f"{self._kind}-{one.number}", one.varied, self._done[one.number]) for one in there]
         trainer, now = self._first.trainer, time.perf_counter()
         seconds = {"training": now - self._training_started, "all": now - self._started}
@@ -234,7 +169,7 @@ class _Runs:
             summary["judged_by"] = list(judged_by(entry.run for entry in entries))
             summary["table"] = [row._asdict() for row in rows]
         else:
-            summary[f"{self._kind}s"] = [member.number for member in self._planned]
+            summary[f"{self._kind}s"] = [member.number for member in self._members]
         reasons = {str(one.number): self._done[one.number].summary.get("reason") for one in there}
         if any(reasons.values()):
             summary["diverged"] = {number: why for number, why in reasons.items() if why}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
-from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, stack, unstack
+from mlp_jax.mlp.params import Params, pays_as_one_loop, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.processes.together import everyones
 from mlp_jax.tables.preparation import Examples, Prepared
@@ -61,7 +61,7 @@ class Trainer:
         net: its network.
         program: network, optimizer and ways of training; what is compiled leaves its `Values` open.
         parts: the examples on the device: train, and where asked for, validation and test.
-        parameters: how many numbers the network has to learn.
+        parameters: how many the network has, once a training has started.
         size: how many examples an epoch has.
         steps: how many steps an epoch has.
         names: of what is evaluated: loss, and the metrics.
@@ -77,7 +77,7 @@ class Trainer:
         self._take(config)
         dtype = config.network.dtype
         self.parts, self._weights = self._placed()
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(param_types(self.net)))
+        self.parameters = 0
         self.size = len(prepared.parts["train"].x)
         size = batch_size(config, self.size)
         self._layout = self._cut(Layout.of(self.size, size, self.program.microbatches * self.program.parts))
@@ -160,6 +160,7 @@ class Trainer:
                 _, _, outcome = self._call(Moment(state, best, 0, None), self.batches(seed), 0, 0)
             self.compile_seconds = time.perf_counter() - started
             self._no_steps = jax.tree.map(lambda table: table[0, : self.steps], outcome.steps)
+            self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return Moment(state, best, 0, self._no_steps)
 
     def placed(self, moment: Moment) -> Moment:

@@ -370,4 +370,3 @@ def several_together() -> Table:
         "1 network": Worker(__name__, "of_several", SMALL),
     }
     return compare_workers(f"ms of training, {SMALL.name}", 1e-3, workers)
-
