@@ -25,12 +25,13 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
-from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on, spread
+from mlp_jax.training.devices import devices_of, everywhere, here, on_devices, run_steps_on, spread
 from mlp_jax.training.environment import environment, processors
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
 from mlp_jax.training.metrics import (
     RANKINGS,
+    Spread,
     evaluate,
     is_ranking,
     measure_with,
@@ -74,13 +75,16 @@ class Trainer:
         self._devices = devices_of(config.training)
         self._open, self._values = leave_open(self.program, config)
         dtype = config.network.dtype
+        program = self.program
+        self._spread = Spread(program.parts, program.axis) if program.axis or program.parts > 1 else None
+        fill = partial(filled_up, parts=program.parts)
         self.parts = {
-            part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
+            part: everywhere(Examples(fill(x, dtype), fill(y, None if y.ndim == 1 else dtype)), self._devices)
             for part, (x, y) in prepared.parts.items()
         }
         given = prepared.weights or {}  # rows that fill up have weight 0
         self._weights = {
-            part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
+            part: everywhere(fill(given.get(part, np.ones(len(y))), dtype), self._devices)
             for part, (_, y) in prepared.parts.items()
         }
         self.size = len(prepared.parts["train"].x)
@@ -92,12 +96,13 @@ class Trainer:
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
         self._patience = Patience(np.int32(stopping.patience), np.float32(stopping.min_delta)) if stopping else None
-        self._measure: Any = evaluate
+        rankings: tuple[str, ...] = ()
         if stopping and stopping.metric in RANKINGS and is_ranking(self.net):
-            self._measure = measure_with(stopping.metric)
+            rankings = (stopping.metric,)
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
+        self._measure: Any = measure_with(rankings, self._spread) if rankings or self._spread else evaluate
         scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         self._scale = everywhere(scale, self._devices)
         watched = {"training": "train"} if config.training.watch else {}
@@ -211,8 +216,8 @@ class Trainer:
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
         params = everywhere(params, self._devices)
-        found: tuple[Any, Any] = jitted(_measured, ("net",))(
-            self._open.net, self._values, params, *self._measured(part)
+        found: tuple[Any, Any] = jitted(_measured, ("net", "spread", "devices"))(
+            self._open.net, self._spread, self._devices, self._values, params, *self._measured(part)
         )
         return found
 
@@ -320,8 +325,14 @@ class Trainer:
         return record
 
 
-def _measured(net: MLP, values: Values, params: Params, *examples: Any) -> tuple[Any, Any]:
-    return measured(values.put_into_net(net), params, *examples)
+def _measured(
+    net: MLP, spread: Spread | None, devices: int, values: Values, params: Params, *examples: Any
+) -> tuple[Any, Any]:
+    def on_each(values: Values, params: Params, examples: Any) -> tuple[Any, Any]:
+        return partial(measured, spread=spread)(values.put_into_net(net), params, *examples)
+
+    found: tuple[Any, Any] = on_devices(on_each, devices)(values, params, examples)
+    return found
 
 
 def _initial(program: Program, values: Values, network: Network, seed: Any, stacked: bool) -> State:

@@ -74,7 +74,8 @@ def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
     if program.parts == 1:
         return of(batch)
     devices = jax.lax.axis_size(program.axis) if program.axis else 1
-    of_mine = _of_each(of, _cut(batch, program.parts // devices))
+    never = jnp.sum(batch.weights != 0) > batch.weights.size
+    of_mine: OfBatch = of_each(of, _cut(batch, program.parts // devices), never)
     if program.axis is None:
         return _added_up(of_mine)
     if program.in_order:
@@ -82,23 +83,22 @@ def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
     return _summed(_added_up(of_mine), program.axis)
 
 
-def _of_each(of: Callable[[Batch], OfBatch], parts: Batch) -> OfBatch:
+def of_each(of: Callable[[Any], Any], parts: Any, never: jax.Array) -> Any:
     """Of each of the parts, (V, …), by a loop that compiles to the same however many there are, and so rounds the same.
 
     Of one part XLA would take loop and table away, and fuse what is in them with what stands around. So there is a
-    part and a row to spare, and the loop's end is a number that XLA does not know: there are never so many weights.
+    part and a row to spare, and the loop's end is a number that XLA does not know: `never` is false, unknown to it.
     """
-    kinds, here = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts)), len(parts.x)
-    count = here + (jnp.sum(parts.weights != 0) > parts.weights.size)
+    kinds, here = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts)), len(jax.tree.leaves(parts)[0])
+    count = here + never
     parts = jax.tree.map(lambda v: jnp.concatenate([v, v[:1]]), parts)
     tables = jax.tree.map(lambda kind: jnp.zeros((here + 1, *kind.shape), kind.dtype), kinds)
 
-    def add(k: jax.Array, tables: OfBatch) -> OfBatch:
+    def add(k: jax.Array, tables: Any) -> Any:
         of_part = of(jax.tree.map(lambda v: v[k], parts))
         return jax.tree.map(lambda table, value: table.at[k].set(value), tables, of_part)
 
-    of_all: OfBatch = jax.tree.map(lambda table: table[:here], jax.lax.fori_loop(0, count, add, tables))
-    return of_all
+    return jax.tree.map(lambda table: table[:here], jax.lax.fori_loop(0, count, add, tables))
 
 
 def _summed(mine: OfBatch, axis: str) -> OfBatch:
