@@ -26,9 +26,9 @@ def rounded_up(n: int) -> int:
     return -(-n // quarter) * quarter
 
 
-def filled_up(values: NDArray[Any], dtype: Any) -> jax.Array:
-    """On the device, with rows of 0 up to one of few numbers of rows."""
-    spare = rounded_up(len(values)) - len(values)
+def filled_up(values: NDArray[Any], dtype: Any, parts: int = 1) -> jax.Array:
+    """On the device, with rows of 0 up to one of few numbers of rows, and to parts of one size."""
+    spare = -(-rounded_up(len(values)) // parts) * parts - len(values)
     return jnp.asarray(np.pad(values, [(0, spare), *[(0, 0)] * (values.ndim - 1)]), dtype)
 
 

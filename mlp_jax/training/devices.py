@@ -83,6 +83,14 @@ def here(values: Any) -> Any:
     return values if jax.process_count() == 1 else jax.tree.map(jnp.asarray, jax.device_get(values))
 
 
+def on_devices(function: Callable[..., Any], devices: int, specs: Any = WHOLE) -> Callable[..., Any]:
+    """The function on each of the devices, of arrays by these specifications; what it gives, all have."""
+    if devices == 1:
+        return function
+    # what each device holds is equal by construction, which shard_map cannot see
+    return jax.shard_map(function, mesh=mesh(devices), in_specs=specs, out_specs=WHOLE, check_vma=False)
+
+
 @cache
 def run_steps_on(devices: int) -> Callable[..., Any]:
     """`run_steps` on one device; or on several, each of which takes all steps, and of each step its parts."""
@@ -94,9 +102,6 @@ def run_steps_on(devices: int) -> Callable[..., Any]:
             return run_steps(program, measure, *arguments, **named)
 
         of_arguments = (WHOLE, WHOLE, WHOLE, WHOLE, OWN_ROWS, WHOLE, WHOLE, WHOLE)
-        # what each device holds is equal by construction, which shard_map cannot see
-        return jax.shard_map(
-            on_each, mesh=mesh(devices), in_specs=(of_arguments, WHOLE), out_specs=WHOLE, check_vma=False
-        )(arguments, named)
+        return on_devices(on_each, devices, (of_arguments, WHOLE))(arguments, named)
 
     return run

@@ -15,6 +15,7 @@ from mlp_jax.mlp.cost import as_targets
 from mlp_jax.mlp.output_units.base import OutputUnit
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
+from mlp_jax.training.step.gradient import of_each
 
 _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 _BINS = 15
@@ -59,6 +60,7 @@ def evaluate(
     weights: Any = None,
     *,
     rankings: tuple[str, ...] = (),
+    spread: "Spread | None" = None,
 ) -> dict[str, jax.Array]:
     """The cost and the metrics on a set of examples.
 
@@ -66,14 +68,29 @@ def evaluate(
     (n,): the total cost J as "loss", each of `metrics_of(net)`, and of `RANKINGS` those that are asked for. They are
     scalars, but for those that each of several targets has, (k,).
     """
-    return measured(net, params, x, y, target_scale, weights, rankings)[0]
+    return measured(net, params, x, y, target_scale, weights, rankings, spread)[0]
+
+
+class Spread(NamedTuple):
+    """How rows are divided: into parts of one size, on the devices of an axis if there is one, each as many."""
+
+    parts: int
+    axis: str | None
 
 
 def measured(
-    net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any = None, rankings: tuple[str, ...] = ()
+    net: MLP,
+    params: Params,
+    x: Any,
+    y: Any,
+    target_scale: Any,
+    weights: Any = None,
+    rankings: tuple[str, ...] = (),
+    spread: Spread | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """What `evaluate` returns, and the predictions ŷ."""
-    return measured_of(net, params, *output_of(net, params, x), y, target_scale, weights, rankings)
+    z, y_hat = output_of(net, params, x) if spread is None else _in_parts(net, params, x, weights, spread)
+    return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
 
 
 def measured_of(
@@ -97,9 +114,9 @@ def measured_of(
 
 
 @cache
-def measure_with(rankings: tuple[str, ...]) -> Callable[..., dict[str, jax.Array]]:
+def measure_with(rankings: tuple[str, ...], spread: Spread | None) -> Callable[..., dict[str, jax.Array]]:
     """`evaluate` with some of `RANKINGS`; one function for each, so that programs are compiled once."""
-    return partial(evaluate, rankings=rankings)
+    return partial(evaluate, rankings=rankings, spread=spread)
 
 
 def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
@@ -125,6 +142,18 @@ def output_of(net: MLP, params: Params, x: Any) -> tuple[jax.Array, jax.Array]:
 
     z, y_hat = jax.lax.map(of_row, x, batch_size=_ROWS_AT_ONCE)
     return z, y_hat
+
+
+def _in_parts(net: MLP, params: Params, x: Any, weights: Any, spread: Spread) -> tuple[jax.Array, jax.Array]:
+    """`output_of` by parts, to the same bits on whatever devices; each has all rows, and computes its own."""
+    parts = x.reshape(spread.parts, -1, x.shape[1])
+    if spread.axis:
+        here = spread.parts // jax.lax.axis_size(spread.axis)
+        parts = jax.lax.dynamic_slice_in_dim(parts, here * jax.lax.axis_index(spread.axis), here)
+    of_parts = of_each(lambda x: output_of(net, params, x), parts, jnp.sum(weights != 0) > weights.size)
+    mine = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]), of_parts)
+    found: tuple[jax.Array, jax.Array] = jax.lax.all_gather(mine, spread.axis, tiled=True) if spread.axis else mine
+    return found
 
 
 def _wide(values: jax.Array) -> jax.Array:

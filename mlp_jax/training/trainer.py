@@ -26,12 +26,13 @@ from mlp_jax.training.build import (
     leave_open,
 )
 from mlp_jax.training.config import Config, Network
-from mlp_jax.training.devices import devices_of, everywhere, here, run_steps_on, spread
+from mlp_jax.training.devices import devices_of, everywhere, here, on_devices, run_steps_on, spread
 from mlp_jax.training.environment import environment
 from mlp_jax.training.failure import diagnose
 from mlp_jax.training.judgement import baseline, by_class, class_names
 from mlp_jax.training.metrics import (
     RANKINGS,
+    Spread,
     evaluate,
     is_ranking,
     measure_with,
@@ -76,6 +77,8 @@ class Trainer:
         self._devices = devices_of(config.training)
         self._take(config)
         dtype = config.network.dtype
+        program = self.program
+        self._spread = Spread(program.parts, program.axis) if program.axis or program.parts > 1 else None
         self.parts, self._weights = self._placed()
         self.parameters = 0
         self.size = len(prepared.parts["train"].x)
@@ -92,7 +95,8 @@ class Trainer:
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
-        self._measure: Any = measure_with(self._rankings) if self._rankings else evaluate
+        differs = self._rankings or self._spread
+        self._measure: Any = measure_with(self._rankings, self._spread) if differs else evaluate
         scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         self._scale = everywhere(scale, self._devices)
         self._watched = {"training": "train"} if config.training.watch else {}
@@ -123,12 +127,13 @@ class Trainer:
     def _placed(self) -> tuple[dict[str, Examples], dict[str, Any]]:
         """The examples of each part where they are trained on, and their weights."""
         dtype, given = self.config.network.dtype, self.prepared.weights or {}  # rows that fill up have weight 0
+        fill = partial(filled_up, parts=self.program.parts)
         parts = {
-            part: everywhere(Examples(filled_up(x, dtype), filled_up(y, None if y.ndim == 1 else dtype)), self._devices)
+            part: everywhere(Examples(fill(x, dtype), fill(y, None if y.ndim == 1 else dtype)), self._devices)
             for part, (x, y) in self.prepared.parts.items()
         }
         weights = {
-            part: everywhere(filled_up(given.get(part, np.ones(len(y))), dtype), self._devices)
+            part: everywhere(fill(given.get(part, np.ones(len(y))), dtype), self._devices)
             for part, (_, y) in self.prepared.parts.items()
         }
         return parts, weights
@@ -237,16 +242,21 @@ class Trainer:
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
-        found: tuple[Any, Any] = jitted(_measured, ("net",))(*self._measuring_takes(params, part))
+        found: tuple[Any, Any] = self._measuring_program(*self._measuring_takes(params, part))
         return found
+
+    @property
+    def _measuring_program(self) -> Any:
+        return jitted(_measured, ("net", "spread", "devices"))
 
     def _measuring(self, params: Params) -> list[Any]:
         """The programs of `_predicted`, one for parts of one size, to be compiled."""
         sizes = {len(examples.x): part for part, examples in self.parts.items()}
-        return [jitted(_measured, ("net",)).lower(*self._measuring_takes(params, part)) for part in sizes.values()]
+        return [self._measuring_program.lower(*self._measuring_takes(params, part)) for part in sizes.values()]
 
     def _measuring_takes(self, params: Params, part: str) -> tuple[Any, ...]:
-        return self._open.net, self._values, everywhere(params, self._devices), *self._measured(part)
+        static = self._open.net, self._spread, self._devices
+        return *static, self._values, everywhere(params, self._devices), *self._measured(part)
 
     def judgement(self, params: Params) -> dict[str, Any]:
         """On the part least trained on: each class, and what the best constant prediction would reach."""
@@ -369,8 +379,14 @@ class Trainer:
         return record
 
 
-def _measured(net: MLP, values: Values, params: Params, *examples: Any) -> tuple[Any, Any]:
-    return measured(values.put_into_net(net), params, *examples)
+def _measured(
+    net: MLP, spread: Spread | None, devices: int, values: Values, params: Params, *examples: Any
+) -> tuple[Any, Any]:
+    def on_each(values: Values, params: Params, examples: Any) -> tuple[Any, Any]:
+        return partial(measured, spread=spread)(values.put_into_net(net), params, *examples)
+
+    found: tuple[Any, Any] = on_devices(on_each, devices)(values, params, examples)
+    return found
 
 
 def _initial(program: Program, values: Values, network: Network, seed: Any, stacked: bool) -> State:

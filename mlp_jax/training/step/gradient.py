@@ -33,12 +33,12 @@ class OfBatch(NamedTuple):
 
     Attributes:
         means: over the examples: J, its gradient, and where that is watched the mean and the squares of each example's.
-        weights: of the examples, their sum and that of their squares, (2,).
+        weights: of the examples, their sum and that of their squares.
         alive: the hidden units that are, if they are watched.
     """
 
     means: Any
-    weights: jax.Array
+    weights: tuple[jax.Array, jax.Array]
     alive: Any
 
 
@@ -74,7 +74,8 @@ def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
     if program.parts == 1:
         return of(batch)
     devices = jax.lax.axis_size(program.axis) if program.axis else 1
-    of_mine = _of_each(of, _cut(batch, program.parts // devices))
+    never = jnp.sum(batch.weights != 0) > batch.weights.size
+    of_mine: OfBatch = of_each(of, _cut(batch, program.parts // devices), never)
     if program.axis is None:
         return _added_up(of_mine)
     if program.in_order:
@@ -82,23 +83,22 @@ def _of_parts(program: Program, params: Params, batch: Batch) -> OfBatch:
     return _summed(_added_up(of_mine), program.axis)
 
 
-def _of_each(of: Callable[[Batch], OfBatch], parts: Batch) -> OfBatch:
+def of_each(of: Callable[[Any], Any], parts: Any, never: jax.Array) -> Any:
     """Of each of the parts, (V, …), by a loop that compiles to the same however many there are, and so rounds the same.
 
     Of one part XLA would take loop and table away, and fuse what is in them with what stands around. So there is a
-    part and a row to spare, and the loop's end is a number that XLA does not know: there are never so many weights.
+    part and a row to spare, and the loop's end is a number that XLA does not know: `never` is false, unknown to it.
     """
-    kinds, here = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts)), len(parts.x)
-    count = here + (jnp.sum(parts.weights != 0) > parts.weights.size)
+    kinds, here = jax.eval_shape(of, jax.tree.map(lambda v: v[0], parts)), len(jax.tree.leaves(parts)[0])
+    count = here + never
     parts = jax.tree.map(lambda v: jnp.concatenate([v, v[:1]]), parts)
     tables = jax.tree.map(lambda kind: jnp.zeros((here + 1, *kind.shape), kind.dtype), kinds)
 
-    def add(k: jax.Array, tables: OfBatch) -> OfBatch:
+    def add(k: jax.Array, tables: Any) -> Any:
         of_part = of(jax.tree.map(lambda v: v[k], parts))
         return jax.tree.map(lambda table, value: table.at[k].set(value), tables, of_part)
 
-    of_all: OfBatch = jax.tree.map(lambda table: table[:here], jax.lax.fori_loop(0, count, add, tables))
-    return of_all
+    return jax.tree.map(lambda table: table[:here], jax.lax.fori_loop(0, count, add, tables))
 
 
 def _summed(mine: OfBatch, axis: str) -> OfBatch:
@@ -135,7 +135,7 @@ def _in_turn(program: Program, params: Params, batch: Batch) -> OfBatch:
 
     kinds = jax.eval_shape(lambda batch: _at_once(program, params, batch), jax.tree.map(lambda v: v[0], parts)).means
     weights = jax.vmap(lambda y, w: _sums(program, y, w))(parts.y, parts.weights)
-    sums, alive = jax.lax.scan(add, _zeros(kinds), (_shares(weights), parts))
+    sums, alive = jax.lax.scan(add, _zeros(kinds), (_shares(weights[0]), parts))
     return _narrowed(sums, kinds, weights, alive)
 
 
@@ -154,7 +154,7 @@ def _at_once(program: Program, params: Params, batch: Batch) -> OfBatch:
 def _added_up(of_parts: OfBatch) -> OfBatch:
     """Of all parts, (V, …) each, weighted by their shares, in their order."""
     kinds = jax.tree.map(lambda v: v[0], of_parts.means)
-    weighted = _shares(of_parts.weights), of_parts.means
+    weighted = _shares(of_parts.weights[0]), of_parts.means
     sums, _ = jax.lax.scan(lambda sums, part: (_plus(sums, *part), None), _zeros(kinds), weighted)
     return _narrowed(sums, kinds, of_parts.weights, of_parts.alive)
 
@@ -164,16 +164,16 @@ def _cut(batch: Batch, parts: int) -> Batch:
     return jax.tree.map(lambda v: v.reshape(parts, -1, *v.shape[1:]), batch)
 
 
-def _sums(program: Program, y: Any, weights: Any) -> jax.Array:
-    """Of the weights of examples, and of their squares, (2,)."""
+def _sums(program: Program, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
+    """Of the weights of examples, and of their squares."""
     w = cost.example_weights(program.net, y, weights)
-    return jnp.stack([jnp.sum(w), jnp.sum(jnp.square(w))])
+    return jnp.sum(w), jnp.sum(jnp.square(w))
 
 
-def _shares(weights: jax.Array) -> jax.Array:
-    """What each part counts in the mean, (V,), of their `_sums` (V, 2)."""
-    totals, total = weights[:, 0], jnp.sum(weights[:, 0])
-    return jnp.where(total > 0, totals / jnp.where(total > 0, total, 1), 1 / len(totals))
+def _shares(totals: jax.Array) -> jax.Array:
+    """What each part counts in the mean, (V,), of its weight."""
+    total = jnp.sum(totals)
+    return jnp.where(total > 0, totals / total, 1 / len(totals))
 
 
 def _zeros(kinds: Any) -> Any:
@@ -185,6 +185,8 @@ def _plus(sums: Any, share: jax.Array, means: Any) -> Any:
     return jax.tree.map(lambda s, value: s + share.astype(s.dtype) * value.astype(s.dtype), sums, means)
 
 
-def _narrowed(sums: Any, kinds: Any, weights: jax.Array, alive: Any) -> OfBatch:
+def _narrowed(sums: Any, kinds: Any, weights: tuple[jax.Array, jax.Array], alive: Any) -> OfBatch:
     means = jax.tree.map(lambda s, kind: s.astype(kind.dtype), sums, kinds)
-    return OfBatch(means, jnp.sum(weights, axis=0), jax.tree.map(lambda units: units.any(axis=0), alive))
+    return OfBatch(
+        means, (jnp.sum(weights[0]), jnp.sum(weights[1])), jax.tree.map(lambda units: units.any(axis=0), alive)
+    )
