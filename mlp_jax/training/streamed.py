@@ -24,7 +24,7 @@ from mlp_jax.training.trainer import Trainer
 from mlp_jax.training.windows import Windows
 from mlp_jax.training.xla import jitted
 
-_NUMBERS = 1 << 22  # of the inputs of a window, of which there are three at most
+_NUMBERS = 1 << 21  # of the inputs of a window, of which there are three at most
 
 
 def trainer_of(config: Config, prepared: Prepared) -> Trainer:
@@ -35,6 +35,10 @@ def trainer_of(config: Config, prepared: Prepared) -> Trainer:
 
 class StreamedTrainer(Trainer):
     """A `Trainer` whose program takes the examples of some steps; parts are measured in blocks, after each epoch."""
+
+    def __init__(self, config: Config, prepared: Prepared) -> None:
+        super().__init__(config, prepared)
+        self.at_once = 1  # for each training reads its own
 
     def batches(self, seed: int) -> Batches:
         return Windows(self._layout, seed, self.config.training.shuffle, self._gathered, self._ready)
@@ -55,9 +59,8 @@ class StreamedTrainer(Trainer):
         places[order] = np.arange(len(order))
         chosen = rows[order]
         kept = [self.parts["train"].y, *([self._weights["train"]] if self.prepared.weights else [])]
-        spare = self._layout.table[1] * self._layout.table[2] - len(rows)
-        arrays = (np.asarray(x), *(values[chosen] for values in kept))
-        return places, tuple(np.pad(v, [(0, spare), *[(0, 0)] * (v.ndim - 1)]) for v in arrays)
+        size = self._layout.table[1] * self._layout.table[2]
+        return places, (x.filled_up(size), *(_filled_up(values[chosen], size) for values in kept))
 
     def _ready(self, arrays: tuple[NDArray[Any], ...]) -> Any:
         x, y, *weights = (self._as_used(values) for values in arrays)
@@ -111,13 +114,16 @@ class StreamedTrainer(Trainer):
                 values[: len(block)] for values in program(net, params, filled_up(block, self.config.network.dtype))
             )
             done += len(block)
-        judged_by = self._as_used(y), self._scale, self._as_used(self._weights[part])
-        of_rows = z, y_hat, *judged_by
+        of_rows = z, y_hat, self._as_used(y), self._scale, self._as_used(self._weights[part])
         rankings = self._rankings if rankings is None else rankings
         found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"))(
             self._open.net, self._values, params, of_rows, rankings=rankings
         )
         return found
+
+
+def _filled_up(values: NDArray[Any], size: int) -> NDArray[Any]:
+    return np.concatenate([values, np.zeros((size - len(values), *values.shape[1:]), values.dtype)])
 
 
 def _measured_of(
