@@ -20,6 +20,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def in_process(python: str, way: str, path: Path, cache: Path) -> dict[str, Any]
 
 
 def measure(way: str, path: Path, cache: Path) -> dict[str, Any]:
-    """Of this process: seconds to the first step, then wall and processor seconds of each epoch, and peaks in MB."""
+    """Of this process: wall and processor seconds to the first step, and of each epoch; and peaks in MB."""
     peaks = {"resident": 0.0, "of its own": 0.0}
 
     def watch() -> None:
@@ -76,13 +77,13 @@ def measure(way: str, path: Path, cache: Path) -> dict[str, Any]:
             time.sleep(0.02)
 
     threading.Thread(target=watch, daemon=True).start()
-    started, times = time.perf_counter(), [(time.perf_counter(), time.process_time())]
+    times = [(time.perf_counter(), time.process_time())]
     if way == "torch":
         train_torch(path, times)
     else:
         train(path, cache if way == "cache" else None, times)
-    epochs = [(later[0] - now[0], later[1] - now[1]) for now, later in zip(times[1:], times[2:], strict=False)]
-    return {"first step": times[1][0] - started, "epochs": epochs, **peaks}
+    took = [(later[0] - now[0], later[1] - now[1]) for now, later in pairwise(times)]
+    return {"first step": took[0], "epochs": took[1:], **peaks}
 
 
 def train(path: Path, cache: Path | None, times: list[tuple[float, float]]) -> None:
@@ -172,7 +173,9 @@ def draw(found: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
         rows = [n for n in of_rows if n > ROWS[0]]
         own = of_rows[ROWS[0]]["resident"]
         left.plot(rows, [of_rows[n]["epoch"] for n in rows], "o-", color=color, label=f"{way}: an epoch")
-        left.plot(rows, [of_rows[n]["first step"] for n in rows], "s:", color=color, label=f"{way}: to the first step")
+        left.plot(
+            rows, [of_rows[n]["first step"][1] for n in rows], "s:", color=color, label=f"{way}: to the first step"
+        )
         right.plot(rows, [max(1, of_rows[n]["resident"] - own) for n in rows], "o-", color=color, label=way)
     left.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds")
     right.set(xscale="log", yscale="log", xlabel="rows", ylabel="MB beyond JAX's own")
@@ -207,11 +210,12 @@ def main() -> None:
                 of_run = in_process(python, way, path, cache)
                 wall, processor = (min(of) for of in zip(*of_run["epochs"], strict=True))
                 found[name][n] = {**of_run, "epoch": processor}
-                size = f", {sum(file.stat().st_size for file in cache.iterdir()) / 1e6:.0f} MB of cache" if way == "cache" else ""
+                before, processor_before = of_run["first step"]
+                size = sum(file.stat().st_size for file in cache.iterdir()) / 1e6 if way == "cache" else 0
                 print(
-                    f"{n:>10,} {name:10}  first step {of_run['first step']:.1f} s, an epoch {wall:.2f} s "
-                    f"({processor:.2f} of processors), resident {of_run['resident']:.0f} MB, "
-                    f"of its own {of_run['of its own']:.0f} MB{size}",
+                    f"{n:>10,} {name:10}  first step {before:.1f} s ({processor_before:.1f} of processors), an epoch "
+                    f"{wall:.2f} s ({processor:.2f}), resident {of_run['resident']:.0f} MB, of its own "
+                    f"{of_run['of its own']:.0f} MB, cache {size:.0f} MB",
                     flush=True,
                 )
     if options.figure:

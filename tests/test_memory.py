@@ -89,8 +89,8 @@ def trained(values, cache=None, **options):
     return fit({**values, "data": data}, **options)
 
 
-def bits(run):
-    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((run.params, run.state)))
+def bits(of):
+    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((of.params, of.state)))
 
 
 def assert_same(one, other):
@@ -244,8 +244,8 @@ def spoil(name):
 @pytest.mark.parametrize(
     ("spoiled", "why"),
     [
-        (lambda cache: (cache / "manifest.json").unlink(), "it was cut short"),
-        (lambda cache: (cache / "inputs.npy").unlink(), "inputs.npy is missing"),
+        (lambda cache: (cache / "manifest.json").write_text("{}"), "it was cut short"),
+        (lambda cache: (cache / "inputs.npy").unlink(), "inputs.npy is damaged"),
         (spoil("y-train.npy"), "y-train.npy is damaged"),
         (spoil("manifest.json"), "its manifest.json is damaged"),
     ],
@@ -323,6 +323,10 @@ def test_a_folder_of_others_is_refused(tables, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("…")
     with pytest.raises(InputError, match=r"holds other files \(thesis.txt\)"):
         prepared(settings(tables), tmp_path / "mine")
+    prepared(settings(tables), tmp_path / "cut")
+    (tmp_path / "cut" / "manifest.json").unlink()
+    with pytest.raises(InputError, match="holds other files"):  # which may be somebody's, of the same names
+        prepared(settings(tables), tmp_path / "cut")
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(InputError, match="nobody else can write to"):

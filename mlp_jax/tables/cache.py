@@ -1,6 +1,6 @@
 """Examples that are trained on from a folder, `data.cache`: a table is read and encoded once, and opened from then on.
 
-The folder has `manifest.json`, which says what it holds, and of which files, and is written last: a cut cache has none.
+The folder has `manifest.json`, which says what it holds, and of which files, and is empty until all is written.
 It has `schema.json`; `inputs.npy`, a record for each row of the table (`packed`); in `table-K.npy` what the codes of
 column K stand for; and for each part `rows-PART.npy`, which of the rows it has, `y-PART.npy` and `weights-PART.npy`.
 """
@@ -47,23 +47,24 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
     _share(folder, lock)
     if (why := _why_not(folder, identity)) is None:
         return _opened(folder, lock)
-    if others := [file.name for file in folder.iterdir() if not any(map(file.match, _OURS))]:
+    there = sorted({file.name for file in folder.iterdir()} - {file.name for file in unfinished(folder, "*")})
+    if others := [name for name in there if "manifest.json" not in there or not any(map(Path(name).match, _OURS))]:
         raise InputError(f"data.cache: {folder} holds other files ({others[0]}): name a folder for the cache alone")
     if not lock.taken(alone=True):
-        raise InputError(f"data.cache: another training is using {folder}, and {why or 'it is empty'}: name another")
-    if why:
+        raise InputError(f"data.cache: another training is using {folder}, and {why}: name another")
+    if there:
         progress.say(f"data.cache: {folder} is written anew: {why}")
-    _empty(folder)
     try:
+        _empty(folder)
+        write_atomically(folder / "manifest.json", b"{}")  # from now on the files are ours to remove
         _save(folder, prepare_table(source, wanted, place=_OnDisk(folder, progress)), identity)
         if changed := _difference(identity, _identity(source, wanted)):
-            (folder / "manifest.json").unlink()
             raise InputError(f"a file has changed while it was read: {changed}; train again")
-    except OSError as error:
-        raise InputError(f"data.cache: cannot write {folder}: {error.strerror or error}") from None
-    finally:
-        if not (folder / "manifest.json").exists():
-            _empty(folder)
+    except BaseException as error:
+        _empty(folder)
+        if isinstance(error, OSError):
+            raise InputError(f"data.cache: cannot write {folder}: {error.strerror or error}") from None
+        raise
     pa.default_memory_pool().release_unused()
     _share(folder, lock)
     return _opened(folder, lock)
@@ -112,16 +113,17 @@ def _identity(source: TableData, wanted: Wanted) -> dict[str, str]:
 
 
 def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
-    """Why the folder does not hold the examples of these data; "" if nothing was there."""
+    """Why the folder does not hold the examples of these data, if so."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-        before, sizes = manifest["identity"], manifest["sizes"]
-        if cut := [name for name, size in sizes.items() if (folder / name).stat().st_size != size]:
-            return f"{cut[0]} is damaged"
-        return _difference(before, identity)
-    except FileNotFoundError as error:
-        name = Path(error.filename).name
-        return f"{name} is missing" if name != "manifest.json" else "it was cut short" * any(folder.iterdir())
+        if not manifest:
+            return "it was cut short"
+        for name, size in manifest["sizes"].items():
+            if not (folder / name).exists() or (folder / name).stat().st_size != size:
+                return f"{name} is damaged"
+        return _difference(manifest["identity"], identity)
+    except FileNotFoundError:
+        return "it is empty"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest.json is damaged"
 
@@ -134,12 +136,10 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str | None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a cache has, the manifest first."""
-    for pattern in _OURS:
-        for file in folder.glob(pattern):
+    """Remove what a cache has, the manifest last: without it files are somebody else's."""
+    for pattern in (*_OURS[1:], _OURS[0]):
+        for file in (*folder.glob(pattern), *unfinished(folder, pattern)):
             file.unlink()
-    for file in unfinished(folder, "manifest.json"):
-        file.unlink()
 
 
 def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
