@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000, 3_367_760, 10_000_000)
-BATCH, EPOCHS, WIDTHS, TARGET = 256, 3, [64, 32], "arr_delay"
+BATCH, EPOCHS, WIDTHS, TARGET = 256, 2, [64, 32], "arr_delay"
 MOST_IN_MEMORY = 3_367_760
 
 
@@ -173,9 +173,8 @@ def draw(found: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
         rows = [n for n in of_rows if n > ROWS[0]]
         own = of_rows[ROWS[0]]["resident"]
         left.plot(rows, [of_rows[n]["epoch"] for n in rows], "o-", color=color, label=f"{way}: an epoch")
-        left.plot(
-            rows, [of_rows[n]["first step"][1] for n in rows], "s:", color=color, label=f"{way}: to the first step"
-        )
+        before = [of_rows[n]["first step"][1] for n in rows]
+        left.plot(rows, before, "s:", color=color, label=f"{way}: to the first step")
         right.plot(rows, [max(1, of_rows[n]["resident"] - own) for n in rows], "o-", color=color, label=way)
     left.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds")
     right.set(xscale="log", yscale="log", xlabel="rows", ylabel="MB beyond JAX's own")

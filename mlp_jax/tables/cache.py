@@ -162,7 +162,7 @@ def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
     write_atomically(folder / "schema.json", prepared.schema.as_json().encode())
     manifest = {
         "identity": identity,
-        "sizes": {file.name: file.stat().st_size for file in folder.iterdir()},
+        "sizes": {file.name: file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json"},
         "name": prepared.name,
         "columns": len(packed.tables),
         "dtype": packed.dtype.name,

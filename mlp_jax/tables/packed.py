@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.errors import InputError
 from mlp_jax.tables.arrow import pa, pc
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.schema import Schema, encoded
@@ -157,6 +158,8 @@ def pack(schema: Schema, table: StoredTable, dtype: str, where: str, file: Path,
     Raises:
         InputError: a cell is not of its column's kind, or the disk is too small.
     """
+    if table.num_rows >= 2**31:
+        raise InputError(f"{where} has {table.num_rows:,} rows; data.cache holds less than 2^31")
     kind = np.dtype(np.float64 if dtype == "float64" else np.float32)
     used, looked_up = schema.used, schema.looked_up
     codings = []
