@@ -21,7 +21,7 @@ from mlp_jax.tables import stored
 from mlp_jax.training import config as configuration
 from mlp_jax.training import fit, load, streamed
 from mlp_jax.training.build import prepare
-from mlp_jax.training.progress import Reporter
+from mlp_jax.training.progress import LiveBar, PlainLines, Reporter
 
 pytestmark = pytest.mark.usefixtures("usual_promotion")
 
@@ -231,6 +231,18 @@ def prepared(values, cache):
     told.lines = []
     data = {**values["data"], "cache": str(cache)}
     return prepare(configuration.from_values({**values, "data": data}), progress=told), told.lines
+
+
+def test_reading_is_reported(tables, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mlp_jax.training.progress._SECONDS_OF_SILENCE", 0)
+    values = settings(tables)
+    values["data"] = {**values["data"], "cache": str(tmp_path / "cache")}
+    prepare(configuration.from_values(values), progress=PlainLines(1))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "reading table.parquet: 0%"
+    assert lines[-1] == "reading the rows: 100%"
+    with LiveBar(1) as bar:
+        bar.reading("the rows", 0.5)
 
 
 def spoil(name):

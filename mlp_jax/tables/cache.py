@@ -188,13 +188,14 @@ def _opened(folder: Path, lock: Lock) -> Prepared:
     tables = [
         array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
     ]
-    whole = Packed(Mapped(folder / "inputs.npy", lock), tables, manifest["dtype"])
-    parts = {part: Examples(whole[array(f"rows-{part}")], array(f"y-{part}")) for part in manifest["parts"]}
+    inputs = Mapped(folder / "inputs.npy", lock)
+    x = {part: Packed(inputs, tables, manifest["dtype"], array(f"rows-{part}")) for part in manifest["parts"]}
+    parts = {part: Examples(of, array(f"y-{part}")) for part, of in x.items()}
     weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
-    d, inputs = whole.shape[1], tuple(schema.inputs)
+    d = x["train"].shape[1]
     ends = manifest["ends"] | {"categories": tuple(manifest["ends"]["categories"])}
     return Prepared(
         manifest["name"], parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*map(np.asarray, manifest["targets"])),
-        inputs, tuple(manifest["target_names"]), manifest["fingerprint"], Ends(**ends), schema,
+        tuple(schema.inputs), tuple(manifest["target_names"]), manifest["fingerprint"], Ends(**ends), schema,
         weights, said=tuple(manifest["said"]),
     )  # fmt: skip

@@ -5,6 +5,7 @@ one is its inputs as they are. What is decoded has the bits that `Schema.encode`
 """
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,4 +183,6 @@ def pack(schema: Schema, table: StoredTable, dtype: str, where: str, file: Path,
             stream.write(records.view(np.uint8).data)
             done += len(records)
             progress.reading("the rows", done / table.num_rows)
+        stream.flush()
+        os.fsync(stream.fileno())
     return Packed(Mapped(file), [coding.table for coding in codings], kind)

@@ -91,7 +91,10 @@ class StreamedTrainer(Trainer):
         outcome = outcome._replace(steps=jax.tree.map(of_epoch, outcome.steps), measures={})
         if stop < self.steps:
             return state, moment.best, outcome
-        now = {name: self._measures(self.program.chosen(state), part)[0] for name, part in self._watched.items()}
+        now = {
+            name: self._measures(self.program.chosen(state), part, self._rankings)[0]
+            for name, part in self._watched.items()
+        }
         best = moment.best
         if best is not None:
             cost = self._cost_before(moment, first) + np.sum(outcome.steps.cost[0, first:] * self._shares[first:])
@@ -99,9 +102,9 @@ class StreamedTrainer(Trainer):
         return state, best, outcome._replace(measures=jax.tree.map(lambda value: np.asarray(value)[None], now))
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
-        return self._measures(params, part, ())
+        return self._measures(params, part)
 
-    def _measures(self, params: Params, part: str, rankings: tuple[str, ...] | None = None) -> tuple[Any, Any]:
+    def _measures(self, params: Params, part: str, rankings: tuple[str, ...] = ()) -> tuple[Any, Any]:
         """The measures of a part, and ŷ: logits are computed in blocks, and all of them are judged together."""
         x, y = self.parts[part]
         program, net = jitted(output_of, ("net",)), self._open.net.penalised_by(None)
@@ -115,7 +118,6 @@ class StreamedTrainer(Trainer):
             )
             done += len(block)
         of_rows = z, y_hat, self._as_used(y), self._scale, self._as_used(self._weights[part])
-        rankings = self._rankings if rankings is None else rankings
         found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"))(
             self._open.net, self._values, params, of_rows, rankings=rankings
         )
