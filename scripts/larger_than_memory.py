@@ -114,7 +114,7 @@ def train_torch(path: Path, times: list[tuple[float, float]]) -> None:
     from torch.utils.data import DataLoader, IterableDataset
 
     table = parquet.read_table(path, columns=["carrier", "tailnum", "origin", "dest"])
-    words = {name: table[name].unique().drop_null().combine_chunks() for name in table.column_names}
+    words = {name: table[name].unique().drop_null() for name in table.column_names}
     del table
     numbers = ["month", "day", "dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "flight",
                "air_time", "distance", "hour", "minute"]  # fmt: skip

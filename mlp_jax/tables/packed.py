@@ -102,7 +102,10 @@ class Packed:
     def blocks(self) -> Iterator[Array]:
         """All rows, decoded, so many at a time."""
         for start in range(0, len(self), _ROWS):
-            yield np.asarray(self[start : start + _ROWS])
+            places, chosen = self.in_order(np.arange(start, min(start + _ROWS, len(self))))
+            x = np.empty(chosen.shape, self.dtype)
+            x[places] = np.asarray(chosen)
+            yield x
 
     def in_order(self, rows: Array) -> tuple[Array, "Packed"]:
         """The places of chosen rows (m,) in the order in which they lie in the file; and the rows in this order."""
