@@ -6,10 +6,17 @@ import operator
 import os
 import secrets
 import stat
+import weakref
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 NO_FILE = "it is no regular file"
 _LARGEST_TEXT = 2**28  # bytes: records of a million epochs
@@ -54,6 +61,31 @@ def written_where_told(path: Path) -> Iterator[BinaryIO]:
         return
     with replaced(path.resolve(), keep_mode=True) as file:
         yield file
+
+
+class Lock:
+    """A lock on a folder, to read what is in it together with others, or to write it alone; even kill -9 ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder, os.O_RDONLY) if fcntl else -1
+        self.release = weakref.finalize(self, _closed, self._descriptor)
+
+    def taken(self, alone: bool) -> bool:
+        """Whether nobody stands against it, as always on Windows and on a file system without locks."""
+        if not fcntl:
+            return True
+        try:
+            fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+
+def _closed(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def unfinished(folder: Path, name: str) -> list[Path]:

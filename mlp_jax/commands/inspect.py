@@ -15,6 +15,7 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.dates import Date
 from mlp_jax.tables.numbers import Number
+from mlp_jax.tables.packed import Packed
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
 from mlp_jax.tables.schema import Dropped, Schema
 from mlp_jax.terminal import put
@@ -150,8 +151,9 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     if flops := cost.get("flops"):
         by_xla = f"{flops * program.microbatches:.3g} flops for cost and gradient, by XLA's count"
         lines.append(("one step", by_xla))
-    data = decimal(on_device * jnp.dtype(dtype).itemsize)
-    return [*lines, ("memory", f"{data} of data, {decimal(held)} of parameters, gradient and optimizer{activations}")]
+    where = "data in a file" if isinstance(prepared.parts["train"].x, Packed) else "data"
+    data = f"{decimal(on_device * jnp.dtype(dtype).itemsize)} of {where}"
+    return [*lines, ("memory", f"{data}, {decimal(held)} of parameters, gradient and optimizer{activations}")]
 
 
 def _shortened(words: list[str], shown: int = _SHOWN) -> str:

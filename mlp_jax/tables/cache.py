@@ -1,14 +1,12 @@
 """Examples that are trained on from a folder, `data.cache`: a table is read and encoded once, and opened from then on.
 
-The folder has `manifest.json`, which says what it holds, and of which files, and is written last: a cut cache has none.
+The folder has `manifest.json`, which says what it holds, and of which files, and is empty until all is written.
 It has `schema.json`; `inputs.npy`, a record for each row of the table (`packed`); in `table-K.npy` what the codes of
 column K stand for; and for each part `rows-PART.npy`, which of the rows it has, `y-PART.npy` and `weights-PART.npy`.
 """
 
 import json
 import os
-import shutil
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +16,14 @@ import numpy as np
 
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
-from mlp_jax.files import unfinished, write_atomically
+from mlp_jax.files import Lock, unfinished, write_atomically
 from mlp_jax.tables import files
+from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.packed import Mapped, Packed, pack
 from mlp_jax.tables.preparation import Ends, Examples, Prepared, Scaling, Wanted
 from mlp_jax.tables.schema import Schema
 from mlp_jax.tables.sources import TableData
-from mlp_jax.tables.stored import Progress, StoredTable, stored
+from mlp_jax.tables.stored import Progress, StoredTable, as_parquet
 from mlp_jax.tables.table import prepare_table
 
 _FORMAT = 1
@@ -44,29 +43,36 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
             f"data.cache: {folder} cannot be used: it must be a folder of yours alone that nobody else can write to "
             f"(chmod -R go-w {folder})"
         )
-    identity = _identity(source, wanted)
-    held = _Held(folder)
+    identity, lock = _identity(source, wanted), Lock(folder)
+    _share(folder, lock)
     if (why := _why_not(folder, identity)) is None:
-        return _opened(folder, held)
-    if others := [file.name for file in folder.iterdir() if not any(map(file.match, _OURS))]:
+        return _opened(folder, lock)
+    there = sorted({file.name for file in folder.iterdir()} - {file.name for file in unfinished(folder, "*")})
+    if others := [name for name in there if "manifest.json" not in there or not any(map(Path(name).match, _OURS))]:
         raise InputError(f"data.cache: {folder} holds other files ({others[0]}): name a folder for the cache alone")
-    held.alone()
-    if (why := _why_not(folder, identity)) is None:  # another training wrote it meanwhile
-        return _opened(held.shared(), held)
-    if why:
+    if not lock.taken(alone=True):
+        raise InputError(f"data.cache: another training is using {folder}, and {why}: name another")
+    if there:
         progress.say(f"data.cache: {folder} is written anew: {why}")
-    _empty(folder)
     try:
-        _save(folder, prepare_table(source, wanted, place=_OnDisk(folder, progress)), identity)
-    except OSError as error:
-        raise InputError(f"data.cache: cannot write {folder}: {error.strerror or error}") from None
-    finally:
-        if not (folder / "manifest.json").exists():
-            _empty(folder)
-    if changed := _difference(identity, _identity(source, wanted)):
         _empty(folder)
-        raise InputError(f"{changed} while it was read: train again")
-    return _opened(held.shared(), held)
+        write_atomically(folder / "manifest.json", b"{}")  # from now on the files are ours to remove
+        _save(folder, prepare_table(source, wanted, place=_OnDisk(folder, progress)), identity)
+        if changed := _difference(identity, _identity(source, wanted)):
+            raise InputError(f"a file has changed while it was read: {changed}; train again")
+    except BaseException as error:
+        _empty(folder)
+        if isinstance(error, OSError):
+            raise InputError(f"data.cache: cannot write {folder}: {error.strerror or error}") from None
+        raise
+    pa.default_memory_pool().release_unused()
+    _share(folder, lock)
+    return _opened(folder, lock)
+
+
+def _share(folder: Path, lock: Lock) -> None:
+    if not lock.taken(alone=False):
+        raise InputError(f"data.cache: another training is writing {folder}; wait for it, or name another folder")
 
 
 class _OnDisk:
@@ -79,103 +85,61 @@ class _OnDisk:
     def read(
         self, patterns: Sequence[Path], dialect: Any, types: dict[str, Any], noted: dict[str, Counter[str]]
     ) -> StoredTable:
-        texts = [path for path in files.found(patterns) if files.kind_of(path) != "parquet" and path.exists()]
-        self._require_room(sum(path.stat().st_size for path in texts))
-        return stored(patterns, dialect, types, noted, self._folder, self._progress)
+        def one(path: Path, types: dict[str, Any]) -> StoredTable:
+            return as_parquet(path, dialect, types, noted, self._folder, self._progress)
+
+        return self.together(files.read_each(patterns, types, one), "")
 
     def together(self, tables: list[StoredTable], name: str) -> StoredTable:
         return tables[0].followed_by(tables[1:])
 
     def encode(self, schema: Schema, table: StoredTable, dtype: str, where: str) -> Packed:
-        return pack(schema, table, dtype, where, self._folder / "inputs.npy", self._require_room, self._progress)
-
-    def _require_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self._folder).free
-        if needed > free:
-            raise InputError(
-                f"data.cache: {self._folder} needs {needed:,} bytes, and {free:,} are free there: name another folder"
-            )
+        return pack(schema, table, dtype, where, self._folder / "inputs.npy", self._progress)
 
 
-class _Held:
-    """A lock on the folder: several trainings may read it, or one write it; even kill -9 ends it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._descriptor = os.open(folder, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
-        self.shared()
-
-    def shared(self) -> Path:
-        self._lock("LOCK_SH", "another training is writing")
-        return self._folder
-
-    def alone(self) -> None:
-        self._lock("LOCK_EX", "it is of other data, and another training is using")
-
-    def _lock(self, kind: str, who: str) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            return
-        try:
-            fcntl.flock(self._descriptor, getattr(fcntl, kind) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"data.cache: {who} {self._folder}; wait for it, or name another folder") from None
-        except OSError:  # a file system without locks
-            pass
-
-
-def _identity(source: TableData, wanted: Wanted) -> dict[str, Any]:
+def _identity(source: TableData, wanted: Wanted) -> dict[str, str]:
     """What a cache depends on: the files by name, size and time, and what a configuration says of them."""
-    paths = [*files.found(source.paths), *source.split.files.values()]
-    try:
-        status = [path.stat() for path in paths]
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
+    of_files: dict[str, str] = {}
+    for path in (*files.found(source.paths), *source.split.files.values()):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        of_files[path.name] = of_files.get(path.name, "") + f"{status.st_size} bytes of {status.st_mtime_ns} ns "
     values = source.model_dump(mode="json", exclude={*source.where})
     values["split"] |= {part: path.name for part, path in source.split.files.items()}
-    return {
-        "format": _FORMAT,
-        "files": [[path.name, of.st_size, of.st_mtime_ns] for path, of in zip(paths, status, strict=True)],
-        "data": json.loads(json.dumps(values)),
-        "network": [str(value) for value in wanted],
-    }
+    said = {f"data.{key}": str(value) for key, value in values.items()}
+    return {"format": str(_FORMAT), **of_files, **said, "network": str(wanted)}
 
 
 def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
-    """Why the folder does not hold the examples of these data; "" if nothing was there."""
+    """Why the folder does not hold the examples of these data, if so."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-        before, sizes = manifest["identity"], manifest["sizes"]
-        if cut := [name for name, size in sizes.items() if (folder / name).stat().st_size != size]:
-            return f"{cut[0]} is damaged"
-        return _difference(before, identity)
-    except FileNotFoundError as error:
-        name = Path(error.filename).name
-        return f"{name} is missing" if name != "manifest.json" else "it was cut short" * any(folder.iterdir())
+        if not manifest:
+            return "it was cut short"
+        for name, size in manifest["sizes"].items():
+            if not (folder / name).exists() or (folder / name).stat().st_size != size:
+                return f"{name} is damaged"
+        return _difference(manifest["identity"], identity)
+    except FileNotFoundError:
+        return "it is empty"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest.json is damaged"
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    if before == now:
-        return None
-    if before["files"] != now["files"]:
-        changed = [name for name, *_ in now["files"]], [name for name, *_ in before["files"]]
-        same = [of[0] for of in now["files"] if of not in before["files"]] if changed[0] == changed[1] else []
-        return f"{same[0]} has changed" if same else f"it was made of {', '.join(changed[1][:3])}"
-    keys = [key for key, value in now["data"].items() if before["data"].get(key) != value]
-    return f"data.{keys[0]} was {before['data'].get(keys[0])}" if keys else "it was made for another network"
+def _difference(before: dict[str, str], now: dict[str, str]) -> str | None:
+    for name in [*now, *before]:
+        if before.get(name) != now.get(name):
+            return f"{name} was {before.get(name)}, is {now.get(name)}"
+    return None
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a cache has, the manifest first."""
-    for pattern in _OURS:
-        for file in folder.glob(pattern):
+    """Remove what a cache has, the manifest last: without it files are somebody else's."""
+    for pattern in (*_OURS[1:], _OURS[0]):
+        for file in (*folder.glob(pattern), *unfinished(folder, pattern)):
             file.unlink()
-    for file in unfinished(folder, "manifest.json"):
-        file.unlink()
 
 
 def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
@@ -198,7 +162,7 @@ def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
     write_atomically(folder / "schema.json", prepared.schema.as_json().encode())
     manifest = {
         "identity": identity,
-        "sizes": {file.name: file.stat().st_size for file in folder.iterdir()},
+        "sizes": {file.name: file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json"},
         "name": prepared.name,
         "columns": len(packed.tables),
         "dtype": packed.dtype.name,
@@ -213,7 +177,7 @@ def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
     write_atomically(folder / "manifest.json", json.dumps(manifest).encode())
 
 
-def _opened(folder: Path, held: _Held) -> Prepared:
+def _opened(folder: Path, lock: Lock) -> Prepared:
     """What a whole cache holds; the arrays stay in their files."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     schema = Schema.of_json((folder / "schema.json").read_bytes(), str(folder / "schema.json"))
@@ -224,13 +188,14 @@ def _opened(folder: Path, held: _Held) -> Prepared:
     tables = [
         array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
     ]
-    whole = Packed(Mapped(folder / "inputs.npy", held), tables, manifest["dtype"])
-    parts = {part: Examples(whole[array(f"rows-{part}")], array(f"y-{part}")) for part in manifest["parts"]}
+    inputs = Mapped(folder / "inputs.npy", lock)
+    x = {part: Packed(inputs, tables, manifest["dtype"], array(f"rows-{part}")) for part in manifest["parts"]}
+    parts = {part: Examples(of, array(f"y-{part}")) for part, of in x.items()}
     weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
-    d, inputs = whole.shape[1], tuple(schema.inputs)
+    d = x["train"].shape[1]
     ends = manifest["ends"] | {"categories": tuple(manifest["ends"]["categories"])}
     return Prepared(
         manifest["name"], parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*map(np.asarray, manifest["targets"])),
-        inputs, tuple(manifest["target_names"]), manifest["fingerprint"], Ends(**ends), schema,
+        tuple(schema.inputs), tuple(manifest["target_names"]), manifest["fingerprint"], Ends(**ends), schema,
         weights, said=tuple(manifest["said"]),
     )  # fmt: skip

@@ -6,7 +6,7 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 import glob
 import json as plain_json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -77,16 +77,27 @@ def read(
     Raises:
         InputError: a file is missing or malformed, or files do not go together.
     """
-    tables: list[Arrow] = []
-    for path in found(patterns):
+
+    def whole(path: Path, types: dict[str, Any]) -> Arrow:
         (table,) = read_blocks(path, dialect, types)
-        table = clean(path, dialect, table, noted)
+        return clean(path, dialect, table, noted)
+
+    return together(read_each(patterns, types, whole), str(found(patterns)[0]))
+
+
+def read_each(
+    patterns: Sequence[Path], types: dict[str, Any], read: Callable[[Path, dict[str, Any]], Any]
+) -> list[Any]:
+    """The table of each file, as `read` makes it of a path and the types of those before it."""
+    tables: list[Any] = []
+    for path in found(patterns):
+        table = read(path, types)
         if tables and set(table.column_names) != set(tables[0].column_names):
             differ = sorted(set(table.column_names) ^ set(tables[0].column_names))
             raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {', '.join(differ[:5])}")
         tables.append(table)
         types = types_of(table) | types
-    return together(tables, str(found(patterns)[0]))
+    return tables
 
 
 def clean(path: Path, dialect: Dialect, table: Arrow, noted: dict[str, Counter[str]] | None = None) -> Arrow:
@@ -212,7 +223,8 @@ def _feather(
         if whole or not file.num_record_batches:
             yield file.read_all()
             return
-        yield from (file.get_batch(k).select(names) for k in range(file.num_record_batches))
+        wanted = file.schema.names if names is None else names
+        yield from (file.get_batch(k).select(wanted) for k in range(file.num_record_batches))
 
 
 def _json(

@@ -5,17 +5,19 @@ one is its inputs as they are. What is decoded has the bits that `Schema.encode`
 """
 
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_jax.errors import InputError
 from mlp_jax.tables.arrow import pa, pc
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.schema import Schema, encoded
-from mlp_jax.tables.stored import Progress, StoredTable
+from mlp_jax.tables.stored import Progress, StoredTable, require_room
 from mlp_jax.tables.text import BadCells, of_each
 
 Array = NDArray[Any]
@@ -53,18 +55,18 @@ class Packed:
         file: the records of the rows.
         tables: for each column the inputs (codes, inputs) of its codes; None where the inputs themselves are stored.
         shape: (n, d).
-        rows: which rows of the file they are; None for all.
+        rows: which rows of the file they are, (n,).
     """
 
     def __init__(self, file: Mapped, tables: Sequence[Array | None], dtype: Any, rows: Array | None = None) -> None:
         self.file = file
         self.tables = tables
         self.dtype = np.dtype(dtype)
-        self.rows = rows
+        self.rows = np.arange(len(file.records), dtype=np.uint32) if rows is None else rows
         kinds = file.records.dtype
         widths = [table.shape[1] if table is not None else kinds[k].shape[0] for k, table in enumerate(tables)]
         self._ends = np.cumsum([0, *widths])
-        self.shape = (len(file.records if rows is None else rows), int(self._ends[-1]))
+        self.shape = len(self.rows), int(self._ends[-1])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -77,43 +79,38 @@ class Packed:
     def __getitem__(self, place: Any) -> Any:
         """Rows; or of rows an input, as in x[rows, 3]."""
         rows, *column = place if isinstance(place, tuple) else (place,)
-        if column:
-            return self._input(rows, column[0])
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
-        return Packed(self.file, self.tables, self.dtype, self._of_file(rows))
+        if not column:
+            return Packed(self.file, self.tables, self.dtype, self.rows[rows])
+        k = int(np.searchsorted(self._ends, column[0], side="right")) - 1
+        stored = self.file.records[f"{k}"][self.rows[rows]]
+        return self._decoded(k, {f"{k}": stored})[:, column[0] - self._ends[k]]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        x = np.empty(self.shape, self.dtype)
-        for start in range(0, len(x), _PIECE):
-            piece = slice(start, start + _PIECE)
-            records = self.file.records[piece if self.rows is None else self.rows[piece]]
+        return self.filled_up(len(self)).astype(dtype or self.dtype, copy=False)
+
+    def filled_up(self, size: int) -> Array:
+        """The numbers, with rows of 0 up to this many."""
+        x = np.zeros((size, self.shape[1]), self.dtype)
+        for start in range(0, len(self), _PIECE):
+            piece = slice(start, min(start + _PIECE, len(self)))
+            records = self.file.records[self.rows[piece]]
             for k, (first, end) in enumerate(zip(self._ends[:-1], self._ends[1:], strict=True)):
                 x[piece, first:end] = self._decoded(k, records)
             self.file.forget()
-        return x if dtype is None else x.astype(dtype, copy=False)
+        return x
 
     def blocks(self) -> Iterator[Array]:
         """All rows, decoded, so many at a time."""
         for start in range(0, len(self), _ROWS):
-            yield np.asarray(self[start : start + _ROWS])
+            places, chosen = self.in_order(np.arange(start, min(start + _ROWS, len(self))))
+            x = np.empty(chosen.shape, self.dtype)
+            x[places] = np.asarray(chosen)
+            yield x
 
     def in_order(self, rows: Array) -> tuple[Array, "Packed"]:
         """The places of chosen rows (m,) in the order in which they lie in the file; and the rows in this order."""
-        places = np.argsort(self._of_file(rows))
+        places = np.argsort(self.rows[rows])
         return places, self[rows[places]]
-
-    def _of_file(self, rows: Array) -> Array:
-        if self.rows is not None:
-            return self.rows[rows]
-        return np.flatnonzero(rows) if rows.dtype == bool else rows
-
-    def _input(self, rows: Any, place: int) -> Array:
-        k = int(np.searchsorted(self._ends, place, side="right")) - 1
-        field = self.file.records[f"{k}"]
-        if not isinstance(rows, slice) or self.rows is not None:
-            field = field[self[rows].rows]
-        return self._decoded(k, {f"{k}": field})[:, place - self._ends[k]]
 
     def _decoded(self, k: int, records: Any) -> Array:
         table, stored = self.tables[k], records[f"{k}"]
@@ -159,20 +156,14 @@ class _Coding(NamedTuple):
         return np.stack(encoded(self.column, cells, where, first_row), axis=1)
 
 
-def pack(
-    schema: Schema,
-    table: StoredTable,
-    dtype: str,
-    where: str,
-    file: Path,
-    require_room: Callable[[int], None],
-    progress: Progress,
-) -> Packed:
-    """Encode all rows of a table into a file; `require_room` is asked for so many bytes before it is written.
+def pack(schema: Schema, table: StoredTable, dtype: str, where: str, file: Path, progress: Progress) -> Packed:
+    """Encode all rows of a table into a file.
 
     Raises:
-        InputError: a cell is not of its column's kind.
-    """  # fmt: skip
+        InputError: a cell is not of its column's kind, or the disk is too small.
+    """
+    if table.num_rows >= 2**31:
+        raise InputError(f"{where} has {table.num_rows:,} rows; data.cache holds less than 2^31")
     kind = np.dtype(np.float64 if dtype == "float64" else np.float32)
     used, looked_up = schema.used, schema.looked_up
     codings = []
@@ -180,7 +171,7 @@ def pack(
         progress.reading("the columns", k / len(used))
         codings.append(_Coding.of(column, table.column(column.name), kind, where, column in looked_up))
     record = np.dtype([(f"{k}", coding.field(kind)) for k, coding in enumerate(codings)])
-    require_room(record.itemsize * table.num_rows)
+    require_room(file.parent, record.itemsize * table.num_rows)
     done = 0
     with file.open("wb") as stream:
         header = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (table.num_rows,)}
@@ -195,4 +186,6 @@ def pack(
             stream.write(records.view(np.uint8).data)
             done += len(records)
             progress.reading("the rows", done / table.num_rows)
+        stream.flush()
+        os.fsync(stream.fileno())
     return Packed(Mapped(file), [coding.table for coding in codings], kind)

@@ -228,7 +228,7 @@ class TableData(Columns):
 
     @property
     def files(self) -> dict[str, Any]:
-        return {"path": self.path, **{f"split.{part}": path for part, path in self.split.files.items()}}
+        return {**super().files, **{f"split.{part}": path for part, path in self.split.files.items()}}
 
 
 class FrameData(Columns):

@@ -3,6 +3,7 @@
 It has what `tables.table` asks of a pyarrow.Table. Text and Feather files are written as Parquet first.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,57 +110,41 @@ class StoredTable:
         return StoredTable([part for table in (self, *others) for part in table._parts])
 
 
-def stored(
-    patterns: Sequence[Path],
-    dialect: Dialect,
-    types: dict[str, Any],
-    noted: dict[str, Counter[str]],
-    folder: Path,
-    progress: Progress,
-) -> StoredTable:
-    """The rows of all files, as `files.read` gives them; what is no Parquet file is written as one into the folder.
-
-    Raises:
-        InputError: a file is missing or malformed, or files do not go together.
-    """  # fmt: skip
-    parts: list[_File] = []
-    for path in files.found(patterns):
-        progress.reading(path.name, 0.0)
-        if files.kind_of(path) == "parquet":
-            _require_readable(path)
-            part = _File.of(path, dialect)
-        else:
-            part = _as_parquet(path, dialect, types, noted, folder, progress)
-        if parts and set(part.names) != set(parts[0].names):
-            differ = sorted(set(part.names) ^ set(parts[0].names))
-            raise InputError(f"{path} and {parts[0].path} do not have the same columns: {', '.join(differ[:5])}")
-        parts.append(part)
-        types = files.types_of(part.empty) | types
-    return StoredTable(parts)
-
-
-def _require_readable(path: Path) -> None:
-    for _ in files.read_blocks(path, Dialect(), {}, [], whole=False):
-        return
-
-
-def _as_parquet(
+def as_parquet(
     path: Path, dialect: Dialect, types: dict[str, Any], noted: dict[str, Counter[str]], folder: Path,
     progress: Progress,
-) -> _File:  # fmt: skip
+) -> StoredTable:  # fmt: skip
+    """The rows of a file, as `files.read` gives them; of another one than Parquet a copy is written into the folder.
+
+    Raises:
+        InputError: the file is missing or malformed, or the disk is too small.
+    """
+    progress.reading(path.name, 0.0)
+    if files.kind_of(path) == "parquet":
+        for _ in files.read_blocks(path, dialect, {}, [], whole=False):  # which says what is wrong with it
+            break
+        return StoredTable([_File.of(path, dialect)])
     if not path.is_file():
         raise InputError(f"cannot read {path} into data.cache: it must be a file, for it is read more than once")
+    size = path.stat().st_size
+    require_room(folder, size)
     if files.is_text(path):
         types = types_in_blocks(path, dialect, types)
     target, writer, done = folder / f"text-{len(list(folder.glob('text-*')))}.parquet", None, 0
     with target.open("wb") as stream:
         for block in files.read_blocks(path, dialect, types, whole=False):
             done += block.nbytes
-            progress.reading(path.name, min(1.0, done / max(1, path.stat().st_size)))
+            progress.reading(path.name, min(1.0, done / size))
             block = files.clean(path, dialect, block, noted)
             writer = writer or parquet.ParquetWriter(stream, block.schema)
             writer.write_table(block)
         if writer is None:
             raise InputError(f"{path} has a header but no rows")
         writer.close()
-    return _File.of(target, Dialect())
+    return StoredTable([_File.of(target, Dialect())])
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise an InputError if the disk of a folder has not so many bytes free."""
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise InputError(f"data.cache: {folder} needs {needed:,} bytes, and {free:,} are free: name another folder")

@@ -111,7 +111,7 @@ def labels(name: str, column: Any, from_text: bool = False) -> Labels:
         found, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
         numeric = bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
         order = sorted(range(len(found)), key=found.__getitem__)
-        places = np.empty(len(order), np.int64)
+        places = np.empty(len(order), codes.dtype)
         places[order] = np.arange(len(order))
         found, codes = [found[k] for k in order], places[codes]
     numbers = np.asarray(found, np.float64)[codes] if numeric else None

@@ -138,7 +138,7 @@ def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict
 
 def _kinds() -> list[Any]:
     """The types that pyarrow tries for a column, in its order."""
-    times = (pa.date32(), pa.time32("s"), pa.timestamp("s"), pa.timestamp("ns"))
+    times = pa.date32(), pa.time32("s"), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "ns"))
     return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
 
 

@@ -18,6 +18,7 @@ class Reporter:
         """Of a training of so many epochs in all; or of so many seeds, each a training."""
         self.total = total
         self.unit = unit
+        self._printed = time.perf_counter()
 
     def start(self, done: float, examples: int) -> None:
         """Compilation is over; so many epochs or seeds were done before, and one has so many examples."""
@@ -55,9 +56,7 @@ class PlainLines(Reporter):
         say(message)
 
     def reading(self, what: str, share: float) -> None:
-        now = time.perf_counter()
-        self._printed = getattr(self, "_printed", now)
-        if now - self._printed > _SECONDS_OF_SILENCE:
+        if time.perf_counter() - self._printed > _SECONDS_OF_SILENCE:
             self._print(f"reading {what}: {share:.0%}")
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:

@@ -24,13 +24,14 @@ from mlp_jax.training.trainer import Trainer
 from mlp_jax.training.windows import Windows
 from mlp_jax.training.xla import jitted
 
-_NUMBERS = 1 << 22  # of the inputs of a window, of which there are three at most
+_NUMBERS = 1 << 21  # of the inputs of a window, of which there are three at most
 
 
 def trainer_of(config: Config, prepared: Prepared, compiled: dict[Any, Any] | None = None) -> Trainer:
     """The trainer that suits where the examples are; arguments as of `Trainer`."""
-    is_stored = isinstance(prepared.parts["train"].x, Packed)
-    return (StreamedTrainer if is_stored else Trainer)(config, prepared, compiled)
+    if isinstance(prepared.parts["train"].x, Packed):
+        return StreamedTrainer(config, prepared)  # one training after another, for each reads its own
+    return Trainer(config, prepared, compiled)
 
 
 class StreamedTrainer(Trainer):
@@ -55,9 +56,8 @@ class StreamedTrainer(Trainer):
         places[order] = np.arange(len(order))
         chosen = rows[order]
         kept = [self.parts["train"].y, *([self._weights["train"]] if self.prepared.weights else [])]
-        spare = self._layout.table[1] * self._layout.table[2] - len(rows)
-        arrays = (np.asarray(x), *(values[chosen] for values in kept))
-        return places, tuple(np.pad(v, [(0, spare), *[(0, 0)] * (v.ndim - 1)]) for v in arrays)
+        size = self._layout.table[1] * self._layout.table[2]
+        return places, (x.filled_up(size), *(_filled_up(values[chosen], size) for values in kept))
 
     def _ready(self, arrays: tuple[NDArray[Any], ...]) -> Any:
         x, y, *weights = (self._as_used(values) for values in arrays)
@@ -90,7 +90,10 @@ class StreamedTrainer(Trainer):
         if stop < self.steps:
             return state, moment.best, outcome
         chosen = self.program.chosen(state)
-        now = {name: jax.device_get(self._measures(chosen, part)[0]) for name, part in self._watched.items()}
+        now = {
+            name: jax.device_get(self._measures(chosen, part, self._rankings)[0])
+            for name, part in self._watched.items()
+        }
         best = moment.best
         if best is not None:
             cost = self._cost_before(moment, first) + np.sum(outcome.steps.cost[0, first:] * self._shares[first:])
@@ -101,9 +104,9 @@ class StreamedTrainer(Trainer):
         return []  # of blocks, compiled when the first is there
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
-        return self._measures(params, part, ())
+        return self._measures(params, part)
 
-    def _measures(self, params: Params, part: str, rankings: tuple[str, ...] | None = None) -> tuple[Any, Any]:
+    def _measures(self, params: Params, part: str, rankings: tuple[str, ...] = ()) -> tuple[Any, Any]:
         """The measures of a part, and ŷ: logits are computed in blocks, and all of them are judged together."""
         x, y = self.parts[part]
         params, scale = here((params, self._scale))
@@ -117,13 +120,15 @@ class StreamedTrainer(Trainer):
                 values[: len(block)] for values in program(net, params, filled_up(block, self.config.network.dtype))
             )
             done += len(block)
-        judged_by = self._as_used(y), scale, self._as_used(self._weights[part])
-        of_rows = z, y_hat, *judged_by
-        rankings = self._rankings if rankings is None else rankings
+        of_rows = z, y_hat, self._as_used(y), scale, self._as_used(self._weights[part])
         found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"))(
             self._open.net, self._values, params, of_rows, rankings=rankings
         )
         return found
+
+
+def _filled_up(values: NDArray[Any], size: int) -> NDArray[Any]:
+    return np.concatenate([values, np.zeros((size - len(values), *values.shape[1:]), values.dtype)])
 
 
 def _measured_of(

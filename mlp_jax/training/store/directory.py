@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import NO_FILE, opened_own, read_own, unfinished, write_atomically
+from mlp_jax.files import NO_FILE, Lock, opened_own, read_own, unfinished, write_atomically
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
 from mlp_jax.training.store.forms import Record, Summary, SummaryOfSeveral
@@ -139,22 +139,13 @@ class RunDirectory:
             raise in_use
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self.path)
         try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield
-            return
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise in_use from None
-            except OSError:  # a file system without locks
-                pass
+            if not lock.taken(alone=True):
+                raise in_use
             yield
         finally:
-            os.close(descriptor)
+            lock.release()
 
     def is_held(self) -> bool:
         """Whether a training is using the folder."""
