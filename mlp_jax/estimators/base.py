@@ -189,7 +189,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = read_again(self, X, self._schema)
         with as_guest(), computing_in(self._dtype):
-            found = jitted(output_of, ("net",))(self._net, self._params, filled_up(x, self._dtype))
+            found = jitted(output_of, ("net",), self._net)(self._net, self._params, filled_up(x, self._dtype))
         z, y_hat = (np.array(values)[: len(x)] for values in found)
         return z, y_hat
 

@@ -80,7 +80,8 @@ def predictions(config: Config, model: Model, x: Any) -> dict[str, NDArray[Any]]
     if not np.isfinite(x).all():
         raise InputError(f"an input is outside the range of {x.dtype} once it is standardised")
     # One program for all penalties and for nearly as many rows.
-    z, y_hat = jitted(output_of, ("net",))(net.penalised_by(None), model.params, filled_up(x, x.dtype))
+    plain = net.penalised_by(None)
+    z, y_hat = jitted(output_of, ("net",), plain)(plain, model.params, filled_up(x, x.dtype))
     z, y_hat = z[: len(x)], y_hat[: len(x)]
     digits = np.asarray(y_hat.astype("float32") if y_hat.dtype == "bfloat16" else y_hat)
     y_hat = digits.astype(np.float64)
