@@ -262,7 +262,9 @@ class Trainer:
         elif state.optimizer is None:
             params = (stack if stacked else unstack)(self.net, state.params)
             params = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.config.network.dtype), params)
-            state = jitted(_before_steps, ("program",), self._open.net, SOONER_COMPILED)(self._open, self._values, params)
+            state = jitted(_before_steps, ("program",), self._open.net, SOONER_COMPILED)(
+                self._open, self._values, params
+            )
         elif not self._fits(state):
             raise InputError("start_from is a run of another optimizer, or way of training: give run.params")
         if self._patience is None:
