@@ -28,7 +28,7 @@ import numpy as np
 
 from mlp_jax import cli
 from mlp_jax.commands.claims import differences
-from mlp_jax.commands.reproduce import reproduce
+from mlp_jax.commands.reproduce import EQUAL, judged, reproduce
 from mlp_jax.errors import InputError
 from mlp_jax.tables import npy
 from mlp_jax.training import config as configuration
@@ -180,7 +180,7 @@ def try_faults(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
     changes = "--set", "training.epochs=4", "training.checkpoint_seconds=0"
     run = work / "good"
     assert command("train", XOR, "--run-dir", run, *changes)[0] == 0
-    jobs = {
+    jobs: dict[str, Callable[[Path], tuple[Any, ...]]] = {
         "train": lambda to: ("train", XOR, "--run-dir", to / "run", *changes),
         "predict": lambda to: ("predict", run, XOR.with_suffix(".csv"), "--output", to / "out.csv"),
         "report": lambda to: ("report", run, "--output", to / "page.html"),
@@ -229,9 +229,8 @@ def _tried(folder: Path, job: Any, faults: Faults, wanted: dict[str, bytes], aga
     status, said = command(*job, *again)
     if status != 0 or contents(folder) != wanted:
         yield f"given again, it is exit {status} {said!r} and other files"
-    if left := list(folder.rglob(".*.part")):
-        if again:
-            yield f"{left[0].name} stays for ever"
+    if (left := list(folder.rglob(".*.part"))) and again:
+        yield f"{left[0].name} stays for ever"
 
 
 # --- fuzzing: each door -------------------------------------------------------------------------------
@@ -239,7 +238,8 @@ def _tried(folder: Path, job: Any, faults: Faults, wanted: dict[str, bytes], aga
 _HOSTILE: tuple[Any, ...] = (None, True, -1, 0, 1, 2**63, 10**30, 1.5, -0.0, 1e308, "", "x", "$\\foo{$", "\x1b[31m",
                              [], [1, "a"], {}, {"a": None}, [[[[]]]], "a" * 3000)  # fmt: skip
 _TOKENS = (b"nan", b'"', b",", b"\n", b"\r", b"1e999", b"\0", b"[" * 500, b"{" * 500, b"9" * 5000, b"0x" + b"f" * 5000,
-           b"\xff\xfe", b"- ", b": ", b"!!python/name:os.system", b"&a ", b"*a", b"{[]: 1}", b"(1000000000000,)")  # fmt: skip
+           b"\xff\xfe", b"- ", b": ", b"!!python/name:os.system", b"&a ", b"*a", b"{[]: 1}",
+           b"(1000000000000,)")  # fmt: skip
 
 
 def damaged(rng: random.Random, content: bytes) -> bytes:
@@ -266,7 +266,8 @@ def _damaged_json(rng: random.Random, content: bytes) -> bytes:
     lines = content.split(b"\n") if b"\n{" in content else [content]
     at = rng.randrange(max(len(lines) - 1, 1))
     tree = json.loads(lines[at])
-    section, key = tree, None
+    section: Any = tree
+    key: Any = None
     while isinstance(section, dict | list) and section and (key is None or rng.random() < 0.8):
         parent, key = section, rng.choice(list(section) if isinstance(section, dict) else range(len(section)))
         section = parent[key]
@@ -300,8 +301,7 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
             else:
                 (work / "data.csv").write_bytes(damaged(rng, TABLE.encode()) if door == "table" else TABLE.encode())
                 text = OF_TABLE if door == "table" else rng.choice((OF_TABLE, XOR.read_text(encoding="utf-8")))
-                text = text if door == "table" else damaged(rng, text.encode())
-                (work / "x.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+                (work / "x.yaml").write_bytes(text.encode() if door == "table" else damaged(rng, text.encode()))
                 found = configuration.load(work / "x.yaml")
                 if door == "table":
                     prepare(found)
@@ -354,10 +354,10 @@ def _open_run(work: Path, rng: random.Random, file: Path, by_load_alone: bool) -
 
 def _open_array(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    found = npy.load(file)
+    found: Any = npy.load(file)
     try:
         plain = np.load(file, allow_pickle=False)
-        wanted = plain if isinstance(plain, np.ndarray) else dict(plain)
+        wanted: Any = plain if isinstance(plain, np.ndarray) else dict(plain)
     except Exception:  # numpy raises what it meets
         return
     pairs = [(found, wanted)] if isinstance(found, np.ndarray) else [(found[name], wanted[name]) for name in found]
@@ -395,11 +395,13 @@ def _is_named(run: Path, again: Path, trains: bool) -> bool:
         found = load(run)
         if trains:
             same, finding = reproduce(run)
-            return not same or "bit for bit: weights" not in finding or "; different are" in finding
+            return not same or finding != EQUAL
         one, other = RunDirectory(run), RunDirectory(again)
         pairs = [(one, other, bool(found.seeds))]
         pairs += [(one.of_seed(seed), other.of_seed(seed), False) for seed in found.config.seeds or ()]
-        return any(True for before, now, several in pairs for _ in differences(before, now, several))
+        differ = [each for before, now, several in pairs for each in differences(before, now, several)]
+        _, finding = judged(differ, [before.load_summary(several) for before, _, several in pairs])
+        return finding != EQUAL
     except InputError:
         return True
 
@@ -442,8 +444,8 @@ def _changed(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict | list) and tree:
         for key in tree if isinstance(tree, dict) else range(len(tree)):
             for inner, value in _changed(tree[key], f"{place}.{key}"):
-                copy = dict(tree) if isinstance(tree, dict) else list(tree)
-                copy[key] = value  # type: ignore[index]
+                copy: Any = dict(tree) if isinstance(tree, dict) else list(tree)
+                copy[key] = value
                 yield inner, copy
     elif isinstance(tree, bool):
         yield place, not tree

@@ -26,7 +26,8 @@ def work(tmp_path_factory):
 def test_damaged_files_are_refused_or_mean_what_they_say(work):
     counts, bad = hostile.try_fuzz(work, 300)
     assert not bad
-    assert counts["array, accepted"] and counts["run, accepted"]
+    assert counts["array, accepted"]
+    assert counts["run, accepted"]
 
 
 def test_a_file_operation_that_fails_loses_nothing(work):
@@ -106,8 +107,16 @@ def test_a_header_of_an_array_is_not_evaluated(tmp_path, header, message):
         npy.load(npy_file(tmp_path / "x.npy", header, bytes(16)))
 
 
-@pytest.mark.parametrize("x", [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.eye(3, dtype=">i2")), np.array("word"),
-                               np.zeros((0, 4), bool), np.array([["a", "bc"]])])  # fmt: skip
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.asfortranarray(np.eye(3, dtype=">i2")),
+        np.array("word"),
+        np.zeros((0, 4), bool),
+        np.array([["a", "bc"]]),
+    ],
+)
 def test_arrays_are_read_as_numpy_does(tmp_path, x):
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", x=x)

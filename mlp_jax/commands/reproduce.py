@@ -20,7 +20,7 @@ from mlp_jax.training.store.directory import RunDirectory
 # Below it, rounding in another order explains a difference: relative to the largest entry of a leaf. Another processor
 # of the same name rounds in another order, too, so that the environment need not differ.
 _ROUNDING = 1e-3
-_EQUAL = "equal bit for bit: weights, names, records and results"
+EQUAL = "equal bit for bit: weights, names, records and results"
 _SHOWN = 5  # values that differ; of a run that comes out differently most do
 
 
@@ -55,18 +55,21 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         again = RunDirectory(Path(folder) / "run")
         require_same_data(summary.get("data"), prepare(config))
         fit(config, run_dir=again.path, reporter=reporter)
-        found = list(differences(directory, again, config.several is not None))
+        found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for seed in config.seeds or ():
             child = directory.of_seed(seed)
             found += differences(child, again.of_seed(seed), False, f"{child.path.name}/")
-    return _judged(found, summary)
+            summaries.append(child.load_summary())
+    return judged(found, summaries)
 
 
-def _judged(found: list[Difference], summary: dict[str, Any]) -> tuple[bool, str]:
-    changed = _changes(summary, environment())
+def judged(found: list[Difference], summaries: list[dict[str, Any]]) -> tuple[bool, str]:
+    """Whether what differs is rounding at most, and what to say of it, and of the environment in these summaries."""
+    (summary, *_), now = summaries, environment()
+    changed = ", ".join(dict.fromkeys(filter(None, (_changes(each, now) for each in summaries))))
     why = f"; different are {changed}" if changed else "; device, versions and flags are the same" * bool(found)
     if not found:
-        return True, f"{_EQUAL}{why}"
+        return True, f"{EQUAL}{why}"
     worst_first = sorted(found, key=lambda difference: -difference.size)
     shown = ", ".join(map(str, worst_first[:_SHOWN]))
     more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
