@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
         epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
-        "data is wrong, 130 or 143 stopped by Ctrl-C or SIGTERM",
+        "data is wrong, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP",
     )
     parser.add_argument("--version", action="version", version=f"mlp-jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

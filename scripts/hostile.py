@@ -33,6 +33,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.tables import npy
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
+from mlp_jax.training.environment import environment
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.run import load
 from mlp_jax.training.store import tensors
@@ -372,6 +373,7 @@ def try_forgery(work: Path) -> tuple[Counter[str], list[str]]:
     """Change each field in turn, with right checksums; count what is named, and list what is not."""
     counts: Counter[str] = Counter()
     untold: list[str] = []
+    now = environment()
     for run in _runs(work):
         config = RunDirectory(run).load_config()
         again = work / f"{run.name} again"
@@ -382,14 +384,14 @@ def try_forgery(work: Path) -> tuple[Counter[str], list[str]]:
                 content = file.read_bytes()
                 file.write_bytes(forged)
                 try:
-                    if not _is_named(run, again, file.name == "config.yaml"):
+                    if not _is_named(run, again, now, file.name == "config.yaml"):
                         untold.append(f"{file.relative_to(work)}: {place}")
                 finally:
                     file.write_bytes(content)
     return counts, untold
 
 
-def _is_named(run: Path, again: Path, trains: bool) -> bool:
+def _is_named(run: Path, again: Path, now: dict[str, Any], trains: bool) -> bool:
     """Whether a door or `reproduce` names what was forged; the training anew is the same but for a configuration's."""
     try:
         found = load(run)
@@ -400,7 +402,7 @@ def _is_named(run: Path, again: Path, trains: bool) -> bool:
         pairs = [(one, other, bool(found.seeds))]
         pairs += [(one.of_seed(seed), other.of_seed(seed), False) for seed in found.config.seeds or ()]
         differ = [each for before, now, several in pairs for each in differences(before, now, several)]
-        _, finding = judged(differ, [before.load_summary(several) for before, _, several in pairs])
+        _, finding = judged(differ, [before.load_summary(several) for before, _, several in pairs], now)
         return finding != EQUAL
     except InputError:
         return True

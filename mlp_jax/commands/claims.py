@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.training.environment import environment
+from mlp_jax.training.environment import KEYS
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.checkpoint import newest_first
 from mlp_jax.training.store.directory import RunDirectory
@@ -15,6 +15,7 @@ from mlp_jax.training.store.weights import read_schema
 Key = tuple[str | int, ...]
 
 _ABSENT = object()
+_VARYING = ("seconds", *KEYS)
 _LONGEST = 60  # letters of a value or a key that are shown
 
 
@@ -59,13 +60,12 @@ def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: 
 
 def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     """The values in each file; of several seeds the folder itself has a summary alone."""
-    varying = {"seconds", *environment()}
     weights, metrics, schema = directory.weights, directory.metrics, read_schema(directory.schema)
     claims = {
         "weights.safetensors": _in_tensors(weights) if weights.exists() else {},
         "schema.json": schema.model_dump() if schema else {},
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
-        "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in varying},
+        "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in _VARYING},
     }
     for newest in newest_first(directory.checkpoints)[:1]:  # from which a training goes on; some take them away
         claims["the newest checkpoint"] = _in_tensors(newest)

@@ -60,12 +60,12 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
             child = directory.of_seed(seed)
             found += differences(child, again.of_seed(seed), False, f"{child.path.name}/")
             summaries.append(child.load_summary())
-    return judged(found, summaries)
+    return judged(found, summaries, environment())
 
 
-def judged(found: list[Difference], summaries: list[dict[str, Any]]) -> tuple[bool, str]:
-    """Whether what differs is rounding at most, and what to say of it, and of the environment in these summaries."""
-    (summary, *_), now = summaries, environment()
+def judged(found: list[Difference], summaries: list[dict[str, Any]], now: dict[str, Any]) -> tuple[bool, str]:
+    """Whether what differs is rounding at most, and what to say of it, and of the environment in these and now."""
+    summary = summaries[0]
     changed = ", ".join(dict.fromkeys(filter(None, (_changes(each, now) for each in summaries))))
     why = f"; different are {changed}" if changed else "; device, versions and flags are the same" * bool(found)
     if not found:
@@ -85,4 +85,4 @@ def judged(found: list[Difference], summaries: list[dict[str, Any]]) -> tuple[bo
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     one, other = flat({key: before.get(key) for key in now}), flat(now)
     keys = [key for key in one | other if one.get(key) != other.get(key)]
-    return ", ".join(f"{key} ({one.get(key)}, now {other.get(key)})" for key in keys)
+    return ", ".join(f"{key[:60]} ({str(one.get(key))[:60]}, now {str(other.get(key))[:60]})" for key in keys)
