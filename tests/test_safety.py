@@ -498,13 +498,10 @@ def test_a_cut_program_is_compiled_anew_in_silence(tmp_path):
         said.append((done.returncode, done.stderr))
         programs = sorted(tmp_path.rglob("*-cache"))
         sizes = [file.stat().st_size for file in programs]
-        if len(said) == 1:
-            whole = sizes
-            for file in programs:
-                os.truncate(file, 40)
+        for file in programs if len(said) == 1 else ():
+            os.truncate(file, 40)
     assert said == [(0, "")] * 3
-    assert whole
-    assert sizes == whole
+    assert min(sizes) > 1000
 
 
 def test_programs_of_others_are_not_run(tmp_path):

@@ -62,6 +62,7 @@ def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     """The values in each file; of several seeds the folder itself has a summary alone."""
     weights, metrics, schema = directory.weights, directory.metrics, read_schema(directory.schema)
     claims = {
+        "config.yaml": {"training": {"epochs": directory.load_config().training.epochs}},  # of all else weights know
         "weights.safetensors": _in_tensors(weights) if weights.exists() else {},
         "schema.json": schema.model_dump() if schema else {},
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
