@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as set_up:
             if "program" not in options:  # which runs in a process of its own
                 _set_up_jax(config.network.dtype if config else "float32")
-                from mlp_jax.training.guest import as_guest
+                from mlp_jax.guest import as_guest
 
                 set_up.enter_context(as_guest())
             status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0

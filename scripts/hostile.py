@@ -219,7 +219,8 @@ def _tried(folder: Path, job: Any, faults: Faults, wanted: dict[str, bytes], aga
         pass
     except Exception as error:  # what is looked for: all that is no exit status
         yield f"{type(error).__name__}: {error}"
-    if status not in (0, 2, -9) or (status == 2 and said.count("\n") > 2):
+    lines = [line for line in said.splitlines() if not line.startswith("epoch")]
+    if status not in (0, 2, -9) or (status == 2 and len(lines) > 2):
         yield f"exit {status}, {said!r}"
     there = contents(folder)
     if status == 0 and there != wanted:
@@ -305,7 +306,7 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
     for number in range(first, first + cases):
         rng = random.Random(number)
         door = rng.choices(("run", "weights", "array", "table", "configuration"), (40, 10, 30, 10, 10))[0]
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             if door in ("run", "weights"):
                 _open_run(work, rng, rng.choice(weights if door == "weights" else files), bool(number % 50))
@@ -325,7 +326,7 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
                 bad.append(f"case {number}, {door}: a message of {len(str(error)):,} letters")
         except Exception as error:  # what is looked for
             bad.append(f"case {number}, {door}: {type(error).__name__}: {str(error)[:200]}")
-        if (took := time.perf_counter() - started) > 10:
+        if (took := time.process_time() - started) > 10:
             bad.append(f"case {number}, {door}: {took:.0f} s")
     return counts, bad
 

@@ -12,14 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
-    "forks": "",
+    "guest": "errors",
     "caches": "",
     "terminal": "",
     "sections": "errors",
     "autodiff": "",
     "lazily": "autodiff",
     "mlp": "autodiff lazily",
-    "verify": "forks verify.ours",
+    "verify": "guest verify.ours",
     "verify.ours": "autodiff mlp",
     "tables": "errors files sections mlp",
     "training.step": "autodiff mlp",
@@ -27,17 +27,17 @@ ROOMS = {
     "training.store": "errors files sections mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors forks sections terminal autodiff mlp tables exchange.weights "
+        "errors guest sections terminal autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
-    "estimators": "errors mlp tables training training.step",
+    "estimators": "errors guest mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
         "errors files sections terminal autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors caches terminal tables training training.config training.store commands",  # commands by name
+    "cli": "errors caches guest terminal tables training.config training.store commands",  # commands by name
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from mlp_jax.training.guest import settings
+from mlp_jax.guest import settings
 
 KEYS = ("device", "processors", "versions", "x64", "settings", "flags", "git")  # of what `environment` gives
 _OF_COMPILERS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32", "CUBLAS_")  # variables, by how they begin

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
+from mlp_jax.guest import as_guest
 from mlp_jax.mlp.output_units import Quantiles
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.arrow import pa
@@ -19,7 +20,6 @@ from mlp_jax.tables.text import require_columns
 from mlp_jax.training.batches import filled_up
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
-from mlp_jax.training.guest import as_guest
 from mlp_jax.training.metrics import output_of
 from mlp_jax.training.store.weights import Model
 from mlp_jax.training.xla import jitted
