@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def is_private(folder: Path) -> bool:
         return False
 
 
+@cache  # once for each: it stays
 def heal(folder: Path) -> None:
     """From now on, remove a compiled program that cannot be read, as one that a full disk cut: JAX would keep it."""
     show = warnings.showwarning

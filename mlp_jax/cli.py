@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "program" not in options:  # which runs in a process of its own
                 _set_up_jax(config.network.dtype if config else "float32")
             if "program" not in options and options.command != "train":  # whose processes meet before JAX has a device
-                from mlp_jax.training.guest import as_guest
+                from mlp_jax.guest import as_guest
 
                 set_up.enter_context(as_guest())
             status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
         epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
-        "data is wrong, 130 or 143 stopped by Ctrl-C or SIGTERM",
+        "data is wrong, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP",
     )
     parser.add_argument("--version", **_switch("show the version"))
     parser.add_argument("--verbose", **_switch("with --version: those of all that is needed, device and flags, too"))

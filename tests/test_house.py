@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
-    "forks": "",
+    "guest": "errors",
     "caches": "",
     "terminal": "",
     "processes": "errors terminal",
@@ -20,7 +20,7 @@ ROOMS = {
     "autodiff": "",
     "lazily": "autodiff",
     "mlp": "autodiff lazily",
-    "verify": "forks verify.ours",
+    "verify": "guest verify.ours",
     "verify.ours": "autodiff mlp",
     "tables": "errors files caches sections mlp",
     "training.step": "autodiff mlp",
@@ -28,17 +28,17 @@ ROOMS = {
     "training.store": "errors files sections mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors forks sections terminal processes autodiff mlp tables exchange.weights "
+        "errors guest sections terminal processes autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
-    "estimators": "errors mlp tables training training.step",
+    "estimators": "errors guest mlp tables training training.step",
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
         "errors files sections terminal processes autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
-    "cli": "errors caches terminal processes tables training training.config training.store commands",  # by name
+    "cli": "errors caches guest terminal processes tables training.config training.store commands",  # by name
     "__main__": "cli",
     "pytest_plugin": "verify",
 }

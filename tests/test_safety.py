@@ -1,11 +1,14 @@
 """What the files, folders and processes of others can do: forged runs, links, caches, repositories, closed streams."""
 
+import gc
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import weakref
 
 import jax
 import numpy as np
@@ -14,13 +17,16 @@ from runs import CONFIGS, iris, train
 
 from mlp_jax.caches import is_private
 from mlp_jax.cli import main
+from mlp_jax.commands.report import write_report
 from mlp_jax.commands.reproduce import reproduce
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically, written_where_told
 from mlp_jax.tables import bundled
 from mlp_jax.training.environment import git_state
+from mlp_jax.training.fitting import fit
 from mlp_jax.training.run import load
 from mlp_jax.training.store import tensors
+from mlp_jax.training.xla import jitted
 
 # --- reproduce: all that a directory claims ---------------------------------------------------------
 
@@ -353,3 +359,157 @@ def test_a_module_that_exits_is_not_checked(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["verify", "script_that_ends:f"]) == 2
     assert "called sys.exit(0)" in capsys.readouterr().err
+
+
+def test_a_training_whose_terminal_closes_keeps_its_steps(tmp_path):
+    changes = "--set", "training.epochs=500000", "training.checkpoint_seconds=1000"
+    arguments = [sys.executable, "-m", "mlp_jax", "train", str(CONFIGS[0].parent / "xor.yaml"), "--run-dir", "run"]
+    process = subprocess.Popen([*arguments, *changes], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline().startswith("epoch 1/")
+    process.send_signal(signal.SIGHUP)
+    said = process.communicate()[1]
+    assert process.returncode == 129
+    assert said.splitlines()[-1].startswith("mlp-jax: stopped after ")
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(("verb", "more"), [("predict", [str(CONFIGS[0].parent / "xor.csv")]), ("draw", [])])
+def test_an_output_that_is_a_stream_needs_no_suffix(tmp_path, verb, more, monkeypatch):
+    monkeypatch.setattr("mlp_jax.cli._set_up_jax", lambda dtype: None)
+    xor = CONFIGS[0].parent / "xor.yaml"
+    assert main(["train", str(xor), "--set", "training.epochs=2", "--run-dir", str(tmp_path / "run")]) == 0
+    of = tmp_path / "run" if verb == "predict" else xor
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        assert main([verb, str(of), *more, "--output", str(tmp_path / "pipe")]) == 0
+        assert reader.stdout.read().count(b"\n") > 4
+
+
+# --- what a process or the environment sets ---------------------------------------------------------
+
+
+X = np.linspace(-1, 1, 30)[:, None]
+LINE = {
+    "network": {"widths": [1, 3, 1]},
+    "optimizer": {"name": "sgd", "learning_rate": 0.1},
+    "training": {"epochs": 2, "batch_size": 8},
+}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.default_prng_impl("rbg"),
+        lambda: jax.threefry_partitionable(not jax.config.jax_threefry_partitionable),
+        lambda: jax.numpy_dtype_promotion("strict"),
+        lambda: jax.numpy_rank_promotion("raise"),
+        lambda: jax.debug_infs(True),
+        lambda: jax.transfer_guard("disallow"),
+        lambda: jax.enable_x64(True),
+    ],
+)
+def test_a_setting_changes_no_number(setting):
+    plain = fit(LINE, (X, X))
+    with setting():
+        found = fit(LINE, (X, X))
+        predicted = found.predict(X)
+    assert found.results == plain.results
+    assert predicted == plain.predict(X)
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(plain.params), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_a_setting_that_may_change_numbers_is_recorded_and_named(tmp_path):
+    with jax.default_matmul_precision("highest"):
+        train(iris(training__epochs=1), tmp_path / "run")
+    assert (
+        json.loads((tmp_path / "run" / "summary.json").read_text())["settings"]["default_matmul_precision"] == "highest"
+    )
+    assert "settings.default_matmul_precision (highest, now None)" in reproduce(tmp_path / "run")[1]
+
+
+def test_a_picture_does_not_depend_on_the_folder_or_the_process(trained, tmp_path):
+    import matplotlib
+
+    write_report(trained / "one", tmp_path / "one.html")
+    with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 9, "svg.hashsalt": None}):
+        write_report(trained / "one", tmp_path / "other.html")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_line(tmp_path, platforms):
+    arguments = [sys.executable, "-m", "mlp_jax", "inspect", str(CONFIGS[0].parent / "xor.yaml")]
+    done = subprocess.run(arguments, env=os.environ | {"JAX_PLATFORMS": platforms}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mlp-jax: JAX has no device: ")
+    assert done.stderr.count("\n") == 1
+    assert platforms in done.stderr
+
+
+# --- a guest in a process ---------------------------------------------------------------------------
+
+
+def test_fit_within_jit_is_refused():
+    with pytest.raises(InputError, match="call them outside of jit"):
+        jax.jit(lambda x: fit(LINE, (X, X)).results["test"]["loss"] * x)(1.0)
+
+
+FORKED = """
+import os, sys, warnings
+import numpy as np
+from mlp_jax import verify
+from mlp_jax.training import fit
+warnings.simplefilter("ignore")
+x = np.linspace(-1, 1, 30)[:, None]
+run = fit({"network": {"widths": [1, 2, 1]}, "optimizer": {"name": "sgd", "learning_rate": 0.1},
+           "training": {"epochs": 1, "batch_size": 8}}, (x, x))
+for use in (lambda: run.predict(x), lambda: fit(run.config, (x, x)), lambda: verify.check_vjp(np.sin, x)):
+    if not os.fork():
+        try:
+            use()
+        except RuntimeError as error:
+            os._exit(7 if "spawn" in str(error) else 8)
+        os._exit(9)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_forked_process_is_told(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["7", "7", "7"]
+
+
+def test_programs_of_many_networks_are_not_kept():
+    before = weakref.ref(jitted(len, (), "a network"))
+    for k in range(jitted.cache_parameters()["maxsize"]):
+        jitted(len, (), k)
+    gc.collect()
+    assert before() is None
+
+
+def test_a_cut_program_is_compiled_anew_in_silence(tmp_path):
+    command = [sys.executable, "-m", "mlp_jax", "inspect", str(CONFIGS[0].parent / "xor.yaml")]
+    said = []
+    for _ in range(3):
+        done = subprocess.run(
+            command, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True
+        )
+        said.append((done.returncode, done.stderr))
+        programs = sorted(tmp_path.rglob("*-cache"))
+        sizes = [file.stat().st_size for file in programs]
+        for file in programs if len(said) == 1 else ():
+            os.truncate(file, 40)
+    assert said == [(0, "")] * 3
+    assert min(sizes) > 1000
+
+
+def test_programs_of_others_are_not_run(tmp_path):
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs").chmod(0o777)
+    command = [sys.executable, "-m", "mlp_jax", "inspect", str(CONFIGS[0].parent / "xor.yaml")]
+    variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs"), "XDG_CACHE_HOME": str(tmp_path / "own")}
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"nothing is kept in {tmp_path / 'programs'}, which is not this user's alone" in done.stderr
+    assert not list((tmp_path / "programs").iterdir())

@@ -1,18 +1,21 @@
 """What a run directory claims, value by value, and where two of them differ."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.training.environment import environment
+from mlp_jax.training.environment import KEYS
 from mlp_jax.training.store import tensors
+from mlp_jax.training.store.checkpoint import newest_first
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import read_schema
 
 Key = tuple[str | int, ...]
 
 _ABSENT = object()
+_VARYING = ("seconds", *KEYS)
 _LONGEST = 60  # letters of a value or a key that are shown
 
 
@@ -48,7 +51,7 @@ def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: 
     """
     one, other = _claims(before, several), _claims(now, several)
     for file in one:
-        claims = dict(_leaves(one[file])), dict(_leaves(other[file]))
+        claims = dict(_leaves(one[file])), dict(_leaves(other.get(file)))
         for key in claims[0] | claims[1]:
             pair = claims[0].get(key, _ABSENT), claims[1].get(key, _ABSENT)
             if not _are_same(*pair):
@@ -57,15 +60,22 @@ def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: 
 
 def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     """The values in each file; of several seeds the folder itself has a summary alone."""
-    varying = {"seconds", *environment()}
     weights, metrics, schema = directory.weights, directory.metrics, read_schema(directory.schema)
-    arrays, notes = tensors.read(weights) if weights.exists() else ({}, {})
-    return {
-        "weights.safetensors": {**arrays, "notes": notes},
+    claims = {
+        "config.yaml": {"training": {"epochs": directory.load_config().training.epochs}},  # of all else weights know
+        "weights.safetensors": _in_tensors(weights) if weights.exists() else {},
         "schema.json": schema.model_dump() if schema else {},
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
-        "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in varying},
+        "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in _VARYING},
     }
+    for newest in newest_first(directory.checkpoints)[:1]:  # from which a training goes on; some take them away
+        claims["the newest checkpoint"] = _in_tensors(newest)
+    return claims
+
+
+def _in_tensors(file: Path) -> dict[str, Any]:
+    arrays, notes = tensors.read(file)
+    return {**arrays, "notes": notes}
 
 
 def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:

@@ -20,7 +20,7 @@ from mlp_jax.training.store.directory import RunDirectory
 # Below it, rounding in another order explains a difference: relative to the largest entry of a leaf. Another processor
 # of the same name rounds in another order, too, so that the environment need not differ.
 _ROUNDING = 1e-3
-_EQUAL = "equal bit for bit: weights, names, records and results"
+EQUAL = "equal bit for bit: weights, names, records and results"
 _SHOWN = 5  # values that differ; of a run that comes out differently most do
 
 
@@ -54,17 +54,20 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         one = next(iter(directory.children(config)), directory)
         require_same_data(one.load_summary().get("data"), prepare(one.load_config()))
         fit(config, run_dir=again.path, reporter=reporter)
-        found = list(differences(directory, again, config.several is not None))
+        found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for child, its in zip(directory.children(config), again.children(config), strict=True):
             found += differences(child, its, False, f"{child.path.name}/")
-    return _judged(found, summary)
+            summaries.append(child.load_summary())
+    return judged(found, summaries, environment())
 
 
-def _judged(found: list[Difference], summary: dict[str, Any]) -> tuple[bool, str]:
-    changed = _changes(summary, environment())
+def judged(found: list[Difference], summaries: list[dict[str, Any]], now: dict[str, Any]) -> tuple[bool, str]:
+    """Whether what differs is rounding at most, and what to say of it, and of the environment in these and now."""
+    summary = summaries[0]
+    changed = ", ".join(dict.fromkeys(filter(None, (_changes(each, now) for each in summaries))))
     why = f"; different are {changed}" if changed else "; device, versions and flags are the same" * bool(found)
     if not found:
-        return True, f"{_EQUAL}{why}"
+        return True, f"{EQUAL}{why}"
     worst_first = sorted(found, key=lambda difference: -difference.size)
     shown = ", ".join(map(str, worst_first[:_SHOWN]))
     more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
@@ -80,4 +83,4 @@ def _judged(found: list[Difference], summary: dict[str, Any]) -> tuple[bool, str
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     one, other = flat({key: before.get(key) for key in now}), flat(now)
     keys = [key for key in one | other if one.get(key) != other.get(key)]
-    return ", ".join(f"{key} ({one.get(key)}, now {other.get(key)})" for key in keys)
+    return ", ".join(f"{key[:60]} ({str(one.get(key))[:60]}, now {str(other.get(key))[:60]})" for key in keys)

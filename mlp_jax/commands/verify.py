@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-from pydantic import ConfigDict
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
 from mlp_jax.files import read_own, written_where_told
 from mlp_jax.mlp import network
-from mlp_jax.sections import Section
 from mlp_jax.tables import npy
 from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, initial_params, prepare, resolve
@@ -25,7 +23,7 @@ from mlp_jax.verify import CannotCheck, Report, check_grad, check_transforms, ch
 from mlp_jax.verify.arguments import first_lines
 from mlp_jax.verify.auditing.calls import stored_in
 from mlp_jax.verify.auditing.checking import as_the_program, checked
-from mlp_jax.verify.auditing.findings import local
+from mlp_jax.verify.auditing.findings import local, of_json
 from mlp_jax.verify.auditing.rules import discover
 
 HOW = """for example, in mypackage/kernels.py:
@@ -92,21 +90,6 @@ def replayed(path: Path) -> list[Report]:
         raise InputError(f"{path}: {error}") from None
 
 
-class _Finding(Section):
-    """What is looked up of a finding of an audit."""
-
-    model_config = ConfigDict(extra="ignore")
-    place: str
-    verdict: str
-
-
-class _Audit(Section):
-    """Its report."""
-
-    model_config = ConfigDict(extra="ignore")
-    findings: list[_Finding]
-
-
 def list_rules(package: str) -> int:
     """Print the gradient rules of a package, and what the last audit in this folder found of each.
 
@@ -120,8 +103,11 @@ def list_rules(package: str) -> int:
         raise InputError(f"cannot import {package}: {type(error).__name__}: {first_lines(error)}") from None
     report = Path("audit") / "report.json"
     verdicts: dict[str, list[str]] = {}
-    for finding in _Audit.of_json(read_own(report), f"{report}, the last audit").findings if report.exists() else ():
-        verdicts.setdefault(finding.place, []).append(finding.verdict)
+    try:
+        for finding in of_json(read_own(report).decode()).findings if report.exists() else ():
+            verdicts.setdefault(str(finding.place), []).append(str(finding.verdict))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(f"{report} is no report of an audit; remove it, or audit again") from None
     put(f"{package}: {len(found.rules)} gradient rules, and {len(found.made_later)} places that make some when called")
     for rule in found.rules:
         seen = ", ".join(dict.fromkeys(verdicts.get(local(rule.place), [])))

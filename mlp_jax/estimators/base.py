@@ -21,13 +21,13 @@ from mlp_jax.errors import TrainingDiverged
 from mlp_jax.estimators.examples import prepare, split
 from mlp_jax.estimators.inputs import read, read_again
 from mlp_jax.estimators.settings import batch_size, configuration, is_lbfgs, plain, watches_validation
+from mlp_jax.guest import as_guest
 from mlp_jax.mlp.params import Layer, LayerWithTheta, Params, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.tables.schema import Schema
 from mlp_jax.training.batches import filled_up
 from mlp_jax.training.fitting import fit
-from mlp_jax.training.guest import as_guest
 from mlp_jax.training.metrics import output_of
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run
@@ -189,7 +189,7 @@ class TrainedHere(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = read_again(self, X, self._schema)
         with as_guest(), computing_in(self._dtype):
-            found = jitted(output_of, ("net",))(self._net, self._params, filled_up(x, self._dtype))
+            found = jitted(output_of, ("net",), self._net)(self._net, self._params, filled_up(x, self._dtype))
         z, y_hat = (np.array(values)[: len(x)] for values in found)
         return z, y_hat
 

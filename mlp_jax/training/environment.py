@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 
-from mlp_jax.training.guest import settings
+from mlp_jax.guest import settings
 
+KEYS = ("device", "processors", "versions", "x64", "settings", "flags", "git")  # of what `environment` gives
 _OF_COMPILERS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32", "CUBLAS_")  # variables, by how they begin
 # Neither to list what changed, nor after it, nor to fetch objects that a partial clone lacks.
 _NO_PROGRAMS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "protocol.allow=never")

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from mlp_jax.errors import InputError, TrainingInterrupted
+from mlp_jax.guest import as_guest
 from mlp_jax.mlp.params import Params, require_fit
 from mlp_jax.processes.together import is_first, require_equal, together
 from mlp_jax.tables.frames import is_frame, with_target
@@ -17,7 +18,6 @@ from mlp_jax.training import config as configuration
 from mlp_jax.training import loop
 from mlp_jax.training.build import prepare, resolve
 from mlp_jax.training.config import Config
-from mlp_jax.training.guest import as_guest
 from mlp_jax.training.progress import Reporter, reporter_for_python
 from mlp_jax.training.run import Run, require_dtype
 from mlp_jax.training.single import Training

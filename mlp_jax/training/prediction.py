@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
+from mlp_jax.guest import as_guest
 from mlp_jax.mlp.output_units import Quantiles
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.arrow import pa
@@ -19,7 +20,6 @@ from mlp_jax.tables.text import require_columns
 from mlp_jax.training.batches import filled_up
 from mlp_jax.training.build import build_network
 from mlp_jax.training.config import Config
-from mlp_jax.training.guest import as_guest
 from mlp_jax.training.metrics import output_of
 from mlp_jax.training.store.weights import Model
 from mlp_jax.training.xla import jitted
@@ -80,7 +80,8 @@ def predictions(config: Config, model: Model, x: Any) -> dict[str, NDArray[Any]]
     if not np.isfinite(x).all():
         raise InputError(f"an input is outside the range of {x.dtype} once it is standardised")
     # One program for all penalties and for nearly as many rows.
-    z, y_hat = jitted(output_of, ("net",))(net.penalised_by(None), model.params, filled_up(x, x.dtype))
+    plain = net.penalised_by(None)
+    z, y_hat = jitted(output_of, ("net",), plain)(plain, model.params, filled_up(x, x.dtype))
     z, y_hat = z[: len(x)], y_hat[: len(x)]
     digits = np.asarray(y_hat.astype("float32") if y_hat.dtype == "bfloat16" else y_hat)
     y_hat = digits.astype(np.float64)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError, TrainingDiverged
+from mlp_jax.guest import as_guest
 from mlp_jax.processes.together import everyones, from_first, together
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config
 from mlp_jax.training.devices import here
-from mlp_jax.training.guest import as_guest
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.run import Run

@@ -97,7 +97,9 @@ class StreamedTrainer(Trainer):
         best = moment.best
         if best is not None:
             cost = self._cost_before(moment, first) + np.sum(outcome.steps.cost[0, first:] * self._shares[first:])
-            best = jitted(judged, ("program",))(self._open, best, state, now, np.float32(cost), self._patience)
+            best = jitted(judged, ("program",), self._open.net)(
+                self._open, best, state, now, np.float32(cost), self._patience
+            )
         return state, best, outcome._replace(measures=jax.tree.map(lambda value: value[None], now))
 
     def _measuring(self, params: Params) -> list[Any]:
@@ -110,7 +112,8 @@ class StreamedTrainer(Trainer):
         """The measures of a part, and ŷ: logits are computed in blocks, and all of them are judged together."""
         x, y = self.parts[part]
         params, scale = here((params, self._scale))
-        program, net = jitted(output_of, ("net",)), self._open.net.penalised_by(None)
+        net = self._open.net.penalised_by(None)
+        program = jitted(output_of, ("net",), net)
         kinds = jax.eval_shape(program, net, params, jax.ShapeDtypeStruct(x.shape, self.config.network.dtype))
         z, y_hat = (np.empty(kind.shape, kind.dtype) for kind in kinds)
         done = 0
@@ -121,7 +124,7 @@ class StreamedTrainer(Trainer):
             )
             done += len(block)
         of_rows = z, y_hat, self._as_used(y), scale, self._as_used(self._weights[part])
-        found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"))(
+        found: tuple[Any, Any] = jitted(_measured_of, ("net", "rankings"), self._open.net)(
             self._open.net, self._values, params, of_rows, rankings=rankings
         )
         return found

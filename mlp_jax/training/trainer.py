@@ -103,7 +103,9 @@ class Trainer:
         self._watched |= {"validation": "validation"} if "validation" in self.parts else {}
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
-        self._run = jitted(run_steps_on(self._devices), ("program", "measure"), options_for_steps(self.net, size))
+        self._run = jitted(
+            run_steps_on(self._devices), ("program", "measure"), self._open.net, options_for_steps(self.net, size)
+        )
         self.in_threads = compiled is not None and self._devices == 1 and threads_pay(self.net, size)
         self._compiled = compiled if compiled is not None else {}
         self._no_steps: Any = None
@@ -247,7 +249,7 @@ class Trainer:
 
     @property
     def _measuring_program(self) -> Any:
-        return jitted(_measured, ("net", "spread", "devices"))
+        return jitted(_measured, ("net", "spread", "devices"), self._open.net)
 
     def _measuring(self, params: Params) -> list[Any]:
         """The programs of `_predicted`, one for parts of one size, to be compiled."""
@@ -309,13 +311,15 @@ class Trainer:
         given = given_params(self.config.network, self.net)
         state = start_from or (State(given, None) if given else None)
         if state is None:
-            initial = jitted(_initial, ("program", "network", "stacked"), SOONER_COMPILED)
+            initial = jitted(_initial, ("program", "network", "stacked"), self._open.net, SOONER_COMPILED)
             network = self.config.network.model_copy(update={"penalty": None})  # without effect, and so one program
             state = initial(self._open, self._values, network, np.uint32(seed), stacked)
         elif state.optimizer is None:
             params = (stack if stacked else unstack)(self.net, state.params)
             params = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.config.network.dtype), params)
-            state = jitted(_before_steps, ("program",), SOONER_COMPILED)(self._open, self._values, params)
+            state = jitted(_before_steps, ("program",), self._open.net, SOONER_COMPILED)(
+                self._open, self._values, params
+            )
         elif not self._fits(state):
             raise InputError("start_from is a run of another optimizer, or way of training: give run.params")
         if self._patience is None:

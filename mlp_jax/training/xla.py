@@ -1,9 +1,9 @@
 """How XLA compiles single programs: options of theirs alone, for its flags are the process's and stay as they are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache, wraps
 from typing import Any
 
 import jax
@@ -14,23 +14,39 @@ from mlp_jax.mlp.structure import MLP
 SOONER_COMPILED = (("xla_backend_optimization_level", 1),)
 _FOR_SMALL_PRODUCTS = (*SOONER_COMPILED, ("xla_cpu_multi_thread_eigen", False))
 
+_KEPT = 128  # programs: those of about thirty networks, of 10 MB each
+
 # Operations of the largest matrix product of a step, by measurement on two cores: up to the first, XLA's options for
 # small products pay; up to the second, one thread for each of several trainings does: beyond, one program keeps all
 # cores busy.
 _FEW, _SOME = 2**20, 2**24
 
 
+@lru_cache(_KEPT)
+def jitted(
+    function: Callable[..., Any], static: tuple[str, ...], of: Hashable, options: tuple[tuple[str, Any], ...] = ()
+) -> Any:
+    """`jax.jit` of a function, with the options where this is a CPU whose XLA knows them.
+
+    One for each network `of` which it is: what JAX keeps of a function goes with it, so that a process in which a
+    thousand networks are trained keeps the programs of the last ones.
+    """
+
+    @wraps(function)
+    def of_network(*arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    known = options if jax.default_backend() == "cpu" and _are_known(options) else ()
+    return jax.jit(of_network, static_argnames=static, compiler_options=dict(known) or None)
+
+
 @cache
-def jitted(function: Callable[..., Any], static: tuple[str, ...], options: tuple[tuple[str, Any], ...] = ()) -> Any:
-    """`jax.jit` of a function, one for each; with the options where this is a CPU whose XLA knows them."""
-    plain = jax.jit(function, static_argnames=static)
-    if not options or jax.default_backend() != "cpu":
-        return plain
+def _are_known(options: tuple[tuple[str, Any], ...]) -> bool:
     try:
         jax.jit(lambda: 0, compiler_options=dict(options))()
     except jax.errors.JaxRuntimeError:
-        return plain
-    return jax.jit(function, static_argnames=static, compiler_options=dict(options))
+        return False
+    return True
 
 
 @contextmanager

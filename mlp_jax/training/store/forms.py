@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from mlp_jax.sections import Section
 
+_ABSENT: Any = None  # a key that may be left out, but not be null
 Number = float | None
 Measures = Annotated[dict[str, Number], Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -19,14 +20,14 @@ class Record(Section):
 
     epoch: Count
     loss: Number
-    training: Measures | None = None
-    validation: Measures | None = None
-    layers: dict[str, list[Number]] | None = None
+    training: Measures = _ABSENT
+    validation: Measures = _ABSENT
+    layers: dict[str, list[Number]] = _ABSENT
 
     def form(self) -> Any:
         """What all records of a run have in common: which measures, of how many layers."""
         layers = {name: len(values) for name, values in (self.layers or {}).items()}
-        return [list(part or ()) for part in (self.training, self.validation)], layers
+        return [[*(part or ())] for part in (self.training, self.validation)], layers
 
 
 class Statistics(Section):
@@ -37,78 +38,65 @@ class Statistics(Section):
     seeds: Annotated[list[Number], Field(min_length=1)]
 
 
-ResultsOfSeveral = dict[str, Annotated[dict[str, Statistics], Field(min_length=1)]]
-
-
 class Standing(Section):
     """A row of the table of a sweep: runs that differ in seed or fold alone."""
 
     varied: dict[str, Any]
-    runs: list[str]
+    runs: Annotated[list[str], Field(min_length=1)]
     finished: Count
-    results: ResultsOfSeveral
-
-
-class Git(Section):
-    """The commit of the folder in which the command was given."""
-
-    commit: str
-    changed: bool
+    results: dict[str, dict[str, Statistics]]
 
 
 class Summary(Section):
-    """`summary.json` of one training; of one that is under way, or was killed, its first part."""
+    """`summary.json` of one training; of one that is under way, or was killed, its first part.
+
+    What stands there besides is shown and compared, and no more.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     status: Literal["running", "interrupted", "diverged", "finished"]
     epochs: Count
-    steps_per_epoch: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    examples: dict[str, Count] | None = None
-    data: str | None = None
-    parameters: Count | None = None
-    precision: dict[str, str] | None = None
-    seconds: dict[str, float] | None = None
-    device: str | None = None
-    processors: Count | None = None
-    versions: dict[str, str] | None = None
-    x64: bool | None = None
-    settings: dict[str, str | int | bool | None] | None = None
-    flags: dict[str, str] | None = None
-    git: Git | None = None
-    seeds: list[Count] | None = None
-    diverged: dict[str, str] | None = None
-    reason: str | None = None
-    best_epoch: Count | None = None
-    early_stopping: str | None = None
-    said: list[str] | None = None
-    results: dict[str, Measures] | None = None
-    classes: dict[str, Measures] | None = None
-    baseline: dict[str, str | Measures] | None = None
+    steps_per_epoch: Annotated[int, Field(ge=1, lt=2**63)] = 1
+    examples: dict[str, Count] = _ABSENT
+    data: str = ""
+    parameters: Count = 0
+    device: str = ""
+    versions: dict[str, str] = _ABSENT
+    diverged: dict[str, str] = _ABSENT
+    reason: str = ""
+    best_epoch: Count = 0
+    early_stopping: str = ""
+    said: list[str] = _ABSENT
+    results: Annotated[dict[str, Measures], Field(min_length=1)] = _ABSENT
+    classes: dict[str, Measures] = _ABSENT
+    baseline: dict[str, str | Measures] = _ABSENT
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.status != "running":
-            whole: tuple[str, ...] = ("parameters", "device", "versions", "steps_per_epoch", "seconds")
-            whole += ("results",) * (self.status == "finished")
-            if lost := [key for key in whole if not getattr(self, key)]:
-                raise ValueError(f"a run that is {self.status} has {lost[0]}")
+        whole = {"parameters", "device", "versions", "steps_per_epoch"}
+        whole |= {"results"} if self.status == "finished" else set()
+        whole |= set() if isinstance(self, SummaryOfSeveral) else {"data", "examples"}
+        if self.status != "running" and (lost := sorted(whole - self.model_fields_set)):
+            raise ValueError(f"a run that is {self.status} has {', '.join(lost)}")
         for tables in (self.results, self.classes):
             if len({tuple(measures) for measures in (tables or {}).values()}) > 1:
                 raise ValueError("each part and each class has the same measures")
-        if self.baseline is not None:
-            if not isinstance(self.baseline.get("prediction"), str):
-                raise ValueError("a baseline has a prediction")
-            if any(isinstance(measures, str) for part, measures in self.baseline.items() if part != "prediction"):
-                raise ValueError("a baseline has measures of a part")
+        words = [part for part, found in (self.baseline or {}).items() if isinstance(found, str)]
+        if "baseline" in self.model_fields_set and words != ["prediction"]:
+            raise ValueError("a baseline has a prediction, and measures of a part")
         return self
+
+
+Tables = Annotated[dict[str, Annotated[dict[str, Statistics], Field(min_length=1)]], Field(min_length=1)]
 
 
 class SummaryOfSeveral(Summary):
     """The same of several runs that differ in seed, fold or other keys: results are statistics."""
 
-    folds: list[Count] | Count | None = None
-    judged_by: tuple[str, str] | None = None
-    table: list[Standing] | None = None
-    results: ResultsOfSeveral | None = None  # type: ignore[assignment]
+    judged_by: tuple[str, str] = _ABSENT
+    table: list[Standing] = _ABSENT
+    results: Tables = _ABSENT  # type: ignore[assignment]
 
 
 class Notes(Section):
@@ -127,7 +115,7 @@ class WeightNotes(Notes):
 
     input_names: list[str]
     target_names: list[str]
-    class_weights: list[float] | None = None
+    class_weights: list[float] = _ABSENT
 
 
 class CheckpointNotes(Notes):
