@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import jax
@@ -264,3 +265,9 @@ def test_templates_ask_for_versions(template):
 def test_links_of_the_readme_lead_to_files():
     links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert not [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+
+
+def test_every_extra_is_on_the_page_of_installation():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"benchmark", "dev", "docs"}  # for work on the project itself
+    assert extras == set(re.findall(r"^\| `(\w+)` \|", PAGES["start/install.md"], re.MULTILINE))
