@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import __version__, cli
+from mlp_jax.training import progress
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -203,6 +205,14 @@ def test_a_verbose_version_has_what_a_report_of_a_fault_needs(tmp_path, monkeypa
 def test_a_verbose_version_of_a_machine_without_its_device(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     assert "device: none, RuntimeError: Unable to initialize" in run("--version", "--verbose", cwd=tmp_path).stdout
+
+
+def test_a_cell_of_a_notebook_gets_lines_and_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: True))
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert progress.reporter_for_terminal() is progress.LiveBar
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # which Jupyter gives to its kernels, and they to what they start
+    assert progress.reporter_for_terminal() is progress.PlainLines
 
 
 def test_a_configuration_error_and_help_come_before_jax(tmp_path):

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import jax
@@ -139,11 +140,9 @@ def refusals():
                 yield from sentences(ast.unparse(node))
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_every_verdict_has_a_row(verdict):
+def test_every_verdict_has_a_row():
     rows = re.findall(r"^\| `([^`]+)` \| (yes|no) \| .+ \| .+ \|$", PAGES["reference/messages.md"], re.MULTILINE)
-    assert dict(rows)[verdict.value] == ("yes" if verdict.passes else "no")
-    assert len(rows) == len(Verdict)
+    assert rows == [(verdict.value, "yes" if verdict.passes else "no") for verdict in Verdict]
 
 
 @pytest.mark.parametrize("said", [*wording.WHERE.values(), *wording.NOTES.values(), *wording.TAILS.values()])
@@ -266,3 +265,9 @@ def test_templates_ask_for_versions(template):
 def test_links_of_the_readme_lead_to_files():
     links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert not [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+
+
+def test_every_extra_is_on_the_page_of_installation():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"benchmark", "dev", "docs"}  # for work on the project itself
+    assert extras == set(re.findall(r"^\| `(\w+)` \|", PAGES["start/install.md"], re.MULTILINE))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 Rule = Callable[..., Any]
+Array = Any  # of JAX or NumPy, a number, or a variable of a graph: what an operation takes and gives
 
 
 class TracingError(TypeError):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff import ops
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operation import Array, Operation
 from mlp_jax.autodiff.variable import named
 from mlp_jax.mlp.output_units.base import OutputUnit
 from mlp_jax.mlp.structure import MLP
@@ -28,7 +28,7 @@ class Costs(NamedTuple):
     inputs: tuple[jax.Array, ...]
 
 
-def costs(net: MLP, z: Any, theta: tuple[Any, ...], y: Any, weights: Any) -> Costs:
+def costs(net: MLP, z: Array, theta: tuple[Any, ...], y: Array, weights: Array) -> Costs:
     """The cost of each example.
 
     Args:
@@ -74,7 +74,7 @@ def gradient_of_each(net: MLP, costs: Costs) -> list[jax.Array]:
     """∇ of each example's own cost L_i: for its logits, (n, k'), and for the output unit's parameters, (n, …)."""
     z, *theta, y = costs.inputs
 
-    def of_one(z: Any, y: Any) -> list[Any]:
+    def of_one(z: Array, y: Array) -> list[Any]:
         inputs = (z[None], *theta, y[None])
         L = _operation(net)(*inputs)
         g_z, *g_theta = _gradients(net, jnp.ones_like(L), L, inputs)
@@ -96,7 +96,7 @@ def hessian_product(net: MLP, costs: Costs, direction: Any) -> jax.Array:
         )
     z, *others = costs.inputs
 
-    def g_z(z: Any) -> Any:
+    def g_z(z: Array) -> Any:
         inputs = (z, *others)
         L = _operation(net)(*inputs)
         return _gradients(net, jnp.ones_like(L), L, inputs)[0]
@@ -105,14 +105,14 @@ def hessian_product(net: MLP, costs: Costs, direction: Any) -> jax.Array:
     return product
 
 
-def example_weights(net: MLP, y: Any, weights: Any) -> jax.Array:
+def example_weights(net: MLP, y: Array, weights: Array) -> jax.Array:
     """The weights w_i of the examples, (n,): those given, times those of the examples' classes."""
     like = jnp.zeros((jnp.shape(y)[0], 1))
     targets = as_targets(net.output_unit, y, like, net.widths[-1])
     return _example_weights(like[:, 0], weights, _class_weights(net, targets))
 
 
-def _example_weights(like: Any, weights: Any, of_class: Any) -> Any:
+def _example_weights(like: Any, weights: Array, of_class: Any) -> Any:
     w = ops.ones_like(like) if weights is None else ops.asarray(weights, like.dtype)
     if w.shape != like.shape:
         raise ValueError(f"weights must have shape {like.shape}, one per example, got {w.shape}")
@@ -129,7 +129,7 @@ def _class_weights(net: MLP, targets: Any) -> Any:
     return ops.sum(of_class[0] + targets * (of_class[1] - of_class[0]), axis=-1)
 
 
-def _gradients(net: MLP, g: Any, L: Any, inputs: Any) -> list[Any]:
+def _gradients(net: MLP, g: Array, L: Any, inputs: Any) -> list[Any]:
     """Those for the logits and the output unit's parameters."""
     return _operation(net).gradients(tuple(range(len(inputs) - 1)), g, L, inputs, {})
 
@@ -138,7 +138,7 @@ def _operation(net: MLP) -> Operation:
     return net.output_unit.cost(net.cost)
 
 
-def as_targets(unit: OutputUnit, y: Any, z: Any, k: int) -> Any:
+def as_targets(unit: OutputUnit, y: Array, z: Array, k: int) -> Any:
     """Targets in the form that the costs take: (n, k), of the dtype of the logits z.
 
     Class numbers (n,) of a softmax unit become one-hot rows; a number outside 0..k−1 becomes a row of NaN,

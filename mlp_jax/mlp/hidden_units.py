@@ -43,7 +43,7 @@ from mlp_jax.lazily import jnp, ops
 from mlp_jax.mlp.checks import finite, whole
 
 if TYPE_CHECKING:
-    from mlp_jax.autodiff.operation import Operation
+    from mlp_jax.autodiff.operation import Array, Operation
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class HiddenUnit:
         """The operation itself."""
         return getattr(ops, self.operation) if isinstance(self.operation, str) else self.operation
 
-    def __call__(self, a: Any, *theta: Any) -> Any:
+    def __call__(self, a: Array, *theta: Array) -> Any:
         """The activations f(a), (n, pieces · units) -> (n, units)."""
         return self.f(a, *theta, **dict(self.attributes))
 
@@ -83,11 +83,11 @@ class HiddenUnit:
         """Whether h is a function of a alone, entry by entry."""
         return self.pieces == 1 and self.theta is None and not self.radial and self.f is not ops.softmax
 
-    def gradients(self, g: Any, h: Any, a: Any, *theta: Any) -> list[Any]:
+    def gradients(self, g: Array, h: Array, a: Array, *theta: Array) -> list[Any]:
         """∇_a J, and that of the unit's own parameters if it has them, for g = ∇_h J."""
         return self.f.gradients(tuple(range(1 + len(theta))), g, h, (a, *theta), dict(self.attributes))
 
-    def pre_activation(self, h: Any, W: Any, b: Any) -> tuple[Operation, tuple[Any, ...]]:
+    def pre_activation(self, h: Array, W: Array, b: Array) -> tuple[Operation, tuple[Any, ...]]:
         """The operation that gives the pre-activations of a layer, and its inputs h, W and, if there is one, b."""
         if self.radial:
             return ops.radial, (h, W, jnp.zeros(W.shape[1], W.dtype) if b is None else b)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff import Graph, ops
+from mlp_jax.autodiff.operation import Array
 from mlp_jax.autodiff.tracing import trace
 from mlp_jax.mlp import cost
 from mlp_jax.mlp.layers import layers
@@ -26,7 +27,7 @@ class Tape(NamedTuple):
     h: tuple[jax.Array, ...]
 
 
-def forward(net: MLP, params: Params, x: Any) -> Tape:
+def forward(net: MLP, params: Params, x: Array) -> Tape:
     """Algorithm 6.3: forward propagation through all layers, keeping what backward needs.
 
         h^(0) = x;   a^(k) = h^(k−1) W^(k) + b^(k),   h^(k) = f(a^(k))   for k = 1 … l
@@ -60,7 +61,7 @@ def forward(net: MLP, params: Params, x: Any) -> Tape:
     return tape
 
 
-def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> Params:
+def backward(net: MLP, params: Params, tape: Tape, y: Array, weights: Any = None) -> Params:
     """Algorithm 6.4: the gradient of the total cost J for all parameters, backwards from the outputs.
 
         g ← ∇_a^(l) J                                      (of the cost, whose log undoes the output unit's exp)
@@ -97,7 +98,7 @@ def backward(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) 
     return with_penalty(net, params, grads, ops.ones_like(cost.mean(of_data)))  # in shard_map, one on each device as J
 
 
-def pull_back(net: MLP, params: Params, tape: Tape, g: Any) -> Params:
+def pull_back(net: MLP, params: Params, tape: Tape, g: Array) -> Params:
     """Algorithm 6.4 from g on: the gradient for the logits, and for the output unit's own parameters, of any cost."""
     each = layers(net, params)
     grads: Params = ()
@@ -108,7 +109,7 @@ def pull_back(net: MLP, params: Params, tape: Tape, g: Any) -> Params:
     return grads
 
 
-def with_penalty(net: MLP, params: Params, grads: Params, g: Any = 1.0) -> Params:
+def with_penalty(net: MLP, params: Params, grads: Params, g: Array = 1.0) -> Params:
     """The gradient of the data cost with that of the penalty, g λ∇Ω; g = ∂J/∂J, which is 1."""
     penalty = net.penalty
     if penalty is None:
@@ -120,7 +121,7 @@ def with_penalty(net: MLP, params: Params, grads: Params, g: Any = 1.0) -> Param
     return tuple(grad._replace(**of_layer) for grad, of_layer in zip(grads, added, strict=True))
 
 
-def loss(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> jax.Array:
+def loss(net: MLP, params: Params, x: Array, y: Array, weights: Any = None) -> jax.Array:
     """The total cost J = Σ_i w_i L_i / Σ_i w_i + λΩ(θ), a scalar.
 
     Args:
@@ -144,7 +145,7 @@ def loss(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> jax.A
     return total_cost(net, params, forward(net, params, x).a[-1], y, weights)
 
 
-def loss_and_grad(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:
+def loss_and_grad(net: MLP, params: Params, x: Array, y: Array, weights: Any = None) -> tuple[jax.Array, Params]:
     """The total cost J and its gradient for the parameters, by Algorithms 6.3 and 6.4.
 
     What `jax.value_and_grad(loss, argnums=1)` returns; arguments as for `loss`.
@@ -178,19 +179,19 @@ def cost_graph(net: MLP, n: int = 1, dtype: Any = jnp.float32) -> Graph:
     """
     x, y = (jax.ShapeDtypeStruct((n, width), dtype) for width in (net.inputs, net.widths[-1]))
 
-    def J(params: Params, x: Any, y: Any) -> Any:
+    def J(params: Params, x: Array, y: Array) -> Any:
         return loss(net, params, x, y)
 
     return trace(J, param_types(net, dtype), x, y)
 
 
-def cost_and_gradient(net: MLP, params: Params, tape: Tape, y: Any, weights: Any = None) -> tuple[jax.Array, Params]:
+def cost_and_gradient(net: MLP, params: Params, tape: Tape, y: Array, weights: Any = None) -> tuple[jax.Array, Params]:
     """What `loss_and_grad` returns, from the tape of a forward propagation."""
     y = cost.as_targets(net.output_unit, y, tape.a[-1], net.widths[-1])  # once for both
     return total_cost(net, params, tape.a[-1], y, weights), backward(net, params, tape, y, weights)
 
 
-def total_cost(net: MLP, params: Params, z: Any, y: Any, weights: Any = None) -> jax.Array:
+def total_cost(net: MLP, params: Params, z: Array, y: Array, weights: Any = None) -> jax.Array:
     """J of `loss`, from the logits z of a forward propagation."""
     J = cost.mean(cost.costs(net, z, params[-1][2:], y, weights))
     if net.penalty:
@@ -200,7 +201,7 @@ def total_cost(net: MLP, params: Params, z: Any, y: Any, weights: Any = None) ->
     return J
 
 
-def predict(net: MLP, params: Params, x: Any) -> jax.Array:
+def predict(net: MLP, params: Params, x: Array) -> jax.Array:
     """ŷ = h^(l): means, medians, probabilities or margins (n, k), by the output unit; quantiles (n, k · levels).
 
     >>> from mlp_jax import Layer
@@ -211,7 +212,7 @@ def predict(net: MLP, params: Params, x: Any) -> jax.Array:
     return forward(net, params, x).h[-1]
 
 
-def parameters(net: MLP, params: Params, x: Any) -> dict[str, jax.Array]:
+def parameters(net: MLP, params: Params, x: Array) -> dict[str, jax.Array]:
     """The distribution's parameters for each input, by name, such as "mean" and "sd", (n, k) each.
 
     A mixture of K components has "weights" (n, K), "mean" and "sd" (n, K, k); a full Gaussian also "covariance"
@@ -226,7 +227,7 @@ def parameters(net: MLP, params: Params, x: Any) -> dict[str, jax.Array]:
     return net.output_unit.parameters(forward(net, params, x).a[-1], *params[-1][2:])
 
 
-def log_density(net: MLP, params: Params, x: Any, y: Any) -> jax.Array:
+def log_density(net: MLP, params: Params, x: Array, y: Array) -> jax.Array:
     """The log-density log p(y given x) of each example, (n,): with the constants that the cost leaves out.
 
     Args:
@@ -248,7 +249,7 @@ def log_density(net: MLP, params: Params, x: Any, y: Any) -> jax.Array:
     return net.output_unit.log_density(z, cost.as_targets(net.output_unit, y, z, net.widths[-1]), *params[-1][2:])
 
 
-def sample(net: MLP, params: Params, x: Any, key: jax.Array) -> jax.Array:
+def sample(net: MLP, params: Params, x: Array, key: jax.Array) -> jax.Array:
     """A draw of the targets for each input, (n, k); one-hot rows for a softmax unit.
 
     Raises:
@@ -264,7 +265,7 @@ def sample(net: MLP, params: Params, x: Any, key: jax.Array) -> jax.Array:
     return net.output_unit.sample(key, forward(net, params, x).a[-1], *params[-1][2:])
 
 
-def _as_inputs(net: MLP, params: Params, x: Any) -> jax.Array:
+def _as_inputs(net: MLP, params: Params, x: Array) -> jax.Array:
     x = ops.asarray(x, params[0].W.dtype)
     if x.ndim != 2 or x.shape[1] != net.inputs:
         fix = "; for one example pass x[None]" if x.shape == (net.inputs,) else ""

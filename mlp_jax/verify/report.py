@@ -135,13 +135,14 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The same in a notebook: a row for each leaf, a wrong one in bold."""
-        rows = "".join(f"<th>{name}</th>" for name in _HEAD)
+        used = _used(self.leaves)
+        table = "".join(f"<th>{_HEAD[k]}</th>" for k in used)
         for leaf in self.leaves:
-            shown = (escape(cell) if leaf.passed else f"<b>{escape(cell)}</b>" for cell in (*_row(leaf), leaf.reason))
-            rows += f"</tr><tr>{''.join(f'<td>{cell}</td>' for cell in shown)}"
+            cells = map(escape, (*(_row(leaf)[k] for k in used), leaf.reason))
+            table += "</tr><tr>" + "".join(f"<td>{cell if leaf.passed else f'<b>{cell}</b>'}</td>" for cell in cells)
         again = [f"Reproduce: {self.reproduce}"] if not self.passed and self.reproduce else []
         words = (f"<p>{escape(sentence)}</p>" for sentence in (*self.causes, *self.notes, *again))
-        return f"<div><p>{escape(self._heading())}</p><table><tr>{rows}</tr></table>{''.join(words)}</div>"
+        return f"<div><p>{escape(self._heading())}</p><table><tr>{table}</tr></table>{''.join(words)}</div>"
 
 
 def reported(title: str, leaves: Sequence[Leaf], seed: int, started: float, **more: Any) -> Report:
@@ -167,8 +168,7 @@ def observed() -> Iterator[list[Report]]:
 
 
 def _table(leaves: Sequence[Leaf]) -> list[str]:
-    rows = [_HEAD, *map(_row, leaves)]
-    used = [k for k in range(len(_HEAD)) if k == 0 or any(row[k] for row in rows[1:])]
+    rows, used = [_HEAD, *map(_row, leaves)], _used(leaves)
     widths = {k: max(len(row[k]) for row in rows) for k in used}
     lines = []
     for leaf, row in zip((None, *leaves), rows, strict=True):
@@ -183,6 +183,11 @@ def _table(leaves: Sequence[Leaf]) -> list[str]:
                 line = f"{line}\n    {leaf.reason}"
         lines.append(line)
     return lines
+
+
+def _used(leaves: Sequence[Leaf]) -> list[int]:
+    """The columns in which something stands."""
+    return [k for k in range(len(_HEAD)) if k == 0 or any(_row(leaf)[k] for leaf in leaves)]
 
 
 def _row(leaf: Leaf) -> tuple[str, ...]:

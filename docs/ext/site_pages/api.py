@@ -20,6 +20,11 @@ PAGES = {
     "estimators": ("Estimators", ("mlp_jax.estimators",)),
     "exchange": ("Models out, weights in", ("mlp_jax.exchange",)),
 }
+# In place of the module's own, which is about the whole package.
+_INTRODUCTIONS = {
+    "mlp_jax": "A network is a frozen record, its parameters are a pytree; all functions are pure. [How to begin]"
+    "(../../start/research.md); [what the last ones know of each example](../../tape.md)."
+}
 _PEERS = ("jax.numpy", "jax.nn", "jax.lax", "jax.scipy.special", "jax.numpy.linalg")
 
 
@@ -28,7 +33,12 @@ def page(title: str, modules: tuple[str, ...]) -> str:
     parts = [f"# {title}", ""]
     for name in modules:
         module = _imported(name)
-        parts += [f"## `{name}`" if len(modules) > 1 else "", "", as_markdown(module.__doc__ or ""), ""]
+        parts += [
+            f"## `{name}`" if len(modules) > 1 else "",
+            "",
+            _INTRODUCTIONS.get(name) or as_markdown(module.__doc__ or ""),
+            "",
+        ]
         for public in names(module):
             parts += [*_entry(name, public, getattr(module, public)), ""]
     return "\n".join(parts)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operation import Array, Operation
 from mlp_jax.autodiff.operations.elementwise import abs, erfc, exp, sign, where
 from mlp_jax.autodiff.operations.reductions import max
 from mlp_jax.autodiff.operations.shaping import expand_dims, reshape
@@ -29,12 +29,12 @@ softplus = Operation("softplus", jax.nn.softplus, (lambda g, out, x: g * sigmoid
 _GELU = 2 * math.sqrt(2 / math.pi)
 
 
-def _gelu(x: Any, approximate: bool = True) -> Any:
+def _gelu(x: Array, approximate: bool = True) -> Array:
     """x Φ(x), or x σ(2u) with u = √(2/π) (x + 0.044715 x³), which as ½ x (1 + tanh u) cancels far below 0."""
     return x * jax.nn.sigmoid(_GELU * (x + 0.044715 * x**3)) if approximate else jax.nn.gelu(x, approximate=False)
 
 
-def _gelu_rule(g: Any, out: Any, x: Any, approximate: bool = True) -> Any:
+def _gelu_rule(g: Array, out: Array, x: Array, approximate: bool = True) -> Array:
     """Φ(x) + x φ(x), or σ(2u) + x σ(2u) σ(−2u) 2u'."""
     if approximate:
         # Where |x| ≥ 20, σ(2u) is 0 or 1 and the second term is 0; there x² may be infinite, and 0 · ∞ is no number.
@@ -52,7 +52,7 @@ leaky_relu = Operation(
 )
 
 
-def _beside(slope: Any, x: Any) -> Any:
+def _beside(slope: Any, x: Array) -> Any:
     """The slopes of units, (units,), with leading axes of length 1, as many as x has."""
     return reshape(slope, (*[1] * (x.ndim - slope.ndim), *slope.shape))
 
@@ -80,11 +80,11 @@ gelu = Operation("gelu", _gelu, (_gelu_rule,))
 silu = Operation("silu", jax.nn.silu, (lambda g, out, x: g * (sigmoid(x) * (1 + x * sigmoid(-x))),))
 
 
-def _pieces(x: Any, pieces: int) -> Any:
+def _pieces(x: Array, pieces: int) -> Array:
     return reshape(x, (*x.shape[:-1], -1, pieces))
 
 
-def _maxout_rule(g: Any, out: Any, x: Any, pieces: int) -> Any:
+def _maxout_rule(g: Array, out: Array, x: Array, pieces: int) -> Array:
     return reshape(max.gradient(0, g, out, _pieces(x, pieces), axis=-1), x.shape)
 
 
@@ -103,10 +103,10 @@ radial = Operation(
 )
 
 
-def _from_centres(h: Any, C: Any) -> Any:
+def _from_centres(h: Array, C: Array) -> Array:
     return expand_dims(h, 2) - expand_dims(C, 0)
 
 
-def _radial_gradient(g: Any, h: Any, C: Any, s: Any) -> Any:
+def _radial_gradient(g: Array, h: Array, C: Array, s: Any) -> Array:
     """For h − C, (n, inputs, units)."""
     return expand_dims(g * ((-2 / C.shape[0]) * expand_dims(exp(s), 0)), 1) * _from_centres(h, C)

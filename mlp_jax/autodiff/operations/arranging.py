@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.operation import Array, Operation, zero
 from mlp_jax.autodiff.operations.elementwise import asarray, mul, where
 from mlp_jax.autodiff.operations.reductions import sum
 from mlp_jax.autodiff.operations.shaping import (
@@ -43,7 +43,7 @@ def _places_on_diagonal(rows: int, columns: int, offset: int) -> tuple[np.ndarra
     return np.arange(n) + builtins.max(0, -offset), np.arange(n) + builtins.max(0, offset)
 
 
-def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The entries [i, i + offset] over two axes, as the last axis."""
     first, second = axis1 % x.ndim, axis2 % x.ndim
     others = [k for k in range(x.ndim) if k not in (first, second)]
@@ -51,12 +51,12 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return getitem(moved, (Ellipsis, *_places_on_diagonal(x.shape[first], x.shape[second], offset)))
 
 
-def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The sum over a diagonal."""
     return sum(diagonal(x, offset, axis1, axis2), -1)
 
 
-def diag(x: Any, k: int = 0) -> Any:
+def diag(x: Array, k: int = 0) -> Array:
     """The diagonal of a matrix, or the matrix of a diagonal."""
     if x.ndim == 2:
         return diagonal(x, k)
@@ -64,17 +64,17 @@ def diag(x: Any, k: int = 0) -> Any:
     return At(jnp.zeros((n, n), x.dtype))[_places_on_diagonal(n, n, k)].add(x)
 
 
-def outer(x: Any, y: Any) -> Any:
+def outer(x: Array, y: Array) -> Array:
     """All products of an entry of x with one of y."""
     return mul(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
-def cross(x: Any, y: Any, axis: int = -1) -> Any:
+def cross(x: Array, y: Array, axis: int = -1) -> Array:
     """The cross product of vectors of three entries along an axis."""
     return roll(x, -1, axis) * roll(y, -2, axis) - roll(x, -2, axis) * roll(y, -1, axis)
 
 
-def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
+def diff(x: Array, n: int = 1, axis: int = -1) -> Array:
     """The differences of neighbours along an axis, n times."""
     for _ in range(n):
         left, right = split(x, [1], axis)[1], split(x, [x.shape[axis] - 1], axis)[0]
@@ -92,17 +92,17 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 # --- joining, splitting, turning -----------------------------------------------------------------------
 
 
-def ravel(x: Any) -> Any:
+def ravel(x: Array) -> Array:
     """All entries as one row."""
     return reshape(x, -1)
 
 
-def atleast_1d(x: Any) -> Any:
+def atleast_1d(x: Array) -> Array:
     """With one axis at least."""
     return x if np.ndim(x) else reshape(asarray(x), (1,))
 
 
-def atleast_2d(x: Any) -> Any:
+def atleast_2d(x: Array) -> Array:
     """With two axes at least; a vector is a row."""
     return x if np.ndim(x) > 1 else reshape(asarray(x), (1, -1))
 
@@ -123,12 +123,12 @@ def column_stack(arrays: Sequence[Any]) -> Any:
     return concatenate([expand_dims(x, 1) if x.ndim == 1 else x for x in arrays], axis=1)
 
 
-def append(x: Any, values: Any, axis: int | None = None) -> Any:
+def append(x: Array, values: Array, axis: int | None = None) -> Array:
     """Join two arrays; None joins them as rows."""
     return concatenate([x, values], axis)
 
 
-def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+def array_split(x: Array, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """`split` into sections that may differ by one in length."""
     if isinstance(indices_or_sections, int):
         sections = np.array_split(np.arange(x.shape[axis]), indices_or_sections)
@@ -140,7 +140,7 @@ vsplit, hsplit, dsplit = (partial(split, axis=axis) for axis in range(3))
 flipud, fliplr = (partial(flip, axis=axis) for axis in range(2))
 
 
-def rot90(x: Any, k: int = 1) -> Any:
+def rot90(x: Array, k: int = 1) -> Array:
     """The first two axes, turned k quarters."""
     order = (1, 0, *range(2, x.ndim))
     for _ in range(k % 4):
@@ -162,7 +162,7 @@ def _negative(shift: Any) -> Any:
 # --- repeating and padding ------------------------------------------------------------------------------
 
 
-def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
     """Each entry, or each along an axis, as many times as `repeats` says."""
     if axis is None:
         return repeat(reshape(x, -1), repeats, 0)
@@ -170,7 +170,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     return take(x, places, axis)
 
 
-def tile(x: Any, reps: int | Sequence[int]) -> Any:
+def tile(x: Array, reps: int | Sequence[int]) -> Array:
     """The whole array, side by side, as many times along each axis as `reps` says."""
     times = [reps] if isinstance(reps, int) else list(reps)
     shape = [1] * (len(times) - x.ndim) + list(x.shape)
@@ -191,7 +191,7 @@ _pad: Operation = Operation(
 )
 
 
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+def pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Array:
     """More entries around an array: a constant, or by any other mode of `numpy.pad` that repeats entries."""
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
     if mode == "constant":
@@ -206,14 +206,14 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
 argsort = Operation("argsort", jnp.argsort, (zero,))
 
 
-def sort(x: Any, axis: int | None = -1, descending: bool = False) -> Any:
+def sort(x: Array, axis: int | None = -1, descending: bool = False) -> Array:
     """The entries in order along an axis; None takes x as one row."""
     if axis is None:
         return sort(reshape(x, -1), descending=descending)
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
 
 
-def top_k(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
+def top_k(x: Array, k: int, axis: int = -1) -> tuple[Any, Any]:
     """The k largest entries along an axis, from the largest on, and their places."""
     places = _top_places(x, k=k, axis=axis)
     return take_along_axis(x, places, axis), places
@@ -224,7 +224,7 @@ _top_places = Operation("top_places", lambda x, k, axis: jax.lax.top_k(x, k, axi
 # --- places that are computed -----------------------------------------------------------------------------
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+def take(x: Array, indices: Array, axis: int | None = None) -> Array:
     """The entries at these places along an axis; None takes x as one row."""
     if axis is None:
         return getitem(reshape(x, -1), asarray(indices))
@@ -255,11 +255,11 @@ _dynamic_update_slice: Operation = Operation(
 )
 
 
-def dynamic_slice(x: Any, start_indices: Sequence[Any], slice_sizes: Sequence[int]) -> Any:
+def dynamic_slice(x: Array, start_indices: Sequence[Any], slice_sizes: Sequence[int]) -> Array:
     """The block of these sizes that begins at places which may be computed; moved inside where it would not fit."""
     return _dynamic_slice(x, *start_indices, sizes=tuple(slice_sizes))
 
 
-def dynamic_update_slice(x: Any, update: Any, start_indices: Sequence[Any]) -> Any:
+def dynamic_update_slice(x: Array, update: Any, start_indices: Sequence[Any]) -> Array:
     """x with a block replaced, which begins at places that may be computed."""
     return _dynamic_update_slice(x, update, *start_indices)

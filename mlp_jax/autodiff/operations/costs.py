@@ -1,11 +1,9 @@
 """Costs, one per example: (n, k), (n, k) -> (n,) (sections 6.2.1 and 6.2.2), their mean, and penalties (6.5.7)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operation import Array, Operation
 from mlp_jax.autodiff.operations.activations import sigmoid
 from mlp_jax.autodiff.operations.elementwise import abs, exp, sign, where
 from mlp_jax.autodiff.operations.reductions import log_softmax, softmax, sum
@@ -74,7 +72,7 @@ softmax_cross_entropy = Operation(
 )
 
 
-def _total(w: Any) -> Any:
+def _total(w: Array) -> Array:
     """Σw, or 1 where all weights are 0: the mean over no examples is 0."""
     total = sum(w)
     return where(total == 0, 1, total)

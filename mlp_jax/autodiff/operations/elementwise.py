@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation, Traced, zero
+from mlp_jax.autodiff.operation import Array, Operation, Traced, zero
 from mlp_jax.autodiff.operations.shaping import stack
 
 __all__ = [
@@ -26,13 +26,13 @@ div = Operation("div", jnp.divide, (lambda g, out, x, y: g / y, lambda g, out, x
 neg = Operation("neg", jnp.negative, (lambda g, out, x: -g,))
 
 
-def _pow_rule_base(g: Any, out: Any, x: Any, y: Any) -> Any:
+def _pow_rule_base(g: Array, out: Array, x: Array, y: Array) -> Array:
     if isinstance(y, int | float):
         return 0 * g if y == 0 else g * (2 * x) if y == 2 else g * (y * x ** (y - 1))
     return g * (y * where(logical_and(x == 0, y == 0), 1, x) ** (y - 1))
 
 
-def _pow_rule_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
+def _pow_rule_exponent(g: Array, out: Array, x: Array, y: Array) -> Array:
     return g * (out * log(where(x == 0, 1, x)))
 
 
@@ -59,7 +59,7 @@ ones_like = Operation("ones_like", jnp.ones_like, (zero,))
 astype = Operation("astype", lambda x, dtype: jnp.asarray(x).astype(dtype), (lambda g, out, x, dtype: g,))
 
 
-def asarray(x: Any, dtype: Any = None) -> Any:
+def asarray(x: Array, dtype: Any = None) -> Array:
     """An array of x, of a dtype if one is named; a variable, or a nested list that has one, becomes a variable."""
     if isinstance(x, list | tuple) and any(isinstance(entry, Traced) for entry in jax.tree.leaves(x)):
         x = stack([asarray(entry) for entry in x])
@@ -87,7 +87,7 @@ sign = Operation("sign", jnp.sign, (zero,))
 abs = Operation("abs", lambda x: x * jnp.sign(x), (lambda g, out, x: g * sign(x),))
 
 
-def _share(g: Any, larger: Any, smaller: Any) -> tuple[Any, Any]:
+def _share(g: Array, larger: Any, smaller: Any) -> tuple[Any, Any]:
     """All of g to the first input where it is chosen, half of it to each at a tie, else all to the second."""
     # Two choices and a quotient: of the ways to write this, XLA compiles it to the fastest code.
     first = g * (where(larger >= smaller, 1.0, 0.0) / where(larger == smaller, 2.0, 1.0))
@@ -98,7 +98,7 @@ maximum = Operation("maximum", jnp.maximum, lambda g, out, x, y: _share(g, x, y)
 minimum = Operation("minimum", jnp.minimum, lambda g, out, x, y: _share(g, y, x))
 
 
-def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+def clip(x: Array, min: Any = None, max: Any = None) -> Array:
     """min{max{x, min}, max}, where None is no bound."""
     x = x if min is None else maximum(x, min)
     return x if max is None else minimum(x, max)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.operation import Array, Operation, zero
 from mlp_jax.autodiff.operations.activations import sigmoid, softplus
 from mlp_jax.autodiff.operations.adapter import by_jax
 from mlp_jax.autodiff.operations.elementwise import abs, div, exp, log, logical_and, mul, sign, sqrt, where
@@ -60,7 +60,7 @@ log2 = Operation("log2", jnp.log2, (lambda g, out, x: g / (x * math.log(2)),))
 log10 = Operation("log10", jnp.log10, (lambda g, out, x: g / (x * math.log(10)),))
 
 
-def _of_hypot(g: Any, out: Any, x: Any) -> Any:
+def _of_hypot(g: Array, out: Array, x: Array) -> Array:
     """x / out: 0 at the origin, ±1 where x is infinite."""
     return g * where(out == 0, 0, where(abs(x) == math.inf, sign(x), x / where(out == 0, 1, out)))
 
@@ -70,7 +70,7 @@ hypot: Operation = Operation(
 )
 
 
-def _excess(x: Any, y: Any) -> Any:
+def _excess(x: Array, y: Array) -> Array:
     """x − y, and 0 where both are one infinity."""
     return where(logical_and(x == y, abs(x) == math.inf), 0, x - y)
 
@@ -83,7 +83,7 @@ logaddexp = Operation(
 )
 
 
-def logaddexp2(x: Any, y: Any) -> Any:
+def logaddexp2(x: Array, y: Array) -> Array:
     """The logarithm of 2^x + 2^y to the base 2."""
     return logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
 
@@ -91,7 +91,7 @@ def logaddexp2(x: Any, y: Any) -> Any:
 absolute, fabs, true_divide, expit = abs, abs, div, sigmoid
 
 
-def log_sigmoid(x: Any) -> Any:
+def log_sigmoid(x: Array) -> Array:
     """log σ(x) = −ζ(−x)."""
     return -softplus(-x)
 
@@ -119,7 +119,7 @@ _polygamma: Operation = Operation(
 )
 
 
-def polygamma(n: int, x: Any) -> Any:
+def polygamma(n: int, x: Array) -> Any:
     """The derivative n of `digamma`."""
     return _polygamma(x, n=n)
 
@@ -131,12 +131,12 @@ i0e: Operation = Operation("i0e", special.i0e, (lambda g, out, x: g * (i1e(x) - 
 i0: Operation = Operation("i0", special.i0, (lambda g, out, x: g * i1(x),))
 
 
-def _i1_rule(g: Any, out: Any, x: Any) -> Any:
+def _i1_rule(g: Array, out: Array, x: Array) -> Array:
     """I₀(x) − I₁(x)/x; ½ at 0."""
     return g * (i0(x) - where(x == 0, 0.5, out / where(x == 0, 1, x)))
 
 
-def _i1e_rule(g: Any, out: Any, x: Any) -> Any:
+def _i1e_rule(g: Array, out: Array, x: Array) -> Array:
     return g * (i0e(x) - sign(x) * out - where(x == 0, 0.5, out / where(x == 0, 1, x)))
 
 
@@ -155,16 +155,16 @@ xlog1py = Operation(
 entr = Operation("entr", special.entr, (lambda g, out, x: -g * (log(x) + 1),))
 
 
-def betaln(a: Any, b: Any) -> Any:
+def betaln(a: Array, b: Array) -> Array:
     """The logarithm of the beta function."""
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
-def beta(a: Any, b: Any) -> Any:
+def beta(a: Array, b: Array) -> Array:
     """The beta function, of positive numbers."""
     return exp(betaln(a, b))
 
 
-def multigammaln(a: Any, d: int) -> Any:
+def multigammaln(a: Array, d: int) -> Array:
     """The logarithm of the gamma function of matrices of d rows."""
     return sum(gammaln(a - j / 2) for j in range(d)) + d * (d - 1) / 4 * math.log(math.pi)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff.operation import Operation
+from mlp_jax.autodiff.operation import Array, Operation
 from mlp_jax.autodiff.operations.arranging import diagonal, tril, triu
 from mlp_jax.autodiff.operations.elementwise import abs, where
 from mlp_jax.autodiff.operations.reductions import max, min, sum
@@ -22,11 +22,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _per_row(w: Any) -> Any:
+def _per_row(w: Array) -> Array:
     return expand_dims(w, -1)
 
 
-def _per_column(w: Any) -> Any:
+def _per_column(w: Array) -> Array:
     return expand_dims(w, -2)
 
 
@@ -34,14 +34,14 @@ def _on_diagonal(shape: tuple[int, ...]) -> jax.Array:
     return jnp.broadcast_to(jnp.eye(shape[-1], dtype=bool), shape)
 
 
-def _diagonal_matrix(w: Any) -> Any:
+def _diagonal_matrix(w: Array) -> Array:
     return where(_on_diagonal((*w.shape, w.shape[-1])), _per_row(w), 0)
 
 
 inv: Operation = Operation("inv", jnp.linalg.inv, (lambda g, out, a: -(out.mT @ g @ out.mT),))
 
 
-def _pinv_rule(g: Any, out: Any, a: Any) -> Any:
+def _pinv_rule(g: Array, out: Array, a: Array) -> Array:
     """By Golub and Pereyra (1973), for a rank that stays as it is: −Pᵀ G Pᵀ and what the two null spaces add."""
     of_columns = (g.mT - a @ (out @ g.mT)) @ (out @ out.mT)
     of_rows = (out.mT @ out) @ (g.mT - (g.mT @ out) @ a)
@@ -51,7 +51,7 @@ def _pinv_rule(g: Any, out: Any, a: Any) -> Any:
 pinv = Operation("pinv", jnp.linalg.pinv, (_pinv_rule,))
 
 
-def _solve_rule(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
+def _solve_rule(g: Array, out: Array, a: Array, b: Array) -> tuple[Any, Any]:
     g_b = _solve(a.mT, g)
     return -(g_b @ out.mT), g_b
 
@@ -59,12 +59,12 @@ def _solve_rule(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
 _solve: Operation = Operation("solve", jnp.linalg.solve, _solve_rule)
 
 
-def solve(a: Any, b: Any) -> Any:
+def solve(a: Array, b: Array) -> Array:
     """The x of a x = b, of vectors (n,) or of columns (…, n, k)."""
     return squeeze(_solve(a, expand_dims(b, -1)), -1) if b.ndim == 1 else _solve(a, b)
 
 
-def _triangular_rule(g: Any, out: Any, a: Any, b: Any, lower: bool, trans: int) -> tuple[Any, Any]:
+def _triangular_rule(g: Array, out: Array, a: Array, b: Array, lower: bool, trans: int) -> tuple[Any, Any]:
     g_b = _triangular(a, g, lower=lower, trans=1 - trans)
     g_a = -(out @ g_b.mT if trans else g_b @ out.mT)
     return tril(g_a) if lower else triu(g_a), g_b
@@ -77,7 +77,7 @@ _triangular: Operation = Operation(
 )
 
 
-def solve_triangular(a: Any, b: Any, trans: int | str = 0, lower: bool = False) -> Any:
+def solve_triangular(a: Array, b: Array, trans: int | str = 0, lower: bool = False) -> Array:
     """The x of a x = b, or of aᵀ x = b, for a triangular a; of vectors or columns."""
     transposed = int(trans not in (0, "N"))
     columns = expand_dims(b, -1) if b.ndim == 1 else b
@@ -85,7 +85,7 @@ def solve_triangular(a: Any, b: Any, trans: int | str = 0, lower: bool = False) 
     return squeeze(x, -1) if b.ndim == 1 else x
 
 
-def _cholesky_rule(g: Any, out: Any, a: Any) -> Any:
+def _cholesky_rule(g: Array, out: Array, a: Array) -> Array:
     """½ L⁻ᵀ (P + Pᵀ) L⁻¹ with P the lower half of Lᵀ G: the diagonal counts half."""
     P = out.mT @ g
     P = tril(P) - 0.5 * _diagonal_matrix(diagonal(P, axis1=-2, axis2=-1))
@@ -103,7 +103,7 @@ def _reciprocal_off_diagonal(differences: Any) -> Any:
     return where(on, 0, 1 / where(on, 1, differences))
 
 
-def _eigh_rule(g: Any, out: Any, a: Any, UPLO: Any = None) -> Any:
+def _eigh_rule(g: Array, out: Array, a: Array, UPLO: Any = None) -> Array:
     """V (diag g_w + Vᵀ g_V ∘ F) Vᵀ, symmetric, with F_ij = 1/(w_j − w_i)."""
     (g_w, g_v), (w, v) = g, out
     inner = _diagonal_matrix(g_w) + (v.mT @ g_v) * _reciprocal_off_diagonal(_per_column(w) - _per_row(w))
@@ -114,12 +114,12 @@ def _eigh_rule(g: Any, out: Any, a: Any, UPLO: Any = None) -> Any:
 eigh = Operation("eigh", lambda a, UPLO=None: jnp.linalg.eigh(a, UPLO), (_eigh_rule,))
 
 
-def eigvalsh(a: Any, UPLO: Any = None) -> Any:
+def eigvalsh(a: Array, UPLO: Any = None) -> Array:
     """The eigenvalues of a symmetric matrix, in ascending order."""
     return eigh(a, UPLO=UPLO)[0]
 
 
-def _svd_rule(g: Any, out: Any, a: Any) -> Any:
+def _svd_rule(g: Array, out: Array, a: Array) -> Array:
     """U (diag g_s + (F ∘ skew Uᵀ g_U) S + S (F ∘ skew Vᵀ g_V)) Vᵀ, and what g_U and g_V have outside of both spaces."""
     (g_u, g_s, g_vt), (u, s, vt) = g, out
     v, g_v = vt.mT, g_vt.mT
@@ -145,7 +145,7 @@ class SVD(NamedTuple):
 _svd = Operation("svd", lambda a: SVD(*jnp.linalg.svd(a, full_matrices=False)), (_svd_rule,))
 
 
-def svd(a: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
+def svd(a: Array, full_matrices: bool = False, compute_uv: bool = True) -> Array:
     """U, S and Vh of the thin decomposition, or S alone; all of U and Vh, `full_matrices`, has no derivative.
 
     Raises:
@@ -156,12 +156,12 @@ def svd(a: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
     return _svd(a) if compute_uv else _svd(a)[1]
 
 
-def svdvals(a: Any) -> Any:
+def svdvals(a: Array) -> Array:
     """The singular values, in descending order."""
     return _svd(a)[1]
 
 
-def _qr_rule(g: Any, out: Any, a: Any) -> Any:
+def _qr_rule(g: Array, out: Array, a: Array) -> Array:
     """(g_Q + Q copyltu M) R⁻ᵀ with M = R g_Rᵀ − g_Qᵀ Q, for at least as many rows as columns."""
     (g_q, g_r), (q, r) = g, out
     if a.shape[-2] < a.shape[-1]:
@@ -174,7 +174,7 @@ def _qr_rule(g: Any, out: Any, a: Any) -> Any:
 qr = Operation("qr", jnp.linalg.qr, (_qr_rule,))
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
     """A norm of vectors or matrices, as `jax.numpy.linalg.norm`; the derivative of the Euclidean one at 0 is nan."""
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if ord in (None, "fro") or (ord == 2 and len(axes) == 1):
@@ -190,7 +190,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return expand_dims(of_matrices, axes) if keepdims else of_matrices
 
 
-def _matrix_norm(x: Any, ord: Any) -> Any:
+def _matrix_norm(x: Array, ord: Any) -> Array:
     if ord in ("nuc", 2, -2):
         s = svdvals(x)
         return sum(s, -1) if ord == "nuc" else s[..., 0 if ord == 2 else -1]

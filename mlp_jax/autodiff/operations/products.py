@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff.operation import Operation, innermost
+from mlp_jax.autodiff.operation import Array, Operation, innermost
 from mlp_jax.autodiff.operations.elementwise import mul
 from mlp_jax.autodiff.operations.shaping import expand_dims, reshape, squeeze, transpose
 
 __all__ = ["affine", "dot", "einsum", "inner", "kron", "matmul", "tensordot"]
 
 
-def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, **how: Any) -> Any:
+def _matmul_rule_a(g: Array, out: Array, a: Array, b: Array, out_sharding: Any = None, **how: Any) -> Array:
     if b.ndim == 1:
         return matmul(expand_dims(g, -1), expand_dims(b, 0), **how) if a.ndim > 1 else g * b
     if a.ndim == 1:
@@ -22,7 +22,7 @@ def _matmul_rule_a(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, *
     return _laid_out_as(a, g, b.mT, how)
 
 
-def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, **how: Any) -> Any:
+def _matmul_rule_b(g: Array, out: Array, a: Array, b: Array, out_sharding: Any = None, **how: Any) -> Array:
     if a.ndim == 1:
         return g * a if b.ndim == 1 else matmul(expand_dims(a, -1), expand_dims(g, -2), **how)
     if b.ndim == 1:
@@ -30,7 +30,7 @@ def _matmul_rule_b(g: Any, out: Any, a: Any, b: Any, out_sharding: Any = None, *
     return _laid_out_as(b, a.mT, g, how)
 
 
-def _laid_out_as(x: Any, left: Any, right: Any, how: dict[str, Any]) -> Any:
+def _laid_out_as(x: Array, left: Any, right: Any, how: dict[str, Any]) -> Array:
     """The product of two matrices that is the gradient of x, in the layout of x on a mesh with explicit axes.
 
     There, a product over a sharded axis must be told its result's layout. On other meshes the compiler decides.
@@ -61,12 +61,12 @@ affine = Operation(
 # --- sums of products in Einstein's notation --------------------------------------------------------
 
 
-def _einsum_rule(g: Any, out: Any, *operands: Any, subscripts: str, **how: Any) -> tuple[Any, ...]:
+def _einsum_rule(g: Array, out: Array, *operands: Any, subscripts: str, **how: Any) -> tuple[Any, ...]:
     terms, result = explicit_indices(subscripts, operands)
     return tuple(_einsum_gradient(i, g, terms, result, operands, how) for i in range(len(operands)))
 
 
-def _einsum_gradient(i: int, g: Any, terms: list[str], result: str, operands: tuple[Any, ...], how: Any) -> Any:
+def _einsum_gradient(i: int, g: Array, terms: list[str], result: str, operands: tuple[Any, ...], how: Any) -> Any:
     """Another sum of products: g with the other operands.
 
     An index of operand i that they do not have was summed alone, so its gradient is repeated along it; an index that
@@ -129,7 +129,7 @@ def einsum(subscripts: Any, *operands: Any, **how: Any) -> Any:
     return _einsum(*operands, subscripts=subscripts, **how)
 
 
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2, **how: Any) -> Any:
+def tensordot(a: Array, b: Array, axes: int | Sequence[Any] = 2, **how: Any) -> Array:
     """Sum products over the last `axes` axes of a and the first of b, or over pairs of axes."""
     of_a: Sequence[int]
     of_b: Sequence[int]
@@ -144,19 +144,19 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2, **how: Any) -> Any:
     return einsum(f"{''.join(letters_a)},{''.join(letters_b)}->{''.join(result)}", a, b, **how)
 
 
-def dot(a: Any, b: Any, **how: Any) -> Any:
+def dot(a: Array, b: Array, **how: Any) -> Array:
     """The sum of products over the last axis of a and the last but one of b; of scalars, their product."""
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return mul(a, b)
     return matmul(a, b, **how) if b.ndim <= 2 else tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]), **how)
 
 
-def inner(a: Any, b: Any) -> Any:
+def inner(a: Array, b: Array) -> Array:
     """The sum of products over the last axes of both; of scalars, their product."""
     return mul(a, b) if np.ndim(a) == 0 or np.ndim(b) == 0 else tensordot(a, b, (-1, -1))
 
 
-def kron(a: Any, b: Any) -> Any:
+def kron(a: Array, b: Array) -> Array:
     """The Kronecker product: b, times each entry of a; the one of fewer axes gets more in front."""
     n = max(a.ndim, b.ndim)
     a, b = (reshape(x, (1,) * (n - x.ndim) + tuple(x.shape)) for x in (a, b))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlp_jax.autodiff.operation import Operation, zero
+from mlp_jax.autodiff.operation import Array, Operation, zero
 from mlp_jax.autodiff.operations.adapter import by_jax
 from mlp_jax.autodiff.operations.elementwise import (
     abs,
@@ -39,16 +39,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _kept(g: Any, axis: Any, keepdims: bool) -> Any:
+def _kept(g: Array, axis: Any, keepdims: bool) -> Array:
     """A reduced array with its axes kept, so that it broadcasts against what was reduced."""
     return g if keepdims or axis is None else expand_dims(g, axis)
 
 
-def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def _spread(g: Array, x: Array, axis: Any, keepdims: bool) -> Array:
     return broadcast_to(_kept(g, axis, keepdims), x.shape)
 
 
-def _axes(x: Any, axis: Any) -> tuple[int, ...]:
+def _axes(x: Array, axis: Any) -> tuple[int, ...]:
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     return tuple(k % x.ndim for k in axes)
 
@@ -56,7 +56,7 @@ def _axes(x: Any, axis: Any) -> tuple[int, ...]:
 def _over(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """The reduction f of jax.numpy with the attributes of a reduction alone, in this order."""
 
-    def reduction(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    def reduction(x: Array, axis: Any = None, keepdims: bool = False) -> jax.Array:
         return f(x, axis=axis, keepdims=keepdims)
 
     return reduction
@@ -91,14 +91,14 @@ class Reduction(Operation):
         return reduced if initial is None or self.join is None else self.join(reduced, initial)
 
 
-def _mean_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _mean_rule(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     n = math.prod(x.shape[k] for k in _axes(x, axis))
     # float16 has no n beyond, but 1/n; in an export n may be a symbol, which has no size
     share = g / n if not isinstance(n, int) or n < 65_504 else g * (1 / n)
     return _spread(share, x, axis, keepdims)
 
 
-def _extremum_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _extremum_rule(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     reached = (x == _kept(out, axis, keepdims)).astype(x.dtype)
     return _kept(g, axis, keepdims) * (reached / sum(reached, axis, keepdims=True))
 
@@ -120,7 +120,7 @@ any = Operation("any", _over(jnp.any), (zero,))
 amax, amin = max, min
 
 
-def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _logsumexp_rule(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """Of the softmax, from differences: exp(x − out) would be wrong where `out` is large and rounded.
 
     Entries that are infinite like the maximum share what arrives: of [∞, 0], the limit [1, 0].
@@ -135,7 +135,7 @@ def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool =
 _logsumexp = Reduction("logsumexp", _over(jax.nn.logsumexp), (_logsumexp_rule,), neutral=-math.inf)
 
 
-def logsumexp(x: Any, axis: Any = None, b: Any = None, keepdims: bool = False, where: Any = None) -> Any:
+def logsumexp(x: Array, axis: Any = None, b: Array = None, keepdims: bool = False, where: Any = None) -> Array:
     """The logarithm of Σ exp x, or of Σ b exp x."""
     if b is None:
         return _logsumexp(x, axis=axis, keepdims=keepdims, where=where)
@@ -153,7 +153,7 @@ softmax = Operation(
 )
 
 
-def _log_softmax_rule(g: Any, out: Any, z: Any, axis: Any = -1) -> Any:
+def _log_softmax_rule(g: Array, out: Array, z: Array, axis: Any = -1) -> Array:
     """Of log p = z − logsumexp(z), so ∇_z = g − p Σ_j g_j; p = u / Σu divides the sums, of which there are fewer."""
     if z.size == 0:
         return g
@@ -166,13 +166,13 @@ log_softmax = Operation("log_softmax", lambda z, axis=-1: jax.nn.log_softmax(z, 
 # --- products over an axis ------------------------------------------------------------------------
 
 
-def _products_before(x: Any) -> Any:
+def _products_before(x: Array) -> Array:
     """Along the last axis, the product of all entries before each."""
     ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
     return concatenate([ones, cumprod(x, axis=-1)], axis=-1)[..., :-1]
 
 
-def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _prod_rule(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """The product of all others, without a division, so that it holds where an entry is 0."""
     axes = _axes(x, axis)
     order = tuple(k for k in range(x.ndim) if k not in axes) + axes
@@ -186,7 +186,7 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = Fals
 prod = Reduction("prod", _over(jnp.prod), (_prod_rule,), neutral=1, join=mul)
 
 
-def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None = None) -> Any:
+def _cumsum_rule(g: Array, out: Array, x: Array, axis: int | None = None) -> Array:
     if axis is None:
         return reshape(flip(cumsum(flip(g))), x.shape)
     return flip(cumsum(flip(g, axis), axis), axis)
@@ -199,7 +199,7 @@ cumprod = by_jax("cumprod", lambda x, axis=None: jnp.cumprod(x, axis=axis))
 # --- spread ---------------------------------------------------------------------------------------
 
 
-def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Any:
+def var(x: Array, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Array:
     """The mean squared distance from the mean, of the entries where `where` holds; n − ddof divides, and not n."""
     n: Any = math.prod(x.shape[k] for k in _axes(x, axis))
     if where is not None:
@@ -208,6 +208,6 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, where
     return sum(from_mean * from_mean, axis=axis, keepdims=keepdims, where=where) / (n - ddof)
 
 
-def std(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Any:
+def std(x: Array, axis: Any = None, ddof: float = 0, keepdims: bool = False, where: Any = None) -> Array:
     """The square root of the variance."""
     return sqrt(var(x, axis, ddof, keepdims, where))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.autodiff.operation import Operation, Traced, zero
+from mlp_jax.autodiff.operation import Array, Operation, Traced, zero
 
 __all__ = [
     "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "moveaxis", "put_along_axis", "reshape",
@@ -24,7 +24,7 @@ squeeze: Operation = Operation("squeeze", jnp.squeeze, (lambda g, out, x, axis=N
 flip: Operation = Operation("flip", jnp.flip, (lambda g, out, x, axis=None: flip(g, axis),))
 
 
-def _transpose_rule(g: Any, out: Any, x: Any, axes: Any = None) -> Any:
+def _transpose_rule(g: Array, out: Array, x: Array, axes: Any = None) -> Array:
     if axes is None:
         return transpose(g)
     places = [k % x.ndim for k in axes]
@@ -34,14 +34,14 @@ def _transpose_rule(g: Any, out: Any, x: Any, axes: Any = None) -> Any:
 transpose: Operation = Operation("transpose", jnp.transpose, (_transpose_rule,))
 
 
-def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+def swapaxes(x: Array, axis1: int, axis2: int) -> Array:
     """The transpose that exchanges two axes."""
     axes = list(range(x.ndim))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return transpose(x, tuple(axes))
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Any:
+def moveaxis(x: Array, source: int, destination: int) -> Array:
     """The transpose that moves one axis and keeps the order of the others."""
     axes = [k for k in range(x.ndim) if k != source % x.ndim]
     axes.insert(destination % x.ndim, source % x.ndim)
@@ -51,7 +51,7 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 # --- joining and splitting --------------------------------------------------------------------------
 
 
-def _concatenate_rule(g: Any, out: Any, *arrays: Any, axis: int) -> tuple[Any, ...]:
+def _concatenate_rule(g: Array, out: Array, *arrays: Any, axis: int) -> tuple[Any, ...]:
     *cuts, _ = accumulate(x.shape[axis] for x in arrays)
     return _split(g, cuts=tuple(cuts), axis=axis)
 
@@ -80,7 +80,7 @@ _split: Operation = Operation(
 )
 
 
-def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+def split(x: Array, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut an array along an axis into equal sections, or at the given indices."""
     cuts = indices_or_sections
     return list(_split(x, cuts=cuts if isinstance(cuts, int) else tuple(map(operator.index, cuts)), axis=axis))
@@ -116,7 +116,7 @@ def _with_arrays(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, 
     )
 
 
-def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
+def _scatter_add(g: Array, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     if arrays or not all(
         isinstance(n, int) for n in shape
     ):  # padding needs the lengths, which in an export are symbols
@@ -125,7 +125,7 @@ def _scatter_add(g: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int,
     return _place(g, index, shape)
 
 
-def _place(g: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
+def _place(g: Array, index: tuple[Any, ...], shape: tuple[int, ...]) -> jax.Array:
     """Zeros of `shape` with g at a basic index: a padding, which is much cheaper than a scatter."""
     rest = len(shape) - builtins.sum(entry is not None and entry is not Ellipsis for entry in index)
     full: list[Any] = []
@@ -191,7 +191,7 @@ def _apart(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
     return tuple(template), arrays
 
 
-def getitem(x: Any, index: Any) -> Any:
+def getitem(x: Array, index: Any) -> Array:
     """x[index], with whole numbers, slices, None, ... and arrays of whole numbers or truth values."""
     template, arrays = _apart(index)
     return _getitem(x, *arrays, index=template)
@@ -217,7 +217,7 @@ _scatter_plus = Operation(
 class At:
     """`x.at` of a variable: x with other entries at an index, by `x.at[index].set(values)`, and so on."""
 
-    def __init__(self, x: Any, index: Any = ...) -> None:
+    def __init__(self, x: Array, index: Any = ...) -> None:
         self._x = jnp.asarray(x) if not isinstance(x, Traced) else x
         self._index = index
 
@@ -228,22 +228,22 @@ class At:
         """The entries."""
         return getitem(self._x, self._index)
 
-    def set(self, values: Any) -> Any:
+    def set(self, values: Array) -> Any:
         """With these values in their place."""
         template, arrays = _apart(self._index)
         return _scatter_set(self._x, values, *arrays, index=template)
 
-    def add(self, values: Any) -> Any:
+    def add(self, values: Array) -> Any:
         """With these values added, once for each time that the index names a place."""
         template, arrays = _apart(self._index)
         return _scatter_plus(self._x, values, *arrays, index=template)
 
-    def multiply(self, values: Any) -> Any:
+    def multiply(self, values: Array) -> Any:
         """With the entries multiplied."""
         return self.set(self.get() * values)
 
 
-def _put_along_axis(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> jax.Array:
+def _put_along_axis(g: Array, indices: Array, shape: tuple[int, ...], axis: int) -> jax.Array:
     places = [jnp.expand_dims(jnp.arange(n), [j for j in range(len(shape)) if j != k]) for k, n in enumerate(shape)]
     places[axis] = indices
     return jnp.zeros(shape, g.dtype).at[tuple(places)].add(g)
@@ -261,7 +261,7 @@ put_along_axis: Operation = Operation(
 )
 
 
-def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+def take_along_axis(x: Array, indices: Array, axis: int | None = -1) -> Array:
     """The entries of x at `indices` along an axis; None takes x as one row."""
     return (
         _take_along_axis(reshape(x, -1), indices, axis=0) if axis is None else _take_along_axis(x, indices, axis=axis)

@@ -12,11 +12,12 @@ whose variances depend on x, and mixtures, it need not be.
 ∇²_z L_i is the derivative of the cost's bprop rule.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mlp_jax.autodiff.operation import Array
 from mlp_jax.mlp import cost
 from mlp_jax.mlp.cost import Costs
 from mlp_jax.mlp.network import forward, pull_back
@@ -25,7 +26,7 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.mlp.tape.by_example import OfLayer, of_logits, summed
 
 
-def ggn_product(net: MLP, params: Params, x: Any, y: Any, v: Params, weights: Any = None) -> Params:
+def ggn_product(net: MLP, params: Params, x: Array, y: Array, v: Params, weights: Array | None = None) -> Params:
     """The Gauss-Newton matrix times a vector, G v, for the price of a forward and two backward passes.
 
     J v is the transpose of Algorithm 6.4, which is linear in the gradient that it begins with.
@@ -52,14 +53,14 @@ def ggn_product(net: MLP, params: Params, x: Any, y: Any, v: Params, weights: An
     z, theta = tape.a[-1], params[-1][2:]
     costs = cost.costs(net, z, theta, y, weights)
 
-    def pulled_back(g_z: Any) -> Params:
+    def pulled_back(g_z: Array) -> Params:
         return pull_back(net, params, tape, [g_z, *map(jnp.zeros_like, theta)])
 
     (Jv,) = jax.vjp(pulled_back, jnp.zeros_like(z))[1](v)
     return pulled_back(cost.shares(costs)[:, None] * cost.hessian_product(net, costs, Jv))
 
 
-def ggn_diagonal(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> Params:
+def ggn_diagonal(net: MLP, params: Params, x: Array, y: Array, weights: Array | None = None) -> Params:
     """The diagonal of the Gauss-Newton matrix G, by k' backward passes at once.
 
         diag G_W = Σ_i (h_i²) (Σ_cd H_icd δ_ic ∘ δ_id)ᵀ,     H_i = w_i ∇²_z L_i / Σ_i w_i
@@ -91,7 +92,7 @@ class Kronecker(NamedTuple):
     G: jax.Array
 
 
-def kfac_factors(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> tuple[Kronecker, ...]:
+def kfac_factors(net: MLP, params: Params, x: Array, y: Array, weights: Array | None = None) -> tuple[Kronecker, ...]:
     """For each layer, the two factors whose Kronecker product stands for its block of the Gauss-Newton matrix.
 
         A = Σ_i w_i h̄_i h̄_iᵀ / Σ_i w_i,     G = Σ_i w_i J_aᵀ (∇²_z L_i) J_a / Σ_i w_i,     J_a = ∂z_i / ∂a_i^(l)
@@ -130,7 +131,7 @@ def kfac_factors(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) 
 
 
 def _jacobians_and_hessians(
-    net: MLP, params: Params, x: Any, y: Any, weights: Any
+    net: MLP, params: Params, x: Array, y: Array, weights: Array
 ) -> tuple[list[OfLayer], jax.Array, jax.Array]:
     """The gradient of each logit of each example; w_i ∇²_z L_i / Σ_i w_i, (n, k', k'); and w_i / Σ_i w_i, (n,)."""
     tape = forward(net, params, x)
@@ -149,7 +150,7 @@ def _hessians(net: MLP, costs: Costs) -> jax.Array:
     return jax.vmap(column, out_axes=2)(jnp.eye(z.shape[1], dtype=z.dtype))
 
 
-def _require_like(params: Params, v: Any) -> None:
+def _require_like(params: Params, v: Array) -> None:
     wanted, got = (jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{jnp.shape(leaf)}", tree) for tree in (params, v))
     if wanted != got:
         raise ValueError(f"v must be like params, {wanted}, got {got}")

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mlp_jax.autodiff.operation import Array
 from mlp_jax.mlp import cost
 from mlp_jax.mlp.network import Tape, with_penalty
 from mlp_jax.mlp.params import Params, stacked_layers
@@ -14,7 +15,7 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.mlp.tape.by_example import OfLayer, of_costs, of_taped_costs, per_leaf, summed
 
 
-def gradient_norms(net: MLP, params: Params, x: Any, y: Any, *, by_layer: bool = False) -> jax.Array:
+def gradient_norms(net: MLP, params: Params, x: Array, y: Array, *, by_layer: bool = False) -> jax.Array:
     """The norm of the gradient g_i of each example's own cost L_i, for the price of about a backward pass.
 
         ‖g_i‖² = Σ_l ‖δ_i^(l)‖² (‖h_i^(l−1)‖² + 1)          the 1 is the bias's
@@ -47,7 +48,7 @@ def gradient_norms(net: MLP, params: Params, x: Any, y: Any, *, by_layer: bool =
 
 
 def clipped_gradient(
-    net: MLP, params: Params, x: Any, y: Any, max_norm: float | jax.Array, weights: Any = None
+    net: MLP, params: Params, x: Array, y: Array, max_norm: float | jax.Array, weights: Any = None
 ) -> Params:
     """The sum of the examples' gradients, each first shortened to a norm of at most `max_norm`.
 
@@ -80,7 +81,7 @@ def clipped_gradient(
     return clipped_sum(params, found, costs.weights, max_norm)
 
 
-def gradient_moments(net: MLP, params: Params, x: Any, y: Any, weights: Any = None) -> tuple[Params, Params]:
+def gradient_moments(net: MLP, params: Params, x: Array, y: Array, weights: Any = None) -> tuple[Params, Params]:
     """Mean and variance of the examples' gradients, entry by entry.
 
         mean = Σ_i w_i g_i / Σ_i w_i,     variance = Σ_i w_i g_i² / Σ_i w_i − mean²,    Σ_i w_i (h_i δ_iᵀ)² = (h²)ᵀ w δ²
@@ -132,14 +133,14 @@ def clipped_sum(params: Params, found: Sequence[OfLayer], weights: jax.Array, ma
     return summed(params, lambda g: g.weighted_sum(w), found)
 
 
-def clipped_total(net: MLP, params: Params, tape: Tape, y: Any, weights: Any, max_norm: float) -> Params:
+def clipped_total(net: MLP, params: Params, tape: Tape, y: Array, weights: Array, max_norm: float) -> Params:
     """∇J with the examples' gradients clipped: Σ_i w_i min{1, max_norm / ‖g_i‖} g_i / Σ_i w_i + λ∇Ω."""
     costs = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
     clipped = clipped_sum(params, of_taped_costs(net, params, tape, costs), cost.shares(costs), max_norm)
     return with_penalty(net, params, clipped)
 
 
-def mean_and_squares(net: MLP, params: Params, tape: Tape, y: Any, weights: Any) -> tuple[Params, jax.Array]:
+def mean_and_squares(net: MLP, params: Params, tape: Tape, y: Array, weights: Array) -> tuple[Params, jax.Array]:
     """Σ_i w_i g_i / Σ_i w_i, and of each layer Σ_i w_i ‖g_i‖² / Σ_i w_i, (l,)."""
     costs = cost.costs(net, tape.a[-1], params[-1][2:], y, weights)
     w, found = cost.shares(costs), of_taped_costs(net, params, tape, costs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from mlp_jax.autodiff.operation import Array
 from mlp_jax.mlp.network import forward
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.mlp.structure import MLP
@@ -44,7 +45,7 @@ def gram(net: MLP, params: Params, one: tuple[Any, Any], other: tuple[Any, Any])
     return _sum_of_products(params, found, found_other)[:, :, 0, 0]
 
 
-def ntk(net: MLP, params: Params, x1: Any, x2: Any, *, trace: bool = False) -> jax.Array:
+def ntk(net: MLP, params: Params, x1: Array, x2: Array, *, trace: bool = False) -> jax.Array:
     """The empirical neural tangent kernel of the logits, by Gram matrices of each layer.
 
         Θ_cd(x_i, x_j) = ⟨∇_θ z_c(x_i), ∇_θ z_d(x_j)⟩ = Σ_l ⟨δ_ic, δ_jd⟩ (⟨h_i, h_j⟩ + 1)
