@@ -82,11 +82,7 @@ class Audit(Passes):
         rules = self.of_rules()
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
-        verdicts = ", ".join(
-            f"{counts[v]} {v}"
-            for v in (OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG, NOT_CHECKED)
-            if counts[v]
-        )
+        verdicts = ", ".join(f"{counts[v]} {v}" for v in (*_ORDER[1:], NOT_CHECKED) if counts[v])
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
             f"arguments of {_many(len(self.findings), 'kind')}: {verdicts or 'none'}"
