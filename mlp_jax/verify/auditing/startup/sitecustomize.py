@@ -17,12 +17,14 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         spec = importlib.machinery.PathFinder.find_spec(name, path) if name == "jax" else None
         if spec and spec.loader:
-            self.execute, spec.loader.exec_module = spec.loader.exec_module, self.exec_module  # type: ignore[method-assign]
+            self.loader, self.execute = spec.loader, spec.loader.exec_module
+            vars(spec.loader)["exec_module"] = self.exec_module
         return spec
 
     def exec_module(self, module: Any) -> None:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
+            del vars(self.loader)["exec_module"]
         self.execute(module)
         try:
             from mlp_jax.verify.auditing import process
