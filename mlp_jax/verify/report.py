@@ -45,8 +45,8 @@ class Verdict(enum.StrEnum):
         return self in _PASSING
 
 
-_PASSING = {Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED}
-_PASSING |= {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
+ON_PURPOSE = {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
+_PASSING = {Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED} | ON_PURPOSE
 
 
 @dataclass(frozen=True)
