@@ -434,3 +434,10 @@ def test_what_values_tell_of_no_entry_alone_they_may_tell_of_all_together(factor
     report = verify.check_vjp(rule, normal(64))
     assert report.passed is (factor == 1), str(report)
     assert not report.passed or "all entries together" in str(report)
+
+
+def test_an_error_beside_a_reference_of_0_is_relative_to_yours():
+    step = with_rule(lambda x: jax.lax.stop_gradient(jnp.sin(x)), lambda x, g: (g,))
+    (leaf, _) = verify.check_vjp(step, normal(4)).leaves
+    assert (leaf.verdict, leaf.reference) == (Verdict.WRONG, 0)
+    assert 0.01 < leaf.error <= 1

@@ -42,7 +42,7 @@ def _leaf(table: Table, f: Finding, name: str) -> Leaf:
     leaf, verdict = table.leaf(f.about), f.verdict
     if table.stops and verdict is Verdict.OK and leaf.yours.size and not leaf.yours.any():
         verdict = Verdict.STOPPED
-    size = leaf.size or largest(leaf.yours)
+    size = leaf.size or largest(leaf.yours[: leaf.base])
     return _described(
         f, name, table.leaves[f.about].shape, leaf.precision.name, verdict, size, _reason(table, f, name, verdict)
     )
