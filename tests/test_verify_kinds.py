@@ -399,3 +399,45 @@ def test_a_branch_that_the_arguments_take():
     passes(exponential(True), small)
     passes(exponential(False), 8 * small)
     is_wrong(exponential(True), 8 * small)
+
+
+# --- where no number is right, and where values tell none alone -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("at_0", "factor", "right"), [(0.0, 1.0, True), (0.0, 1.5, False), (np.nan, 1.0, False)])
+def test_an_infinite_slope_is_nobodys_number(at_0, factor, right):
+    def backward(x, g):
+        return (jnp.where(x > 0, factor * g / (2 * jnp.sqrt(jnp.where(x > 0, x, 1))), at_0),)
+
+    report = verify.check_vjp(with_rule(jnp.sqrt, backward), jnp.linspace(0, 3, 6))
+    assert report.passed is right, str(report)
+    assert not right or "or infinite" in str(report)
+
+
+def test_a_finite_slope_is_not_excused_where_the_reference_is_infinite():
+    def plain(x):  # x, but reverse mode has 0 times infinity, or infinity, at 0
+        return jnp.sqrt(x) * jnp.sqrt(x)
+
+    report = verify.check_vjp(with_rule(plain, lambda x, g: (0 * g,)), jnp.linspace(0, 3, 6))
+    assert not report.passed
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_what_values_tell_of_no_entry_alone_they_may_tell_of_all_together(factor):
+    def sum_of(v):
+        return np.asarray(1e5 + np.sum(v), np.float32)
+
+    def kernel(x):
+        return jax.pure_callback(sum_of, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential")
+
+    rule = with_rule(kernel, lambda x, g: (factor * g * jnp.ones_like(x),))
+    report = verify.check_vjp(rule, normal(64))
+    assert report.passed is (factor == 1), str(report)
+    assert not report.passed or "all entries together" in str(report)
+
+
+def test_an_error_beside_a_reference_of_0_is_relative_to_yours():
+    step = with_rule(lambda x: jax.lax.stop_gradient(jnp.sin(x)), lambda x, g: (g,))
+    (leaf, _) = verify.check_vjp(step, normal(4)).leaves
+    assert (leaf.verdict, leaf.reference) == (Verdict.WRONG, 0)
+    assert 0.01 < leaf.error <= 1

@@ -139,3 +139,21 @@ def test_a_derivative_that_is_another_at_a_single_point(yours, at, beside, jumps
     finding = single_point(0, 2, yours, at, beside, jumps)
     assert (finding and finding.verdict) is verdict
     assert finding is None or finding.where is Where.SINGLE_POINT
+
+
+def test_what_is_meant_at_the_arguments_is_meant_at_special_points():
+    clipped = jax.custom_vjp(lambda x, bound: x)
+    clipped.defvjp(lambda x, bound: (x, bound), lambda bound, g: (jnp.clip(g, -bound, bound), jnp.zeros_like(bound)))
+    assert found(clipped, X, jnp.float32(0.5)) == []
+
+
+@pytest.mark.parametrize(("factor", "names"), [(1.0, []), (2.0, ["x at x[2] = 1"])])
+def test_a_slope_that_is_infinite_at_0_has_no_number_at_denormal_ones(factor, names):
+    def backward(args, g):
+        (x,) = args
+        tiny = x < 1e-6
+        slope = jnp.where(tiny, 0, 0.5 / jnp.sqrt(jnp.where(tiny, 1, x)))
+        return (g * slope * jnp.where(x == 1, factor, 1),)
+
+    at = [name for name in found(rule(jnp.sqrt, backward), POSITIVE) if "e-" not in name or "39" in name]
+    assert [name.partition("[")[0] for name in at] == [name.partition("[")[0] for name in names]

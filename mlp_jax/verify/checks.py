@@ -31,7 +31,7 @@ from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
 from mlp_jax.verify.hypotheses import Hypothesis
 from mlp_jax.verify.intentions import declared
 from mlp_jax.verify.interpreter import Program, trace, without_rules
-from mlp_jax.verify.report import CannotCheck, Leaf, Report, reported
+from mlp_jax.verify.report import ON_PURPOSE, CannotCheck, Leaf, Report, reported
 from mlp_jax.verify.rule import CalledRule, RuleUnderTest, TracedRule
 from mlp_jax.verify.special import at_special_points
 from mlp_jax.verify.wording import Description, described
@@ -389,7 +389,8 @@ def report_on(title: str, checked: Checked, seed: int, started: float, special: 
     """The report on what was prepared, at its arguments, and at special points if asked."""
     leaves, causes, notes = description_of(title, checked)
     if special and checked.experiment and not checked.faults:
-        more, note = at_special_points(checked.experiment, checked.arguments.names, checked.output_names)
+        meant = {leaf.name for leaf in leaves if leaf.verdict in ON_PURPOSE}
+        more, note = at_special_points(checked.experiment, checked.arguments.names, checked.output_names, meant)
         leaves, notes = (*leaves, *more), (*notes, note)
     return reported(title, leaves, seed, started, causes=causes, notes=notes)
 

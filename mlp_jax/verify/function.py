@@ -31,13 +31,7 @@ class TracedFunction:
     most_entries, staircase = policy.ENTRIES_WITHOUT_REFERENCE, policy.STAIRCASE
 
     def __init__(self, program: Program, leaves: Leaves, named: Rule | None = None) -> None:
-        """Reverse mode is traced here.
-
-        Args:
-            program: of the function.
-            leaves: JAX arrays, in the user's precision.
-            named: the values and gradients of a reference that the user named.
-        """
+        """Trace reverse mode at leaves in the user's precision, or the values and gradients that the user named."""
         self.program = program
         self.all_outputs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in program.out_avals]
         self.outputs = [z for z in self.all_outputs if is_float(z.dtype)]
@@ -112,13 +106,7 @@ class CalledFunction:
     staircase = policy.STAIRCASE_OF_CALLS
 
     def __init__(self, outputs: Outputs, leaves: Leaves, on_jax: bool) -> None:
-        """Calls the function once.
-
-        Args:
-            outputs: the function.
-            leaves: the arguments as the user's function gets them.
-            on_jax: whether it takes JAX's arrays; else numpy's.
-        """
+        """Call it once, with JAX's arrays or numpy's."""
         self.function, self.leaves, self.on_jax = outputs, leaves, on_jax
         started = time.perf_counter()
         values = outputs(leaves)

@@ -85,12 +85,7 @@ def without_rules(program: Program) -> Callable[..., list[Any]]:
 
 
 def in_float64(program: Program, how: Exactly | None = None) -> Callable[..., list[Any]]:
-    """The program as a function of float64 arrays, to be called where JAX has 64 bits.
-
-    Args:
-        program: of any types.
-        how: what happens to results and constants; nothing if None.
-    """
+    """The program as a function of float64 arrays, to be called where JAX has 64 bits, disturbed in a way if given."""
     return lambda *args: _Interpreter(True, how or Exactly()).run(program.jaxpr, program.consts, args)
 
 

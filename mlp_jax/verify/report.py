@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 from mlp_jax.verify.policy import VERSION
 
@@ -46,8 +46,8 @@ class Verdict(enum.StrEnum):
         return self in _PASSING
 
 
-_PASSING = {Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED}
-_PASSING |= {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
+ON_PURPOSE = {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
+_PASSING = {Verdict.OK, Verdict.KINK, Verdict.STOPPED, Verdict.UNSUPPORTED} | ON_PURPOSE
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,32 @@ class Leaf:
         return self.verdict.passes
 
 
+class Passes:
+    """What passes or not, and says why."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is as it should be."""
+        raise NotImplementedError
+
+    def __bool__(self) -> bool:
+        """Whether it passed: `assert check_vjp(f, x)` asserts."""
+        return self.passed
+
+    def check(self) -> Self:
+        """Itself, if it passed.
+
+        Raises:
+            GradientError: it did not; the message is the whole report.
+        """
+        __tracebackhide__ = True  # pytest then shows the line of the test
+        if not self.passed:
+            raise GradientError(f"\n{self}")
+        return self
+
+
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(Passes):
     """All that a check found. `str(report)` is for people, `report.to_json()` has every number."""
 
     title: str  # which check of which function
@@ -92,21 +116,6 @@ class Report:
     def passed(self) -> bool:
         """Whether every leaf is ok, sits at a kink with a value between the slopes, is stopped, or lies on purpose."""
         return all(leaf.passed for leaf in self.leaves)
-
-    def __bool__(self) -> bool:
-        """Whether it passed: `assert check_vjp(f, x)` asserts."""
-        return self.passed
-
-    def check(self) -> "Report":
-        """The report itself, if it passed.
-
-        Raises:
-            GradientError: it did not; the message is the whole report.
-        """
-        __tracebackhide__ = True  # pytest then shows the line of the test
-        if not self.passed:
-            raise GradientError(f"\n{self}")
-        return self
 
     def to_dict(self) -> dict[str, Any]:
         """All as plain values."""

@@ -22,13 +22,7 @@ class TracedRule:
     """A rule that JAX can trace."""
 
     def __init__(self, rule: Rule, leaves: Leaves, outputs: Sequence[Any]) -> None:
-        """The rule is traced here; its errors are raised.
-
-        Args:
-            rule: as Python.
-            leaves: JAX arrays, in the user's precision.
-            outputs: shape and dtype of the floating-point outputs of the function.
-        """
+        """Trace it at leaves in the user's precision, for these floating-point outputs; its errors are raised."""
         self.rule, self.outputs = rule, outputs
         self.program = trace(rule, leaves, list(outputs))
         avals = list(self.program.out_avals)
@@ -93,13 +87,7 @@ class CalledRule:
     typed = 0.0
 
     def __init__(self, rule: Rule, outputs: Sequence[Any], on_jax: bool) -> None:
-        """Nothing is called yet.
-
-        Args:
-            rule: as Python.
-            outputs: shape and dtype of the outputs of the function.
-            on_jax: whether it takes JAX's arrays; else numpy's.
-        """
+        """Call nothing yet; later with JAX's arrays, or with numpy's."""
         self.rule, self.outputs, self.on_jax = rule, outputs, on_jax
 
     def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:

@@ -8,7 +8,7 @@ import numpy as np
 from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why, largest
-from mlp_jax.verify.report import Leaf, Verdict
+from mlp_jax.verify.report import ON_PURPOSE, Leaf, Verdict
 from mlp_jax.verify.table import OutsideJit, Table
 
 WHERE = {
@@ -42,7 +42,7 @@ def _leaf(table: Table, f: Finding, name: str) -> Leaf:
     leaf, verdict = table.leaf(f.about), f.verdict
     if table.stops and verdict is Verdict.OK and leaf.yours.size and not leaf.yours.any():
         verdict = Verdict.STOPPED
-    size = leaf.size or largest(leaf.yours)
+    size = leaf.size or largest(leaf.yours[: leaf.base])
     return _described(
         f, name, table.leaves[f.about].shape, leaf.precision.name, verdict, size, _reason(table, f, name, verdict)
     )
@@ -65,7 +65,7 @@ def _described(
 
 
 def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
-    if verdict in (Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED):
+    if verdict in ON_PURPOSE:
         return purposes.in_words(table, f)
     sits = "1 entry sits" if f.entries == 1 else f"{f.entries} entries sit"
     both = " (so is the reference)" if f.right is not None and not np.isfinite(f.right) else ""

@@ -16,7 +16,7 @@ from mlp_jax.verify.auditing.findings import BESIDE, KINK, MEANT, NOT_CHECKED, O
 from mlp_jax.verify.auditing.watch import Signature
 from mlp_jax.verify.checks import check_vjp
 from mlp_jax.verify.forward import check_jvp
-from mlp_jax.verify.report import CannotCheck, Report, Verdict
+from mlp_jax.verify.report import ON_PURPOSE, CannotCheck, Report, Verdict
 from mlp_jax.verify.transforms import rows_of
 
 _SECONDS_EACH, _OTHERS = 30.0, 3
@@ -113,8 +113,7 @@ def verdict_of(report: Report) -> str:
     """In a word."""
     verdicts = {leaf.verdict for leaf in report.leaves}
     if report.passed:
-        on_purpose = verdicts & {Verdict.SURROGATE, Verdict.SCALED, Verdict.CLIPPED}
-        return MEANT if on_purpose else KINK if Verdict.KINK in verdicts else OK
+        return MEANT if verdicts & ON_PURPOSE else KINK if Verdict.KINK in verdicts else OK
     failed = {leaf.verdict for leaf in report.leaves if not leaf.passed}
     if all(leaf.verdict is Verdict.NONDETERMINISTIC and leaf.name == "primal" for leaf in report.leaves):
         return UNDECIDED  # the function itself is not the same twice, as in a module that notes its calls

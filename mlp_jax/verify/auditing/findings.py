@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from mlp_jax.verify.report import GradientError, Report
+from mlp_jax.verify.report import Passes, Report
 
 _SHOWN = 12
 # From the best to the worst, as one rule is summed up.
@@ -40,7 +40,7 @@ class Finding:
 
 
 @dataclass
-class Audit:
+class Audit(Passes):
     """All that an audit found. `str(audit)` is for people, `audit.to_json()` has everything."""
 
     of: str = "program"  # what was audited
@@ -55,21 +55,6 @@ class Audit:
     def passed(self) -> bool:
         """Whether no rule is wrong. What was not checked, or could not be decided, is not."""
         return not any(f.verdict == WRONG for f in self.findings)
-
-    def __bool__(self) -> bool:
-        """Whether it passed."""
-        return self.passed
-
-    def check(self) -> "Audit":
-        """The audit itself, if it passed.
-
-        Raises:
-            GradientError: a rule is wrong; the message is the whole report.
-        """
-        __tracebackhide__ = True  # pytest then shows the line of the test
-        if not self.passed:
-            raise GradientError(f"\n{self}")
-        return self
 
     def of_rules(self) -> dict[str, str]:
         """The worst that was found of each rule, by name."""
@@ -97,11 +82,7 @@ class Audit:
         rules = self.of_rules()
         counts = Counter(rules.values())
         packages = len({f.package for f in self.findings})
-        verdicts = ", ".join(
-            f"{counts[v]} {v}"
-            for v in (OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG, NOT_CHECKED)
-            if counts[v]
-        )
+        verdicts = ", ".join(f"{counts[v]} {v}" for v in (*_ORDER[1:], NOT_CHECKED) if counts[v])
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
             f"arguments of {_many(len(self.findings), 'kind')}: {verdicts or 'none'}"

@@ -38,11 +38,7 @@ _finish: Any = None
 
 
 def start(said: str) -> None:
-    """Watch this process from now on, and check when it ends; called when JAX has been imported.
-
-    Args:
-        said: what the variable said when Python started: the program may change its environment.
-    """
+    """Watch this process from now on, as the variable said when Python started, and check when it ends."""
     global _finish
     from mlp_jax.verify.auditing.watch import Watch
     from mlp_jax.verify.auditing.watch import start as start_watching

@@ -8,29 +8,24 @@ import sys
 from typing import Any
 
 
-class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports `jax` as ever, and then starts the audit."""
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Has `jax` imported as ever, and then starts the audit."""
 
     def __init__(self, said: str) -> None:
         self.said = said
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != "jax":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is None or spec.loader is None:
-            return None
-        self.loader, spec.loader = spec.loader, self
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == "jax" else None
+        if spec and spec.loader:
+            self.loader, self.execute = spec.loader, spec.loader.exec_module
+            vars(spec.loader)["exec_module"] = self.exec_module
         return spec
-
-    def create_module(self, spec: Any) -> Any:
-        return self.loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        module.__spec__.loader = module.__loader__ = self.loader
-        self.loader.exec_module(module)
+            del vars(self.loader)["exec_module"]
+        self.execute(module)
         try:
             from mlp_jax.verify.auditing import process
 
