@@ -28,9 +28,9 @@ FILES = ("config.yaml", "metrics.jsonl", "weights.safetensors")
 
 
 def bytes_of(run):
-    """What a run leaves, but for its checkpoints, and the times in its summary."""
+    """What a run leaves, but for its checkpoints, and the times and the state of the code in its summary."""
     summary = json.loads((run / "summary.json").read_text())
-    return {name: (run / name).read_bytes() for name in FILES}, {**summary, "seconds": None}
+    return {name: (run / name).read_bytes() for name in FILES}, {**summary, "seconds": None, "git": None}
 
 
 def test_each_run_of_a_sweep_has_the_bits_that_it_has_alone(tmp_path):
