@@ -28,9 +28,9 @@ FILES = ("config.yaml", "metrics.jsonl", "weights.safetensors")
 
 
 def bytes_of(run):
-    """What a run leaves, but for its checkpoints, and the times in its summary."""
+    """What a run leaves, but for its checkpoints, and the times and the state of the code in its summary."""
     summary = json.loads((run / "summary.json").read_text())
-    return {name: (run / name).read_bytes() for name in FILES}, {**summary, "seconds": None}
+    return {name: (run / name).read_bytes() for name in FILES}, {**summary, "seconds": None, "git": None}
 
 
 def test_each_run_of_a_sweep_has_the_bits_that_it_has_alone(tmp_path):
@@ -166,7 +166,7 @@ def test_a_run_that_diverges_is_last_and_the_others_finish(tmp_path, capsys):
             r"2 problems\n  --sweep optimizer.learning_rate: must be greater than 0; got -1\n"
             r"  --sweep optimizer.learning_rate: must be a valid number; got 'x'",
         ),
-        (["optimizer.learning_rate.x=1,2"], "--sweep optimizer.learning_rate.x: learning_rate is a value"),
+        (["seed=1,2", "optimizer.learning_rate.x=1,2"], "--sweep optimizer.learning_rate.x: learning_rate is a value"),
         (["network.cost=squared_error,absolute_error"], "--sweep network.cost: a softmax output unit has the cost"),
         (["network.output=softmax,linear", "network.cost=cross_entropy,squared_error"], "a linear output unit has"),
         (["network.dtype=float32,float64"], "--sweep network.dtype: one process trains in one dtype"),

@@ -58,7 +58,7 @@ def with_choice(values: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any
     """The values of one run of a sweep.
 
     Raises:
-        ValueError: a key goes through a value that has no keys.
+        ValueError: of a key, and why: it goes through a value that has no keys.
 
     >>> with_choice({"optimizer": {"name": "adam"}, "sweep": {}}, {"optimizer.learning_rate": 0.1})
     {'optimizer': {'name': 'adam', 'learning_rate': 0.1}}
@@ -70,7 +70,7 @@ def with_choice(values: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any
         for name in sections:
             inner = section.get(name) or {}
             if not isinstance(inner, dict):
-                raise ValueError(f"{name} is a value, it has no keys")
+                raise ValueError(key, f"{name} is a value, it has no keys")
             section[name] = dict(inner)
             section = section[name]
         section[last] = value

@@ -108,7 +108,8 @@ def _tried_members(config: Config) -> tuple[list[Config], list[problems.Problem]
         try:
             run, wrong = _tried(with_choice(values, yaml.as_plain(choice)), [])
         except ValueError as error:
-            run, wrong = None, [(tuple(next(iter(choice)).split(".")), str(error))]
+            key, why = error.args
+            run, wrong = None, [(("sweep", key), why)]
         found |= dict.fromkeys((_in_sweep(path, choice), message) for path, message in wrong)
         runs += [run] if run else []
     if any(run.several for run in runs):
