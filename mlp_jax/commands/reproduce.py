@@ -45,6 +45,14 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     directory = RunDirectory(run_dir)
     config = directory.load_config()
     summary = directory.load_summary(config.several is not None)
+    if config.training.processes:
+        if not config.training.reproducible_over:
+            raise InputError(
+                f"the run in {run_dir} was trained in {config.training.processes} processes, without "
+                "training.reproducible_over: one process rounds otherwise, so that there is nothing to compare"
+            )
+        training = config.training.model_copy(update={"processes": None, "devices": 1})
+        config = config.model_copy(update={"training": training})
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"

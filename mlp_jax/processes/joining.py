@@ -60,23 +60,23 @@ def _join(coordinator: str | None, processes: int | None, index: int | None) -> 
         options = {"cluster_detection_method": "deactivate", "coordinator_bind_address": coordinator}
     jax.config.update("jax_enable_recoverability", True)  # it is we who end, with a message
     jax.config.update("jax_enable_preemption_service", False)  # which would take SIGTERM from us
-    where = f" at {coordinator}" if coordinator else ""
-    of = f"{processes} processes" if processes else "all processes"
     missing = (
-        f"{of} did not meet{where} within {SECONDS_TO_MEET:g} s: start each of them with the same --coordinator and "
-        "--processes, and a --process-id of its own; process 0 answers there"
+        f"{processes or 'the'} processes did not meet{f' at {coordinator}' * bool(coordinator)} within "
+        f"{SECONDS_TO_MEET:g} s: start each of them with the same --coordinator and --processes, and a --process-id of "
+        "its own; process 0 answers there"
     )
-    with _within(SECONDS_TO_MEET, missing):
-        try:
-            jax.distributed.initialize(
-                coordinator, processes, index,
-                initialization_timeout=int(2 * SECONDS_TO_MEET), heartbeat_timeout_seconds=SECONDS_TO_NOTICE, **options,
-            )  # fmt: skip
-        except ValueError:
-            raise InputError(
-                "training.processes is auto, and neither Slurm nor Open MPI has started this: give --processes N, to "
-                "start them here, or --coordinator HOST:PORT --processes N --process-id I, to each of them"
-            ) from None
+    too_late = threading.Timer(SECONDS_TO_MEET, leave, (missing, 2))  # JAX would abort, with a trace of its own
+    too_late.start()
+    options |= {"initialization_timeout": int(2 * SECONDS_TO_MEET), "heartbeat_timeout_seconds": SECONDS_TO_NOTICE}
+    try:
+        jax.distributed.initialize(coordinator, processes, index, **options)
+    except ValueError:
+        raise InputError(
+            "training.processes is auto, and neither Slurm nor Open MPI has started this: give --processes N, to start "
+            "them here, or --coordinator HOST:PORT --processes N --process-id I, to each of them"
+        ) from None
+    finally:
+        too_late.cancel()
     if absent := _absent():  # waits for all, however long they need to come here
         raise InputError(_ended(absent))
     counts = Counter(device.process_index for device in jax.devices())
@@ -134,31 +134,15 @@ def _require_address(coordinator: str, is_here: bool) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"--coordinator must be HOST:PORT, as in 10.0.0.1:4242; got {coordinator}")
-    if not is_here:
+    if not is_here or ":" in host:  # of IPv6
         return
     try:  # of a port that is taken JAX makes a crash
-        with socket.create_server((host.strip("[]"), int(port)), family=_family(host)):
-            pass
+        socket.create_server((host, int(port))).close()
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"process 0 cannot answer at {coordinator}: {reason}; give an address of this machine, and "
-                         "a port that is free") from None  # fmt: skip
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-@contextlib.contextmanager
-def _within(seconds: float, otherwise: str) -> Iterator[None]:
-    """End the process, with a message, if this takes longer: JAX would abort it with a trace of its own."""
-    timer = threading.Timer(seconds, leave, (otherwise, 2))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+        raise InputError(
+            f"process 0 cannot answer at {coordinator}: {error.strerror}; give an address of this machine, and a port "
+            "that is free"
+        ) from None
 
 
 @contextlib.contextmanager

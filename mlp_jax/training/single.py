@@ -55,14 +55,13 @@ class Training:
         """
         self._directory = directory
         self._started = self._kept = time.perf_counter()
-        if directory:
-            together(lambda: self._begin_in(directory, resume))
-        else:
-            together(lambda: None)  # of another process, whose directory it is
+        together(lambda: self._begin_in(directory, resume))
         self._moment = self.trainer.placed(from_first(self._moment))
         return self
 
-    def _begin_in(self, directory: RunDirectory, resume: bool) -> None:
+    def _begin_in(self, directory: RunDirectory | None, resume: bool) -> None:
+        if directory is None:  # or that of another process
+            return
         self._moment = self._first_moment(directory, resume)
         self.history = directory.begin_metrics(self.epochs)
         if self.config.training.tensorboard:
