@@ -309,7 +309,7 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
         started = time.process_time()
         try:
             if door in ("run", "weights"):
-                _open_run(work, rng, rng.choice(weights if door == "weights" else files), bool(number % 50))
+                _open_run(work, rng, rng.choice(weights if door == "weights" else files), bool(number % 200))
             elif door == "array":
                 _open_array(work / f"x{(kind := rng.choice(list(arrays)))}", damaged(rng, arrays[kind]))
             else:

@@ -101,6 +101,22 @@ def test_results_that_do_not_come_out_are_named(trained, tmp_path, run, file, pa
     assert named in finding
 
 
+def test_epochs_of_a_seed_and_a_checkpoint_that_do_not_come_out_are_named(trained, tmp_path):
+    run = shutil.copytree(trained / "two", tmp_path / "run")
+    config = run / "seed-1" / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 2", "epochs: 3"))
+    (newest,) = sorted((run / "seed-0" / "checkpoints").iterdir())[-1:]
+
+    def next_step(_, notes):
+        notes["step"] += 1
+
+    changed_weights(newest, next_step)
+    same, finding = reproduce(run)
+    assert not same
+    assert "seed-1/config.yaml, training.epochs (3, now 2)" in finding
+    assert "seed-0/the newest checkpoint, notes.step" in finding
+
+
 def test_minus_zero_is_not_zero(trained, tmp_path):
     run = shutil.copytree(trained / "one", tmp_path / "run")
 
