@@ -31,7 +31,7 @@ highlight_language = "none"  # a block says its language
 
 nb_execution_mode = "force"
 nb_execution_show_tb = True  # of a cell that failed, which is a warning, and so the end
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # a cell takes seconds, on a machine that does nothing else
 nb_merge_streams = True
 nb_execution_in_temp = True
 os.environ["JAX_PLATFORMS"] = "cpu"
