@@ -92,6 +92,6 @@ def test_devices_that_there_are_not_are_refused(changes, message):
 
 
 def test_devices_that_cannot_share_equally_are_refused(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
     with pytest.raises(InputError, match="reproducible_over is 4, which 3 devices cannot share equally"):
         fit(iris(training__devices="all", training__reproducible_over=4))
