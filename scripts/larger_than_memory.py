@@ -126,7 +126,7 @@ def train_torch(path: Path, times: list[tuple[float, float]]) -> None:
     mean = sums[1] / sums[0]
     deviation = np.sqrt(sums[2] / sums[0] - mean**2)
 
-    class Flights(IterableDataset):  # type: ignore[type-arg]
+    class Flights(IterableDataset):  # type: ignore[misc]
         def __iter__(self) -> Iterator[Any]:
             for batch in parquet.ParquetFile(path).iter_batches(batch_size=1 << 16, columns=schema):
                 columns = [batch[name].cast("float64").to_numpy(zero_copy_only=False) for name in (*numbers, TARGET)]
@@ -138,7 +138,7 @@ def train_torch(path: Path, times: list[tuple[float, float]]) -> None:
                 parts = (torch.from_numpy(part) for part in (np.float32(x), coded[rows], np.float32(y)))
                 yield from zip(*(part.split(BATCH) for part in parts), strict=True)
 
-    class Network(torch.nn.Module):
+    class Network(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.of_codes = torch.nn.ModuleList(torch.nn.Embedding(len(of) + 1, WIDTHS[0]) for of in words.values())
