@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What disks, strangers and forgers can do, tried by the thousand; the test suite tries a few hundred of each.
 
-    scripts/run python scripts/hostile.py faults [N]   # each file operation of commands, or one of N, fails in five ways
+    scripts/run python scripts/hostile.py faults [N]   # each file operation of commands, or one of N, fails in 5 ways
     scripts/run python scripts/hostile.py fuzz [CASES] # damaged files through each door (default 100,000)
     scripts/run python scripts/hostile.py forgery      # each field of each file of finished runs, changed in turn
 
