@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What disks, strangers and forgers can do, tried by the thousand; the test suite tries a few hundred of each.
 
-    scripts/run python scripts/hostile.py faults       # each file operation of commands fails, in each of five ways
+    scripts/run python scripts/hostile.py faults [N]   # each file operation of commands, or one of N, fails in 5 ways
     scripts/run python scripts/hostile.py fuzz [CASES] # damaged files through each door (default 100,000)
     scripts/run python scripts/hostile.py forgery      # each field of each file of finished runs, changed in turn
 
@@ -51,8 +51,9 @@ training: {epochs: 2, batch_size: 8, watch: true}
 
 def command(*arguments: Any) -> tuple[int, str]:
     """A command in this process: its exit status, and its words."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    err = io.StringIO()
+    # a stream of the system, which the command closes if it cannot be written
+    with tempfile.TemporaryFile("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = cli.main(list(map(str, arguments)))
     return status, err.getvalue()
 
@@ -474,7 +475,7 @@ def main() -> int:
     """Run one of them in a folder of its own."""
     what, *more = sys.argv[1:] or ["fuzz"]
     kinds: dict[str, Callable[[Path], tuple[Counter[str], list[str]]]] = {
-        "faults": try_faults,
+        "faults": lambda work: try_faults(work, int(more[0]) if more else 1),
         "fuzz": lambda work: try_fuzz(work, int(more[0]) if more else 100_000, int(more[1]) if more[1:] else 0),
         "forgery": try_forgery,
     }
