@@ -7,7 +7,7 @@ are wanted:
     pip install optax flax equinox lineax optimistix diffrax numpyro jaxopt ott-jax e3nn-jax jax-md exojax spyx brax \\
         netket folx torax tfp-nightly distrax rlax matfree tensorcircuit-ng tokamax qwix dynamiqs pennylane kfac-jax \\
         nifty8 probdiffeq jax-galsim e3x jaxsim distreqx qpax quadax brainstate jaxdecomp flowjax phiml mujoco-mjx \\
-        jaxley jax-fem
+        jaxley jax-fem ejkernel varipeps fmmax jaxoplanet aqtp keras
 
     scripts/run python scripts/audit_the_world.py --output rules.md
 """
