@@ -414,7 +414,8 @@ def _is_named(run: Path, again: Path, now: dict[str, Any], trains: bool) -> bool
             return not same or finding != EQUAL
         one, other = RunDirectory(run), RunDirectory(again)
         pairs = [(one, other, bool(found.seeds))]
-        pairs += [(one.of_seed(seed), other.of_seed(seed), False) for seed in found.config.seeds or ()]
+        config = found.config
+        pairs += [(*of_seed, False) for of_seed in zip(one.children(config), other.children(config), strict=True)]
         differ = [each for before, now, several in pairs for each in differences(before, now, several)]
         _, finding = judged(differ, [before.load_summary(several) for before, _, several in pairs], now)
         return finding != EQUAL

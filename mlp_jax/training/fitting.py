@@ -138,9 +138,9 @@ def _require_processes(config: Config) -> None:
             f"training.processes is {given}, and this is {there}: `mlp-jax train` starts them; in a program of yours "
             "each calls jax.distributed.initialize"
         )
-    if config.several and there > 1:
+    if there > 1 and config.several and config.several[0] != "seed":
         raise InputError(
-            f"several processes train one network, and this is several {config.several[0]}s: start each alone"
+            f"several processes train networks of one program: start each of the {config.several[0]}s alone"
         )
     steps = f"{configuration.fingerprint(config)[:16]} {config.training.epochs} {config.training.checkpoint_seconds}"
     require_equal(configuration=steps, device=f"{jax.devices()[0].device_kind}, jax {jax.__version__}")

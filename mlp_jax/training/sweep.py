@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
+from mlp_jax.processes.together import require_equal, together
 from mlp_jax.training import loop
 from mlp_jax.training.build import program_of
 from mlp_jax.training.config import Config
@@ -36,16 +37,21 @@ def sweep(
     """
     started = time.perf_counter()
     sources = Sources(examples, report)
-    runs = planned(config, sources)
+    runs = together(lambda: planned(config, sources))
+    require_equal(data=sources.of(runs[0].asked).fingerprint)
     if config.several and config.several[0] == "seed":  # what is found in the data is the same for all
         config = runs[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})
-    if directory:
-        directory.require_free(config, resume, overwrite)
+    together(lambda: directory and directory.require_free(config, resume, overwrite))
     under_way = _Runs(config, runs, sources, directory, report, started)  # which compiles, and changes nothing
-    with directory.held() if directory else nullcontext():
-        if directory:
-            directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
-            under_way.begin_directory(directory, resume)
+    with ExitStack() as until_the_end:
+
+        def take() -> None:
+            if directory:
+                until_the_end.enter_context(directory.held())
+                directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
+                under_way.begin_directory(directory, resume)
+
+        together(take)
         return under_way.to_their_end(resume)
 
 
