@@ -139,9 +139,7 @@ def _require_processes(config: Config) -> None:
             "each calls jax.distributed.initialize"
         )
     if there > 1 and config.several and config.several[0] != "seed":
-        raise InputError(
-            f"several processes train networks of one program: start each of the {config.several[0]}s alone"
-        )
+        raise InputError(f"several processes train one program, of one network or seeds; not {config.several[0]}s")
     steps = f"{configuration.fingerprint(config)[:16]} {config.training.epochs} {config.training.checkpoint_seconds}"
     require_equal(configuration=steps, device=f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
 

@@ -41,14 +41,19 @@ def sweep(
     require_equal(data=sources.of(runs[0].asked).fingerprint)
     if config.several and config.several[0] == "seed":  # what is found in the data is the same for all
         config = runs[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})
-    together(lambda: directory and directory.require_free(config, resume, overwrite))
+
+    def require_free() -> None:
+        if directory:
+            directory.require_free(config, resume, overwrite)
+
+    together(require_free)
     under_way = _Runs(config, runs, sources, directory, report, started)  # which compiles, and changes nothing
     with ExitStack() as until_the_end:
 
         def take() -> None:
             if directory:
                 until_the_end.enter_context(directory.held())
-                directory.require_free(config, resume, overwrite)  # again: another run may have begun meanwhile
+                require_free()  # again: another run may have begun meanwhile
                 under_way.begin_directory(directory, resume)
 
         together(take)
