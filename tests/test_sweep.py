@@ -58,7 +58,7 @@ def trainers_of(monkeypatch, **changes):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr("mlp_jax.training.sweep.Trainer", Noted)
+    monkeypatch.setattr("mlp_jax.training.streamed.Trainer", Noted)
     fit(iris(training__epochs=1, **changes), reporter=Hears)
     return len(made), len(made[0]._compiled), Hears.heard[0]
 
