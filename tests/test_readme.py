@@ -70,7 +70,7 @@ def test_the_table_of_the_chapter_is_that_of_the_package_and_names_files_that_ex
 
 def test_the_commands_are_commands():
     commands = re.findall(r"^scripts/run mlp-jax ([^#\n]*)", "\n".join(blocks("")), re.MULTILINE)
-    assert len(commands) == 10
+    assert len(commands) == 12
     for command in commands:
         cli._parser().parse_args(shlex.split(command))
     assert all((ROOT / path).exists() for path in re.findall(r"configs/\w+\.yaml", README))

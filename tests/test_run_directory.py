@@ -367,7 +367,7 @@ def test_damaged_weights_are_refused(tmp_path):
         (lambda lines: lines[:2], "has the records of 2 epochs, but the run has done 4: lines were lost"),
         (
             lambda lines: [lines[0], b"{oops\n", *lines[2:]],
-            "metrics.jsonl:2 is damaged: it is not the record of epoch 2",
+            "metrics.jsonl:2: Invalid JSON",
         ),
     ],
     ids=["lost", "broken"],

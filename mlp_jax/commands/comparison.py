@@ -20,6 +20,7 @@ _SPREAD = 10.0  # of positive values, from which on an axis is logarithmic
 _BESIDE = ("data", "examples", "device", "processors", "versions", "x64", "flags", "git")
 
 
+@page.usual_style()
 def write_comparison(run_dirs: list[Path], path: Path) -> None:
     """Write the page of the runs in these directories, of a sweep all that it has.
 

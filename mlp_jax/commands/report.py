@@ -30,14 +30,14 @@ def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
     one, *others = run_dirs = list(dict.fromkeys(options.run_dirs))
     path = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
-    with page.usual_style():
-        if others or config.sweep:
-            write_comparison(run_dirs, path)
-        else:
-            write_report(one, path)
+    if others or config.sweep:
+        write_comparison(run_dirs, path)
+    else:
+        write_report(one, path)
     put(path)
 
 
+@page.usual_style()
 def write_report(run_dir: Path, path: Path) -> None:
     """Write the page of a run: results, curves, confusion or residuals, the health of the layers, and its records.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, wraps
 from typing import Any
 
@@ -56,10 +56,10 @@ def compiling(*programs: Any) -> Iterator[None]:
     Tracing holds Python's lock, XLA does not; and it is traced here, for JAX's settings are those of a thread.
     """
     with ThreadPoolExecutor(1) as pool:
-        compiled = [pool.submit(program.compile) for program in programs]
+        with suppress(RuntimeError):  # the interpreter is ending, and starts no thread: compiled at the first call
+            for program in programs:
+                pool.submit(program.compile)
         yield
-    for each in compiled:
-        each.result()
 
 
 def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
