@@ -106,6 +106,8 @@ def _command_to_resume(options: argparse.Namespace) -> str:
     changes = [word for flag in ("set", "sweep") for change in getattr(options, flag) for word in (f"--{flag}", change)]
     run_dir = ["--run-dir", str(options.run_dir)] if options.run_dir else []
     processes = ["--processes", str(options.processes)] if options.processes else []
+    if options.coordinator and "MLP_JAX_LAUNCHED" not in os.environ:  # by hand, on each machine
+        processes += ["--coordinator", options.coordinator, "--process-id", str(options.process_id)]
     return shlex.join(["mlp-jax", "train", str(options.config), *changes, *run_dir, *processes, "--resume"])
 
 
@@ -223,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
-        epilog="exit status: 0 done, 1 a check failed or training diverged, 2 the command, the configuration or the "
-        "data is wrong, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP",
+        epilog="exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the "
+        "configuration or the data is wrong, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP",
     )
     parser.add_argument("--version", **_switch("show the version"))
     parser.add_argument("--verbose", **_switch("with --version: those of all that is needed, device and flags, too"))

@@ -19,6 +19,7 @@ from mlp_jax.tables.text import BadCells, Dialect, require_columns
 from mlp_jax.terminal import put, say
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
+from mlp_jax.training.devices import alone
 from mlp_jax.training.prediction import encoded
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.shown import how_many_seeds, in_columns, results_in_rows
@@ -30,7 +31,8 @@ from mlp_jax.training.trainer import Trainer
 
 def run(config: Config, options: Namespace) -> None:
     """Evaluate the saved weights, of several seeds those that finished; or those of --weights."""
-    run = one_run(config, options.run_dir) if config.sweep else load(options.run_dir)
+    kind = config.several and config.several[0]
+    run = one_run(config, options.run_dir) if kind == "run" else load(options.run_dir)
     given = from_safetensors(options.weights, run.net, config.network.dtype) if options.weights else None
     if given is not None and run.model is None:
         raise InputError(f"{options.run_dir} is several runs: --weights is for one of them")
@@ -39,19 +41,20 @@ def run(config: Config, options: Namespace) -> None:
         run = run._replace(model=run.model._replace(params=given))
     if options.labelled:
         return print_results({options.labelled.name: _on_file(run, options.labelled)})
-    if config.data.folds:
+    if kind == "fold":
         print_results(run.results)
         return put(f"\n{how_many_seeds(config, run.results)}")
+    config = alone(config)
     prepared = prepare(config)
     trainer = trainer_of(config, prepared)
     results = []
     finished = [seed for seed in run.seeds if seed.summary["status"] == "finished"]
-    if config.seeds and not finished:
+    if kind and not finished:
         raise InputError(f"{options.run_dir} is {run.summary['status']}: none of its seeds has finished")
     for one in finished or [run]:
         require_same_data(one.trained_on, prepared)
         results.append(trainer.evaluate(one.params))
-    if not config.seeds:
+    if not kind:
         return print_results(results[0])
     print_results(over_seeds(results))
     put(f"\n{how_many_seeds(config, over_seeds(results))}")
@@ -107,7 +110,7 @@ def _on_file(run: Run, path: Path) -> dict[str, float]:
                         model.data, Ends(run.net.widths[0], run.net.widths[-1], "", False),
                         weights=None if weights is None else {"train": weights})  # fmt: skip
     one_step = run.config.model_copy(update={"training": run.config.training.model_copy(update={"batch_size": "all"})})
-    return Trainer(one_step, prepared).evaluate(model.params)["train"]
+    return Trainer(alone(one_step), prepared).evaluate(model.params)["train"]
 
 
 def print_results(

@@ -13,6 +13,7 @@ from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
+from mlp_jax.training.devices import alone
 from mlp_jax.training.judgement import class_names, classes_of
 from mlp_jax.training.prediction import target_names
 from mlp_jax.training.run import Run, load
@@ -103,10 +104,11 @@ def _predictions(run: Run) -> dict[str, str]:
     """How classes are confused and ranked, for quantities predictions beside targets; on the part least trained on."""
     if run.model is None or run.config.data.source in ("arrays", "frame"):
         return {}
-    prepared = prepare(run.config)
+    config = alone(run.config)
+    prepared = prepare(config)
     require_same_data(run.trained_on, prepared)
     part, (_, y) = list(prepared.parts.items())[-1]
-    y_hat = trainer_of(run.config, prepared).predict(run.model.params, part)
+    y_hat = trainer_of(config, prepared).predict(run.model.params, part)
     net, kind = run.net, run.net.output_unit.kind
     names = [*map(page.plain, target_names(net, run.model.target_names))]
     if kind == "quantities":

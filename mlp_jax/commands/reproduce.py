@@ -10,6 +10,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.terminal import put
 from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, flat
+from mlp_jax.training.devices import alone
 from mlp_jax.training.environment import environment
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.progress import Reporter, reporter_for_terminal
@@ -45,14 +46,13 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     directory = RunDirectory(run_dir)
     config = directory.load_config()
     summary = directory.load_summary(config.several is not None)
-    if config.training.processes:
-        if not config.training.reproducible_over:
-            raise InputError(
-                f"the run in {run_dir} was trained in {config.training.processes} processes, without "
-                "training.reproducible_over: one process rounds otherwise, so that there is nothing to compare"
-            )
-        training = config.training.model_copy(update={"processes": None, "devices": 1})
-        config = config.model_copy(update={"training": training})
+    if config.training.reproducible_over:
+        config = alone(config)
+    elif config.training.processes:
+        raise InputError(
+            f"the run in {run_dir} was trained in {config.training.processes} processes, without "
+            "training.reproducible_over: one process rounds otherwise, so that there is nothing to compare"
+        )
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
@@ -60,7 +60,7 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
         one = next(iter(directory.children(config)), directory)
-        require_same_data(one.load_summary().get("data"), prepare(one.load_config()))
+        require_same_data(one.load_summary().get("data"), prepare(alone(one.load_config())))
         fit(config, run_dir=again.path, reporter=reporter)
         found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for child, its in zip(directory.children(config), again.children(config), strict=True):

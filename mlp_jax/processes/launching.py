@@ -31,7 +31,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         ProcessEnded: one was killed; names it, when the others have ended, too.
     """
     where = f"127.0.0.1:{_free_port()}"
-    environment = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}  # no warnings of XLA's
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # no warnings of XLA's
+    environment = {"JAX_PLATFORMS": "cpu", **quiet, "MLP_JAX_LAUNCHED": "1", **os.environ}
     with contextlib.ExitStack() as stack:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
         children: list[subprocess.Popen[bytes]] = []

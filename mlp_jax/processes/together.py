@@ -44,17 +44,28 @@ def together(act: Callable[[], T]) -> T:
     Raises:
         InputError: in all of them, where it was raised in one; says in which.
     """
+    if jax.process_count() == 1:
+        return act()
+    own: InputError | None = None
     try:
-        result, error = act(), ""
-    except InputError as found:
-        if jax.process_count() == 1:
-            raise
-        error = str(found)
-    errors = everyone_says(error)
+        result = act()
+    except InputError as error:
+        own = error
+    errors = everyone_says(str(own or ""))
+    if own:
+        raise own
     for index, message in enumerate(errors):
         if message:
             raise InputError(message if index == 0 else f"process {index} of {len(errors)}: {message}")
     return result
+
+
+def in_turn(act: Callable[[], T]) -> T:
+    """The same, where the others use what the first has made: it goes first."""
+    if jax.process_count() == 1:
+        return act()
+    made = together(lambda: [act()] if is_first() else [])
+    return together(lambda: made[0] if made else act())
 
 
 def require_equal(**checksums: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
 from mlp_jax.files import Lock, unfinished, write_atomically
+from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.packed import Mapped, Packed, pack
@@ -26,7 +27,7 @@ from mlp_jax.tables.sources import TableData
 from mlp_jax.tables.stored import Progress, StoredTable, as_parquet
 from mlp_jax.tables.table import prepare_table
 
-_FORMAT = 1
+_FORMAT = 2
 _OURS = ("manifest.json", "schema.json", "inputs.npy", "table-*.npy", "text-*.parquet", "rows-*.npy", "y-*.npy",
          "weights-*.npy")  # fmt: skip
 
@@ -57,7 +58,8 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
     try:
         _empty(folder)
         write_atomically(folder / "manifest.json", b"{}")  # from now on the files are ours to remove
-        _save(folder, prepare_table(source, wanted, place=_OnDisk(folder, progress)), identity)
+        prepared = prepare_table(source, wanted, place=_OnDisk(folder, progress))
+        _save(folder, prepared, [identity, _identity(*_resolved(source, wanted, prepared.ends))])
         if changed := _difference(identity, _identity(source, wanted)):
             raise InputError(f"a file has changed while it was read: {changed}; train again")
     except BaseException as error:
@@ -112,6 +114,13 @@ def _identity(source: TableData, wanted: Wanted) -> dict[str, str]:
     return {"format": str(_FORMAT), **of_files, **said, "network": str(wanted)}
 
 
+def _resolved(source: TableData, wanted: Wanted, ends: Ends) -> tuple[TableData, Wanted]:
+    """The same as the configuration of a run says it, where what the data say is filled in."""
+    unit = wanted.unit or OUTPUT_UNITS[ends.output]()
+    filled_in = Wanted(unit, wanted.inputs or ends.inputs, wanted.outputs or ends.outputs, wanted.dtype)
+    return source.model_copy(update={"standardize_targets": ends.standardize_targets}), filled_in
+
+
 def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
     """Why the folder does not hold the examples of these data, if so."""
     try:
@@ -121,7 +130,8 @@ def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
         for name, size in manifest["sizes"].items():
             if not (folder / name).exists() or (folder / name).stat().st_size != size:
                 return f"{name} is damaged"
-        return _difference(manifest["identity"], identity)
+        identities = manifest["identities"]
+        return None if identity in identities else _difference(identities[0], identity)
     except FileNotFoundError:
         return "it is empty"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -142,7 +152,7 @@ def _empty(folder: Path) -> None:
             file.unlink()
 
 
-def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
+def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) -> None:
     """Write what of the examples is not there yet."""
     assert prepared.schema is not None
     assert prepared.rows is not None
@@ -161,7 +171,7 @@ def _save(folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
         file_of_text.unlink()
     write_atomically(folder / "schema.json", prepared.schema.as_json().encode())
     manifest = {
-        "identity": identity,
+        "identities": identities,
         "sizes": {file.name: file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json"},
         "name": prepared.name,
         "columns": len(packed.tables),

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.errors import InputError
-from mlp_jax.training.config.records import Training
+from mlp_jax.training.config.records import Config, Training
 from mlp_jax.training.step import run_steps
 
 AXIS = "examples"
@@ -37,6 +37,11 @@ def devices_of(training: Training) -> int:
             f"{more if kind == 'cpu' else ''}"
         )
     return int(training.devices) * processes
+
+
+def alone(config: Config) -> Config:
+    """The same on one device of one process, for what takes no steps, or to the same bits."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"devices": 1, "processes": None})})
 
 
 def parts_of(training: Training, batch_size: int | None = None) -> int:

@@ -11,7 +11,7 @@ import jax
 from mlp_jax.errors import InputError, TrainingInterrupted
 from mlp_jax.guest import as_guest
 from mlp_jax.mlp.params import Params, require_fit
-from mlp_jax.processes.together import is_first, require_equal, together
+from mlp_jax.processes.together import in_turn, is_first, require_equal, together
 from mlp_jax.tables.frames import is_frame, with_target
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training import config as configuration
@@ -104,7 +104,7 @@ def _fit(
     with _out_of_memory_explained(), as_guest(), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
-        prepared = together(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))
+        prepared = in_turn(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))
         require_equal(data=prepared.fingerprint)
         config = together(lambda: resolve(config, prepared))
         for finding in prepared.said:
@@ -139,7 +139,7 @@ def _require_processes(config: Config) -> None:
             "each calls jax.distributed.initialize"
         )
     if there > 1 and config.several and config.several[0] != "seed":
-        raise InputError(f"several processes train one program, of one network or seeds; not {config.several[0]}s")
+        raise InputError(f"several processes train one network, or seeds of it: train {config.several[0]}s one by one")
     steps = f"{configuration.fingerprint(config)[:16]} {config.training.epochs} {config.training.checkpoint_seconds}"
     require_equal(configuration=steps, device=f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
 

@@ -66,11 +66,25 @@ def planned(config: Config, sources: Sources) -> list[Member]:
     """The runs, in the order of the values."""
     _, numbers = config.several or ("", ())
     found = []
-    for number, varied, asked in zip(numbers, choices(config.axes), members(config), strict=True):
+    runs = members(config)
+    _require_own_caches(runs)
+    for number, varied, asked in zip(numbers, choices(config.axes), runs, strict=True):
         with named(config, varied):
             resolved = resolve(asked, sources.of(asked))
         found.append(Member(number, varied, asked, resolved, program_of(resolved)))
     return found
+
+
+def _require_own_caches(runs: list[Config]) -> None:
+    """Raise an InputError if runs of different examples name one cache."""
+    kept: dict[Any, Any] = {}
+    for run in runs:
+        cache = getattr(run.data, "cache", None)
+        if cache and kept.setdefault(cache, wanted(run)) != wanted(run):
+            raise InputError(
+                f"data.cache: {cache} holds one set of examples, and the runs of this sweep have several: leave "
+                "it out, or train them apart"
+            )
 
 
 def by_program(runs: list[Member]) -> list[list[Member]]:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlp_jax.errors import InputError, TrainingDiverged
@@ -42,6 +43,7 @@ class Training:
         self.diverged: str | None = None
         self._directory: RunDirectory | None = None
         self._report = report
+        self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         self._batches = trainer.batches(config.seed)
         self._moment = trainer.start(config.seed, start_from)
         self._board: Any = None
@@ -91,7 +93,7 @@ class Training:
 
     def advance(self) -> tuple[Moment, list[dict[str, Any]]]:
         """What `Trainer.advance` makes of the moment, which stays as it is; it may run in any thread."""
-        with as_guest():  # JAX's settings are those of a thread
+        with as_guest(), jax.enable_x64(self._x64):  # JAX's settings are those of a thread
             return self.trainer.advance(self._moment, self._batches)
 
     def take(self, moment: Moment, records: list[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from mlp_jax.errors import TrainingDiverged, TrainingInterrupted
-from mlp_jax.processes.together import require_equal, together
+from mlp_jax.processes.together import in_turn, require_equal, together
 from mlp_jax.training import loop
 from mlp_jax.training.build import program_of
 from mlp_jax.training.config import Config
@@ -37,7 +37,7 @@ def sweep(
     """
     started = time.perf_counter()
     sources = Sources(examples, report)
-    runs = together(lambda: planned(config, sources))
+    runs = in_turn(lambda: planned(config, sources))
     require_equal(data=sources.of(runs[0].asked).fingerprint)
     if config.several and config.several[0] == "seed":  # what is found in the data is the same for all
         config = runs[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,12 +56,19 @@ class Windows(Batches):
         place = epoch, step - step % slots
         if self._now is None or self._now[0] != place:
             if self._next is None or self._next[0] != place:
-                self._next = place, self._reader.submit(self._read, *place)
+                self._next = place, self._started(*place)
             found = self._next[1].result()
             after = (epoch, place[1] + slots) if place[1] + slots < self._layout.steps else (epoch + 1, 0)
-            self._next = after, self._reader.submit(self._read, *after)
+            self._next = after, self._started(*after)
             self._now = place, found._replace(examples=self._ready(found.examples))
         return self._now[1]
+
+    def _started(self, epoch: int, first: int) -> Future[Window]:
+        with suppress(RuntimeError):  # the interpreter is ending, and starts no thread
+            return self._reader.submit(self._read, epoch, first)
+        done: Future[Window] = Future()
+        done.set_result(self._read(epoch, first))
+        return done
 
     def _read(self, epoch: int, first: int) -> Window:
         if self._order[0] != epoch:

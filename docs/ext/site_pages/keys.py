@@ -149,7 +149,8 @@ def kind(value: Schema) -> str:
         inner = kind(value["items"])
         return f"a list of {'such' if len(inner) > 60 else inner}"
     if value.get("type") == "object":
-        return "a section of words by column"
+        of = value.get("additionalProperties")
+        return f"a section, by key {kind(of)}" if of else "a section"
     return _plain(value)
 
 

@@ -114,8 +114,12 @@ def _tried_members(config: Config) -> tuple[list[Config], list[problems.Problem]
         runs += [run] if run else []
     if any(run.several for run in runs):
         found[("sweep",), "each run must be a single one, without seeds, folds or a sweep of its own"] = None
-    if len({run.network.dtype for run in runs}) > 1:
-        found[("sweep", "network.dtype"), "one process trains in one dtype: train them apart"] = None
+    if any(run.network.dtype != config.network.dtype for run in runs):
+        found[
+            ("sweep", "network.dtype"), "one process trains in one dtype: set network.dtype, and train them apart"
+        ] = None
+    if any(run.training.processes != config.training.processes for run in runs):
+        found[("sweep", "training.processes"), "all runs of a sweep are trained by the same processes"] = None
     if not found and len({repr(as_values(run)) for run in runs}) < len(runs):
         found[("sweep",), "two of the runs are the same"] = None
     return runs, list(found)

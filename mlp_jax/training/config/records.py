@@ -178,8 +178,8 @@ class Config(Section):
     """A whole run. `seed` determines initial weights and shuffling; `data.split.seed` who is held out."""
 
     seed: Seed = 0  # of initial weights and shuffling
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_axis)] | None = None  # short for a sweep of seed
-    sweep: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_axis)]] | None = None  # runs side by side, by key
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_axis)] | None = None  # a sweep of seed, 0..4
+    sweep: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_axis)]] | None = None  # lists or ranges, by key
     data: Data  # where examples come from
     network: Network  # what is trained
     optimizer: Optimizer = Field(default={"name": "adam", "learning_rate": 1e-3}, validate_default=True)  # of optax
