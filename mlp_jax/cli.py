@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlp-jax",
         description="Train and use multilayer perceptrons.",
-        epilog="exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the "
+        epilog="exit status: 0 done, 1 a check failed, training diverged or a process ended, 2 the command, the "
         "configuration or the data is wrong, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP",
     )
     parser.add_argument("--version", **_switch("show the version"))
