@@ -131,6 +131,8 @@ def _default(value: Any) -> str:
 
 def kind(value: Schema) -> str:
     """A type in words."""
+    if not value:
+        return "any value"
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return PLACES.get(name, f"a section `{name}`")
@@ -150,7 +152,7 @@ def kind(value: Schema) -> str:
         return f"a list of {'such' if len(inner) > 60 else inner}"
     if value.get("type") == "object":
         of = value.get("additionalProperties")
-        return f"a section, by key {kind(of)}" if of else "a section"
+        return f"a section, by name {kind(of)}" if isinstance(of, dict) else "a section"
     return _plain(value)
 
 
