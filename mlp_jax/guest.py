@@ -1,6 +1,5 @@
 """A good guest in a process: what is set there stays as it is, and does not change what is computed here."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,26 +7,11 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import InputError
+from mlp_jax.forks import require_no_fork
 
 # What a result depends on besides, and a configuration does not say: recorded with each run.
 SETTINGS = ("default_matmul_precision", "default_device", "disable_jit", "random_seed_offset", "allow_f16_reductions",
             "softmax_custom_jvp", "optimization_level")  # fmt: skip
-
-_process: int | None = None  # in which JAX was used from here
-
-
-def require_no_fork() -> None:
-    """Raise a RuntimeError in a process that was forked from one in which this package had used JAX.
-
-    Its threads are gone, and its locks may be held: what is asked of it would hang.
-    """
-    global _process
-    if _process not in (None, os.getpid()):
-        raise RuntimeError(
-            "this process was forked after JAX had been used, and JAX would hang in it: start processes by "
-            'multiprocessing.get_context("spawn") or "forkserver", or fork before JAX is used'
-        )
-    _process = os.getpid()
 
 
 @contextmanager

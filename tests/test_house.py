@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 ROOMS = {
     "errors": "",
     "files": "",
-    "guest": "errors",
+    "forks": "",
+    "guest": "errors forks",
     "caches": "",
     "terminal": "",
     "processes": "errors terminal",
@@ -20,7 +21,7 @@ ROOMS = {
     "autodiff": "",
     "lazily": "autodiff",
     "mlp": "autodiff lazily",
-    "verify": "guest verify.ours",
+    "verify": "forks verify.ours",
     "verify.ours": "autodiff mlp",
     "tables": "errors files caches sections mlp",
     "training.step": "autodiff mlp",

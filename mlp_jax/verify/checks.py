@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.guest import require_no_fork
+from mlp_jax.forks import require_no_fork
 from mlp_jax.verify import by_hand, ours
 from mlp_jax.verify.arguments import (
     AnyFunction,
