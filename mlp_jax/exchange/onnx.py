@@ -5,12 +5,12 @@ stays as it is. A symbol carries a sample of a few rows along, which NumPy compu
 """
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+import mlp_jax
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.program import Input, Program
 
@@ -56,7 +56,7 @@ def as_onnx(program: Program, name: str) -> bytes:
     )
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = onnx.helper.make_model(
-        graph, opset_imports=opsets, ir_version=IR, producer_name="mlp_jax", producer_version=version("mlp_jax")
+        graph, opset_imports=opsets, ir_version=IR, producer_name="mlp_jax", producer_version=mlp_jax.__version__
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())

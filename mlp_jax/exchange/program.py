@@ -8,12 +8,12 @@ import base64
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+import mlp_jax
 from mlp_jax.errors import InputError
 from mlp_jax.exchange import cells
 from mlp_jax.exchange.network import FORMULAS, graph_of, lines_of, sentence
@@ -96,7 +96,7 @@ def program_of(net: MLP, model: Model, missing: tuple[str, ...], name: str) -> P
         *(f'{y} = {y}.astype("float64")' for y in results if net.output_unit.kind in ("quantities", "quantiles")),
         *_literal("return ", {output: _Code(code) for output, code in outputs.items()}),
     ]
-    words = {"name": name, "version": version("mlp_jax")} | (_OF_COLUMNS if columns else _OF_ARRAY)
+    words = {"name": name, "version": mlp_jax.__version__} | (_OF_COLUMNS if columns else _OF_ARRAY)
     words |= {"sentence": sentence(net), "model": "\n    ".join(lines), "network": "\n    ".join(network)}
     used = _with_those_inside(re.findall(r"\w+", " ".join([*lines, *network])))
     parts = [

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+import mlp_jax
 from mlp_jax.guest import settings
 
 KEYS = ("device", "processors", "versions", "x64", "settings", "flags", "git")  # of what `environment` gives
@@ -40,8 +41,8 @@ def processors() -> int:
 
 @cache
 def _versions() -> dict[str, str]:
-    names = ("mlp_jax", "jax", "jaxlib", "optax", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    ours = {"python": platform.python_version(), "mlp_jax": mlp_jax.__version__}  # it may run from a folder
+    return {**ours, **{name: version(name) for name in ("jax", "jaxlib", "optax", "numpy")}}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

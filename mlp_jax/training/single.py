@@ -131,7 +131,6 @@ class Training:
         took = time.perf_counter() - self._started
         self.keep()
         model = self._model()
-        results = {} if interrupted else self.trainer.evaluate(model.params)
         status = "interrupted" if interrupted else "diverged" if self.diverged else "finished"
         seconds = {"compile": self.trainer.compile_seconds, "training": took, "all": seconds_before + took}
         summary = summary_of(self.trainer, status, self.epochs, seconds)
@@ -154,13 +153,13 @@ class Training:
                 )
         if self.trainer.prepared.said:
             summary["said"] = list(self.trainer.prepared.said)
-        if results:
-            summary["results"] = results
-            summary |= self.trainer.judgement(model.params)
+        if not interrupted:
+            summary |= self.trainer.summary(model.params)
         if self._board:
             self._board.close()
         if self._directory:
             self._directory.save_summary(summary)
+        results = summary.get("results", {})
         return Run(self.config, self.trainer.net, model, results, self.history, summary, state=here(self._moment.state))
 
     def _how_it_stopped(self, kept: str) -> str:

@@ -94,9 +94,10 @@ class _Runs:
         self._training_started = time.perf_counter()
 
     def _trainer_of(self, member: Member) -> Trainer:
-        """That of a run; where the one before it has the same program, what they share is made once."""
+        """That of a run; where the one before it has the same program, what that made and learned serves this one."""
         if self._trainer and program_of(self._trainer.config) == member.program:
-            return self._trainer.of(member.config)
+            self._trainer = self._trainer.of(member.config)
+            return self._trainer
         self._trainer = None  # before another takes its place in memory
         with named(self._config, member.varied):
             self._trainer = trainer_of(member.config, self._sources.of(member.asked), self._compiled)

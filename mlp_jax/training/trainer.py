@@ -225,22 +225,31 @@ class Trainer:
 
     def evaluate(self, params: Params) -> dict[str, dict[str, float]]:
         """Cost and metrics on each part of the data."""
-        results = {}
-        for part, (_, y) in self.parts.items():
-            values, y_hat = self._predicted(params, part)
-            results[part] = self._named(jax.device_get(values))
-            if is_ranking(self.net):
-                w = np.asarray(self._weights[part], np.float64)
-                with np.errstate(invalid="ignore"):  # there may be one class only
-                    results[part] |= {
-                        name: float(of(np.asarray(y_hat, np.float64), np.asarray(y, np.float64), w, np))
-                        for name, of in RANKINGS.items()
-                    }
-        return results
+        return {part: self._results(part, *self._predicted(params, part)) for part in self.parts}
+
+    def summary(self, params: Params) -> dict[str, Any]:
+        """What a summary says of parameters: results on each part, and a judgement on the one least trained on."""
+        predicted = {part: self._predicted(params, part) for part in self.parts}
+        results = {part: self._results(part, *found) for part, found in predicted.items()}
+        last, (_, y_hat) = [*predicted.items()][-1]
+        return {"results": results, **self._judgement(last, self._rows(last, y_hat))}
+
+    def _results(self, part: str, values: dict[str, Any], y_hat: Any) -> dict[str, float]:
+        """Of what `measured` gave of a part, all by name, and how two classes are ranked."""
+        named = self._named(jax.device_get(values))
+        if not is_ranking(self.net):
+            return named
+        y, w = (np.asarray(of, np.float64) for of in (self.parts[part].y, self._weights[part]))
+        with np.errstate(invalid="ignore"):  # there may be one class only
+            return named | {name: float(of(np.asarray(y_hat, np.float64), y, w, np)) for name, of in RANKINGS.items()}
 
     def predict(self, params: Params, part: str) -> NDArray[Any]:
         """ŷ for one part of the data, as the network gives it."""
-        return np.asarray(self._predicted(params, part)[1], np.float64)[: len(self.prepared.parts[part].x)]
+        return self._rows(part, self._predicted(params, part)[1])
+
+    def _rows(self, part: str, y_hat: Any) -> NDArray[Any]:
+        """Without those that fill up."""
+        return np.asarray(y_hat, np.float64)[: len(self.prepared.parts[part].x)]
 
     def _predicted(self, params: Params, part: str) -> tuple[Any, Any]:
         """What `measured` returns of a part: one program for results and predictions."""
@@ -260,14 +269,14 @@ class Trainer:
         static = self._open.net, self._spread, self._devices
         return *static, self._values, everywhere(params, self._devices), *self._measured(part)
 
-    def judgement(self, params: Params) -> dict[str, Any]:
-        """On the part least trained on: each class, and what the best constant prediction would reach."""
-        part, (_, y) = list(self.prepared.parts.items())[-1]
+    def _judgement(self, part: str, y_hat: NDArray[Any]) -> dict[str, Any]:
+        """Each class, and what the best constant prediction would reach."""
+        y = self.prepared.parts[part].y
         weights = (self.prepared.weights or {}).get(part)
         names = class_names(self.net, self.prepared.target_names, self.prepared.schema)
         judged = {}
         if names:
-            judged["classes"] = by_class(self.net, y, self.predict(params, part), names, weights)
+            judged["classes"] = by_class(self.net, y, y_hat, names, weights)
         train = self.prepared.parts["train"].y
         targets = target_names(self.net, self.prepared.target_names)
         weights_of = self.prepared.weights or {}

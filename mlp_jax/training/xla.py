@@ -13,13 +13,15 @@ from mlp_jax.mlp.structure import MLP
 # On a CPU; what each gains is in docs/speed.md.
 SOONER_COMPILED = (("xla_backend_optimization_level", 1),)
 _FOR_SMALL_PRODUCTS = (*SOONER_COMPILED, ("xla_cpu_multi_thread_eigen", False))
+_FOR_TINY_PRODUCTS = (*_FOR_SMALL_PRODUCTS, ("xla_cpu_experimental_ynn_fusion_type", ""))  # by loops of XLA's own
 
 _KEPT = 128  # programs: those of about thirty networks, of 10 MB each
 
-# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, XLA's options for
-# small products pay; up to the second, one thread for each of several trainings does: beyond, one program keeps all
-# cores busy.
-_FEW, _SOME = 2**20, 2**24
+# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, if no layer is wider
+# than 64, XLA's own loops pay; up to the second, its options for small products; up to the third, one thread for each
+# of several trainings: beyond, one program keeps all cores busy.
+_VERY_FEW, _FEW, _SOME = 2**18, 2**20, 2**24
+_NARROW = 64
 
 
 @lru_cache(_KEPT)
@@ -64,7 +66,10 @@ def compiling(*programs: Any) -> Iterator[None]:
 
 def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
     """The options that suit the program of a network's training steps."""
-    return _FOR_SMALL_PRODUCTS if _largest_product(net, batch_size) <= _FEW else ()
+    operations = _largest_product(net, batch_size)
+    if operations <= _VERY_FEW and max(net.inputs, *net.widths) <= _NARROW:
+        return _FOR_TINY_PRODUCTS
+    return _FOR_SMALL_PRODUCTS if operations <= _FEW else ()
 
 
 def threads_pay(net: MLP, batch_size: int) -> bool:
