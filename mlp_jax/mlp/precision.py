@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mlp_jax.autodiff import ops
@@ -12,11 +13,24 @@ def _matmul(a: Any, b: Any) -> Any:
     return jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=a.dtype)
 
 
+def _over_rows(h: Any, g: Any) -> Any:
+    """hᵀ g. XLA takes a product by rows of both back to float32 on a CPU, but not where h has one axis more."""
+    rows = (((0,), (0,)), ((), ()))
+    of_h = jnp.expand_dims(h.astype(jnp.bfloat16), 1)
+    return jax.lax.dot_general(of_h, g.astype(jnp.bfloat16), rows, preferred_element_type=h.dtype)[0]
+
+
 # The gradients' products have rounded factors, too: of g as it arrives, of h and of W.
 matmul_bfloat16: Operation = Operation(
     "matmul_bfloat16",
     _matmul,
-    (lambda g, out, h, W: matmul_bfloat16(g, W.mT), lambda g, out, h, W: matmul_bfloat16(h.mT, g)),
+    (lambda g, out, h, W: matmul_bfloat16(g, W.mT), lambda g, out, h, W: matmul_over_rows_bfloat16(h, g)),
+)
+
+matmul_over_rows_bfloat16: Operation = Operation(
+    "matmul_over_rows_bfloat16",
+    _over_rows,
+    (lambda G, out, h, g: matmul_bfloat16(g, G.mT), lambda G, out, h, g: matmul_bfloat16(h, G)),
 )
 
 affine_bfloat16 = Operation(
@@ -24,7 +38,7 @@ affine_bfloat16 = Operation(
     lambda h, W, b: _matmul(h, W) + jnp.expand_dims(b, 0),
     (
         lambda g, out, h, W, b: matmul_bfloat16(g, W.mT),
-        lambda g, out, h, W, b: matmul_bfloat16(h.mT, g),
+        lambda g, out, h, W, b: matmul_over_rows_bfloat16(h, g),
         lambda g, out, h, W, b: g,
     ),
 )
