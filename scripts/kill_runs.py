@@ -90,11 +90,9 @@ def unfinished(run: Path) -> bool:
     return any(int(name.removeprefix(".step-").partition(".")[0]) > newest_step(run) for name in parts)
 
 
-def contents(run: Path, processes: int) -> dict[str, bytes]:
-    """What must be the same to the byte, by name; where the number of processes changes, all but the measures."""
-    files = [run / "weights.safetensors", max((run / "checkpoints").iterdir())]
-    # metrics are rounded otherwise in another number of processes, in their last digits
-    files += [run / "metrics.jsonl"] if processes == 1 else []
+def contents(run: Path) -> dict[str, bytes]:
+    """What must be the same to the byte, by name."""
+    files = [run / "weights.safetensors", run / "metrics.jsonl", max((run / "checkpoints").iterdir())]
     return {str(file.relative_to(run)): file.read_bytes() for file in files}
 
 
@@ -107,7 +105,7 @@ def same_after(trainings: Trainings, kills: int, folder: Path) -> bool:
         print(kill_once(trainings, broken, rng, k), flush=True)
         unfinished_writes += unfinished(broken)
     output, _ = trainings.start(broken, "--resume").communicate()
-    same = contents(whole, trainings.processes) == contents(broken, trainings.processes)
+    same = contents(whole) == contents(broken)
     print(output.splitlines()[-1])
     print(f"{kills} kills, {unfinished_writes} within the writing of a checkpoint: ", end="")
     print("the same bytes as without" if same else "DIFFERENT from the unbroken run")

@@ -1,8 +1,10 @@
 """Small runs that several test files train."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import optax
 
@@ -104,3 +106,11 @@ def points(tmp_path, x, y, **network):
     np.savez(tmp_path / "points.npz", x=x, y=y)
     source = {"source": "npz", "path": tmp_path / "points.npz"}
     return iris(data=source, network={"widths": (x.shape[1], y.shape[-1]), **network})
+
+
+def digest(run, of_records=True):
+    """Of the weights of a run, or of each of several; and of what is measured, which the first process has of them."""
+    runs = run.seeds or [run]
+    weights = b"".join(np.asarray(leaf).tobytes() for one in runs for leaf in jax.tree.leaves(one.params))
+    measures = [(one.history, one.results) for one in runs] if of_records else []
+    return hashlib.sha256(weights + repr(measures).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """One training in several processes: to the bits of one process where asked for; and what becomes of one that ends."""
 
-import hashlib
 import json
 import os
 import re
@@ -9,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-import jax
 import kill_runs
 import numpy as np
 import pytest
 from conftest import CACHES
+from runs import digest
 
 from mlp_jax import cli
 from mlp_jax.errors import InputError
@@ -23,8 +23,8 @@ from mlp_jax.training.config import loading
 
 # What each of the processes runs: trainings, of which the first tells the weights that all of them have.
 SCRIPT = """
-import ast, hashlib, json, sys
-import jax, numpy as np
+import ast, json, sys
+from runs import digest
 from mlp_jax.processes.joining import joined
 from mlp_jax.processes.together import everyone_says
 from mlp_jax.training import fit
@@ -33,8 +33,8 @@ found = {}
 with joined(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])):
     for name, config, options in ast.literal_eval(sys.argv[4]):
         run = fit(config, **options)
-        leaves = [np.asarray(leaf) for one in run.seeds or [run] for leaf in jax.tree.leaves(one.params)]
-        (found[name],) = set(everyone_says(hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()))
+        assert len(set(everyone_says(digest(run, of_records=False)))) == 1
+        found[name] = digest(run)
     print(json.dumps(found))
 """
 COMMAND = """
@@ -67,11 +67,6 @@ def changed(config, **changes):
             "training": {**config["training"], **changes.get("training", {})}}  # fmt: skip
 
 
-def digest(run):
-    leaves = [np.asarray(leaf) for one in run.seeds or [run] for leaf in jax.tree.leaves(one.params)]
-    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
-
-
 def address():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -83,7 +78,7 @@ def started(code, *arguments):
                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}  # fmt: skip
     command = [sys.executable, "-c", code, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
+    return subprocess.Popen(command, env=environment, cwd=Path(__file__).parent, **pipes)
 
 
 def trained(count, runs):

@@ -89,8 +89,16 @@ def measured(
     spread: Spread | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """What `evaluate` returns, and the predictions ŷ."""
-    z, y_hat = output_of(net, params, x) if spread is None else _in_parts(net, params, x, weights, spread)
-    return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
+
+    def of_output(z: jax.Array, y_hat: jax.Array, y: Any, weights: Any) -> tuple[dict[str, jax.Array], jax.Array]:
+        return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
+
+    if spread is None:
+        return of_output(*output_of(net, params, x), y, weights)
+    never = jnp.sum(weights != 0) > weights.size
+    at_once = jax.tree.map(lambda v: v[None], (*_in_parts(net, params, x, never, spread), y, weights))
+    found: Any = of_each(lambda whole: of_output(*whole), at_once, never)  # apart, or it rounds as what stands around it
+    return jax.tree.map(lambda v: v[0], found)
 
 
 def measured_of(
@@ -144,13 +152,13 @@ def output_of(net: MLP, params: Params, x: Any) -> tuple[jax.Array, jax.Array]:
     return z, y_hat
 
 
-def _in_parts(net: MLP, params: Params, x: Any, weights: Any, spread: Spread) -> tuple[jax.Array, jax.Array]:
+def _in_parts(net: MLP, params: Params, x: Any, never: jax.Array, spread: Spread) -> tuple[jax.Array, jax.Array]:
     """`output_of` by parts, to the same bits on whatever devices; each has all rows, and computes its own."""
     parts = x.reshape(spread.parts, -1, x.shape[1])
     if spread.axis:
         here = spread.parts // jax.lax.axis_size(spread.axis)
         parts = jax.lax.dynamic_slice_in_dim(parts, here * jax.lax.axis_index(spread.axis), here)
-    of_parts = of_each(lambda x: output_of(net, params, x), parts, jnp.sum(weights != 0) > weights.size)
+    of_parts = of_each(lambda x: output_of(net, params, x), parts, never)
     mine = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]), of_parts)
     found: tuple[jax.Array, jax.Array] = jax.lax.all_gather(mine, spread.axis, tiled=True) if spread.axis else mine
     return found
