@@ -97,7 +97,9 @@ def measured(
         return of_output(*output_of(net, params, x), y, weights)
     never = jnp.sum(weights != 0) > weights.size
     at_once = jax.tree.map(lambda v: v[None], (*_in_parts(net, params, x, never, spread), y, weights))
-    found: Any = of_each(lambda whole: of_output(*whole), at_once, never)  # apart, or it rounds as what stands around it
+    found: Any = of_each(
+        lambda whole: of_output(*whole), at_once, never
+    )  # apart, or it rounds as what stands around it
     return jax.tree.map(lambda v: v[0], found)
 
 

@@ -17,11 +17,11 @@ _FOR_TINY_PRODUCTS = (*_FOR_SMALL_PRODUCTS, ("xla_cpu_experimental_ynn_fusion_ty
 
 _KEPT = 128  # programs: those of about thirty networks, of 10 MB each
 
-# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, if no layer is wider
-# than 64, XLA's own loops pay; up to the second, its options for small products; up to the third, one thread for each
-# of several trainings: beyond, one program keeps all cores busy.
-_VERY_FEW, _FEW, _SOME = 2**18, 2**20, 2**24
-_NARROW = 64
+# Operations of the largest matrix product of a step, by measurement on two cores: up to the first, XLA's own loops pay
+# for narrow layers with few weights; up to the second, its options for small products; up to the third, one thread for
+# each of several trainings: beyond, one program keeps all cores busy.
+_VERY_FEW, _FEW, _SOME = 2**19, 2**20, 2**24
+_NARROW, _FEW_WEIGHTS = 64, 2**11
 
 
 @lru_cache(_KEPT)
@@ -66,8 +66,9 @@ def compiling(*programs: Any) -> Iterator[None]:
 
 def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
     """The options that suit the program of a network's training steps."""
-    operations = _largest_product(net, batch_size)
-    if operations <= _VERY_FEW and max(net.inputs, *net.widths) <= _NARROW:
+    layers, operations = _layers(net), _largest_product(net, batch_size)
+    is_tiny = max(map(max, layers)) <= _NARROW and max(n * m for n, m in layers) <= _FEW_WEIGHTS
+    if is_tiny and operations <= _VERY_FEW:
         return _FOR_TINY_PRODUCTS
     return _FOR_SMALL_PRODUCTS if operations <= _FEW else ()
 
@@ -78,7 +79,12 @@ def threads_pay(net: MLP, batch_size: int) -> bool:
 
 
 def _largest_product(net: MLP, batch_size: int) -> int:
-    return max(2 * batch_size * n * m for n, m in ((net.inputs, net.shapes[0][1]), *net.shapes[1:]))
+    return max(2 * batch_size * n * m for n, m in _layers(net))
+
+
+def _layers(net: MLP) -> list[tuple[int, int]]:
+    """The shapes of the weights, without rows for categories, which are looked up."""
+    return [(net.inputs, net.shapes[0][1]), *net.shapes[1:]]
 
 
 def _is_debugging() -> bool:
