@@ -17,7 +17,7 @@ from mlp_jax.autodiff.drawing import layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 GALLERY = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "gallery.py"))
-SEEDS = range(8)
+SEEDS = range(3)
 NASTY = 'a<&amp;"q"\\N #1;`\n\x00[(}|%'
 
 
@@ -245,7 +245,7 @@ def random_picture(seed):
     return edges, widths, right, *layout.lay_out(widths, edges, right, {})
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_layouts_have_no_overlaps_and_no_edges_through_boxes(seed):
     edges, widths, right, centres, curves = random_picture(seed)
     half = layout.HEIGHT / 2

@@ -128,19 +128,6 @@ def test_sigmoid_cross_entropy_is_the_books_for_hard_labels_and_right_for_soft_o
     assert_allclose(gradient, [jax.nn.sigmoid(z) - y], rtol=1e-12, atol=1e-21)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_costs_from_logits_stay_finite_at_extremes(dtype, scale):
-    z = jnp.array([[1, -1, 0]], dtype) * jnp.array(scale, dtype)
-    q = jnp.array([[0, 1, 0]], dtype)
-    for cost in (ops.softmax_cross_entropy, ops.sigmoid_cross_entropy):
-        out = cost(z, q)
-        gradient = cost.gradient(0, jnp.ones_like(out), out, z, q)
-        assert out.dtype == gradient.dtype == z.dtype
-        assert np.isfinite(np.asarray(out, np.float64)).all()
-        assert np.isfinite(np.asarray(gradient, np.float64)).all()
-
-
 def test_weighted_mean_over_no_examples_is_0_with_gradient_0():
     L, w = jnp.array([3.0, 4.0]), jnp.zeros(2)
     out = ops.weighted_mean(L, w)

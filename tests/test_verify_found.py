@@ -105,11 +105,11 @@ def test_functions_that_draw_random_numbers():
     is_wrong(with_rule(sampled, lambda m, s, g: (g.sum(), -jnp.sum(g * other) / s)), m, s, leaf="s")
 
 
-def test_fifty_checks_in_one_process_in_any_order():
+def test_many_checks_in_one_process_in_any_order():
     rng = np.random.default_rng(11)
     indices = [np.array([2, 0, 0]), np.array([-1, 1, 3], np.int32), (np.array([0, 3]), 1), np.array([True, False] * 2)]
-    cases = [(index, factor) for index in indices for factor in (1, 2)] * 7
-    for k in rng.permutation(len(cases))[:50]:
+    cases = [(index, factor) for index in indices for factor in (1, 2)] * 2
+    for k in rng.permutation(len(cases)):
         index, factor = cases[k]
         report = verify.check_vjp(picked(index, factor), normal(4, 3, seed=int(k)), seed=int(k))
         assert report.passed is (factor == 1), str(report)

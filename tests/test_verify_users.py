@@ -39,15 +39,6 @@ def test_what_is_not_looked_at_is_named():
     assert "not looked at" not in str(report)
 
 
-def test_a_report_is_true_if_it_passed():
-    cube = lambda c: with_rule(lambda x: x**3, lambda x, g: (c * g * x**2,))  # noqa: E731
-    reports = [verify.check_vjp(cube(c), jnp.array([0.5, -2.0])) for c in (3, 2)]
-    assert [bool(report) for report in reports] == [True, False]
-    assert not all(reports)
-    assert not verify.check_grad(lambda x: np.sum(x**2), lambda x: x, np.ones(2))
-    assert not verify.check_transforms(with_rule(jnp.sin, lambda x, g: (lax.stop_gradient(g * jnp.cos(x)),)), normal(3))
-
-
 def attention(faulty):
     """Rows of scores with −inf where they are masked; a row that is masked everywhere is NaN, and nobody uses it."""
 
@@ -168,19 +159,6 @@ def test_a_numpy_function_is_not_called_for_ever():
 # --- what else users bring ------------------------------------------------------------------------
 
 
-def dirichlet(x, a, strict):
-    value = jnp.sum((a - 1) * jnp.log(x)) + jax.scipy.special.gammaln(a.sum()) - jax.scipy.special.gammaln(a).sum()
-    return jnp.where(jnp.abs(x.sum() - 1) < 1e-9, value, -jnp.inf) if strict else value
-
-
-def test_a_density_on_a_simplex():
-    x, a = jnp.array([0.25, 0.5, 0.25]), jnp.array([1.5, 2.0, 3.0])
-    right = lambda x, a, g: (g * (a - 1) / x, g * (jnp.log(x) + lax.digamma(a.sum()) - lax.digamma(a)))  # noqa: E731
-    passes(with_rule(lambda x, a: dirichlet(x, a, False), right), x, a)
-    report = verify.check_vjp(with_rule(lambda x, a: dirichlet(x, a, True), right), x, a)
-    assert {leaf.verdict for leaf in report.leaves} <= {Verdict.OK, Verdict.UNRESOLVED}, str(report)
-
-
 def test_a_declared_rule():
     """Row gradients of a table, divided by how often each row is used."""
     ids, counts = np.array([1, 1, 3, 3, 3, 0]), np.array([1, 2, 1, 3])
@@ -192,30 +170,6 @@ def test_a_declared_rule():
     table = normal(4, 2)
     assert verify.check_vjp(with_rule(lambda e: e[ids], backward(counts)), table, reference=declared)
     assert not verify.check_vjp(with_rule(lambda e: e[ids], backward(counts[::-1])), table, reference=declared)
-
-
-def test_a_sign_of_second_derivatives():
-    gradient_of = jax.grad(lambda w: jnp.sum(jnp.logaddexp(w, 2 * w[::-1])))
-    hessian = lambda w: jax.jacfwd(gradient_of)(w)  # noqa: E731
-    passes(with_rule(gradient_of, lambda w, g: (hessian(w).T @ g,)), normal(4))
-    is_wrong(with_rule(gradient_of, lambda w, g: (-hessian(w).T @ g,)), normal(4))
-
-
-def test_a_parameter_of_the_initial_state():
-    def simulated(p):
-        y = p["start"]["level"] if "start" in p else jnp.ones(())
-        for t in range(5):
-            y = y + p["rates"]["growth"] * y * (1 - y) - p["rates"]["loss"][0] * t / 10
-        return y
-
-    def backward(p, g):
-        found = jax.grad(simulated)(p)
-        return ({**jax.tree.map(lambda d: g * d, found), "start": {"level": jnp.zeros(())}},)
-
-    p = {"start": {"level": 0.3}, "rates": {"growth": 0.4, "loss": [0.05, 1.0]}}
-    report = verify.check_vjp(with_rule(simulated, backward), p)
-    assert verdicts(report)["p['start']['level']"] is Verdict.ZERO_EVERYWHERE
-    assert not report
 
 
 def test_a_sparse_matrix():
@@ -240,19 +194,6 @@ def test_a_sparse_matrix():
     is_wrong(product(True), a.data, normal(3))
 
 
-def test_zero_by_cancellation():
-    """The sum of a normalised batch is 0, whatever the batch."""
-
-    def backward(x, g):
-        s = jnp.sqrt(x.var(0) + 1e-5)
-        h, g = (x - x.mean(0)) / s, jnp.broadcast_to(g, x.shape)
-        return ((g - g.mean(0) - h * (g * h).mean(0)) / s,)
-
-    plain = lambda x: jnp.sum((x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5))  # noqa: E731
-    passes(with_rule(plain, backward), normal(16, 3))
-    is_wrong(with_rule(plain, lambda x, g: (g / jnp.sqrt(x.var(0) + 1e-5) + 0 * x,)), normal(16, 3))
-
-
 # --- right, though it looks odd --------------------------------------------------------------------
 
 HILBERT = 1 / (np.arange(5)[:, None] + np.arange(5) + 1.0)
@@ -268,24 +209,16 @@ def first_of_largest(x):
         (lambda x: float(x.max()), first_of_largest, [1.0, 3, 2]),
         (lambda x: float(np.sort(x) @ np.arange(4)), lambda x: 1.0 * np.argsort(np.argsort(x)), [0.3, -1, 2, 0.1]),
         (lambda x: float(x[0] ** 2), lambda x: np.array([2 * x[0], 0]), [1.5, 2]),
-        (lambda x: float(np.sum(x**3)), lambda x: 3 * x**2, [-1.0, 0, 1]),
         (lambda x: float(np.sum(np.sin(x.astype(np.float32)))), np.cos, [0.3, -1, 2, 0.1]),
         (lambda x: round(float(np.sum(np.sin(x))), 8), np.cos, [0.3, -1, 2, 0.1]),
     ],
-    ids=["largest", "sorted", "unused", "zero", "in single precision", "in eight digits"],
+    ids=["largest", "sorted", "unused", "in single precision", "in eight digits"],
 )
 def test_numpy_functions_with_slopes_of_0_and_values_of_few_digits(f, gradient, x):
     report = verify.check_grad(f, gradient, np.array(x))
     assert report, str(report)
     report = verify.check_grad(f, lambda x: gradient(x) + 0.2, np.array(x))
     assert not report
-
-
-def test_ties_of_numpy_functions():
-    x = np.array([1.0, 1, 0])
-    assert verify.check_grad(lambda x: float(x.max()), first_of_largest, x)
-    report = verify.check_grad(lambda x: float(x.max()), lambda x: 1.0 * (x == x.max()), x)
-    assert verdicts(report)["x"] is Verdict.WRONG
 
 
 def test_a_slope_of_0_without_reverse_mode():
@@ -381,7 +314,7 @@ def test_at_the_tip_of_a_cone():
     passes(with_rule(lambda x: jnp.linalg.norm(x), backward), jnp.zeros(3))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_sign_of_what_arrives(seed):
     for faulty in (jnp.abs, lambda g: jnp.maximum(g, 0), lambda g: jnp.maximum(g, 0) - 2 * jnp.maximum(-g, 0)):
         is_wrong(with_rule(lambda x: jnp.sum(x**2), lambda x, g, f=faulty: (2 * f(g) * x,)), normal(3), seed=seed)
