@@ -100,12 +100,7 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
     ("y", "widths", "output", "message"),
     [
         (Y, (3, 1), "linear", "network.widths starts with 3, but {path} has 2 inputs; let it start with 2"),
-        (
-            Y,
-            (2, 1),
-            "linear",
-            "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]",
-        ),
+        (Y, (2, 1), "linear", "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]"),
         (Y[:, None], (2, 2), "linear", "have shape (3, 1); a network with 2 linear outputs needs (3, 2)"),
         (
             Y[:, None],
@@ -113,25 +108,10 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
             "sigmoid",
             "target 2.0 of example 2 (counted from 0) is not possible: a sigmoid output needs numbers in [0, 1]",
         ),
-        (
-            Y + 0.5,
-            (2, 3),
-            "softmax",
-            "target 0.5 of example 0 (counted from 0) is not a class number; a softmax",
-        ),
-        (
-            Y + 1,
-            (2, 3),
-            "softmax",
-            "class number 3 of example 2 (counted from 0) is not in 0..2; network.widths",
-        ),
+        (Y + 0.5, (2, 3), "softmax", "target 0.5 of example 0 (counted from 0) is not a class number; a softmax"),
+        (Y + 1, (2, 3), "softmax", "class number 3 of example 2 (counted from 0) is not in 0..2; network.widths"),
         (Y - 1, (2, 3), "softmax", "class number -1 of example 0 (counted from 0) is not in 0..2"),
-        (
-            np.ones((3, 2)),
-            (2, 3),
-            "softmax",
-            "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)",
-        ),
+        (np.ones((3, 2)), (2, 3), "softmax", "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)"),
         (
             np.eye(3) / 2,
             (2, 3),

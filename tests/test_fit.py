@@ -97,11 +97,7 @@ def test_numpy_numbers_in_the_settings_are_numbers():
             "iris",
             "more than the 16 examples",
         ),
-        (
-            {**SETTINGS, "seeds": [{"a": 1}]},
-            "iris",
-            "seeds.0: must be a valid integer",
-        ),
+        ({**SETTINGS, "seeds": [{"a": 1}]}, "iris", "seeds.0: must be a valid integer"),
         ({**SETTINGS, "seeds": "3..3"}, "iris", "seeds: a sweep makes 2 to 1000 runs; got 1"),
         ({**SETTINGS, "seed": 3, "seeds": "0..3"}, "iris", "give seed or seeds, not both; got seed 3"),
         (

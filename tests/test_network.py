@@ -128,10 +128,7 @@ def test_our_gradient_can_be_differentiated_again():
 
 def test_the_books_xor_network_gives_0_1_1_0_exactly():
     net = MLP(widths=(2, 2, 1), hidden="relu", output="linear")
-    params = (
-        Layer(W=jnp.ones((2, 2)), b=jnp.array([0.0, -1.0])),
-        Layer(W=jnp.array([[1.0], [-2.0]]), b=jnp.zeros(1)),
-    )
+    params = (Layer(W=jnp.ones((2, 2)), b=jnp.array([0.0, -1.0])), Layer(W=jnp.array([[1.0], [-2.0]]), b=jnp.zeros(1)))
     x = jnp.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     assert mlp_jax.predict(net, params, x).tolist() == [[0.0], [1.0], [1.0], [0.0]]
     J, grads = mlp_jax.loss_and_grad(net, params, x, jnp.array([[0.0], [1.0], [1.0], [0.0]]))
@@ -321,13 +318,7 @@ def test_class_numbers_of_any_integer_dtype(dtype, wide):
 @pytest.mark.parametrize(
     ("output", "x", "y", "weights", "message"),
     [
-        (
-            "linear",
-            (7, 4),
-            (7,),
-            None,
-            "must have shape (7, 1), got (7,); for one target per example pass y[:, None]",
-        ),
+        ("linear", (7, 4), (7,), None, "must have shape (7, 1), got (7,); for one target per example pass y[:, None]"),
         ("sigmoid", (7, 4), (7,), None, "1 sigmoid output must have shape (7, 1), got (7,)"),
         ("linear", (7, 4), (6, 1), None, "must have shape (7, 1), got (6, 1)"),
         ("softmax", (7, 4), (7, 1, 1), None, "(7,) of class numbers or (7, 1) of probabilities"),

@@ -362,12 +362,7 @@ def test_under_vmap_over_networks_and_twice_differentiable(quantity):
         (lambda n, p, x, y: mlp_jax.gradient_norms(n, p, x, y[:, 0]), "must have shape (5, 1), got (5,); for one"),
         (lambda n, p, x, y: mlp_jax.gradient_norms(n, p, x[0], y), "for one example pass x[None]"),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, 0), "max_norm must be a number above 0, got 0"),
-        (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, -1.0), "max_norm must be a number above 0, got -1.0"),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, np.nan), "max_norm must be a number above 0, got nan"),
-        (
-            lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, [1.0]),
-            "max_norm must be a number above 0, got [1.0]",
-        ),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, "1"), "max_norm must be a number above 0, got '1'"),
         (lambda n, p, x, y: mlp_jax.gradient_moments(n, p, x, y, y), "weights must have shape (5,), one per example"),
         (lambda n, p, x, y: mlp_jax.gram(n, p, x, (x, y)), "gram takes pairs (x, y) of inputs and targets; the first"),

@@ -230,8 +230,7 @@ def test_a_slope_of_0_without_reverse_mode():
 
 def test_single_and_double_precision_together(x64):
     rule = with_rule(
-        lambda x, y: jnp.sin(x) * y,
-        lambda x, y, g: ((g * jnp.cos(x) * y).astype(x.dtype), g * jnp.sin(x)),
+        lambda x, y: jnp.sin(x) * y, lambda x, y, g: ((g * jnp.cos(x) * y).astype(x.dtype), g * jnp.sin(x))
     )
     passes(rule, normal(5), normal(5, dtype="float64", seed=1))
 
@@ -300,8 +299,7 @@ def test_a_kink_that_two_arguments_share(sign):
     """|a − b| does not change where both move, so the two slopes add to 0."""
     away = lambda a, b: jnp.where(a >= b, 1, -1)  # noqa: E731
     rule = with_rule(
-        lambda a, b: jnp.abs(a - b),
-        lambda a, b, g: (g * away(a, b), -g * jnp.where(a == b, sign, away(a, b))),
+        lambda a, b: jnp.abs(a - b), lambda a, b, g: (g * away(a, b), -g * jnp.where(a == b, sign, away(a, b)))
     )
     (passes if sign == 1 else is_wrong)(rule, jnp.ones(2), jnp.ones(2))
 
