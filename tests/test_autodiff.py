@@ -125,21 +125,6 @@ def test_derivatives_of_any_order():
         assert_allclose(ours(0.7), theirs(0.7), rtol=1e-6)
 
 
-def test_derivatives_within_a_derivative():
-    def inner(w):
-        return ops.sum(ops.sin(w) * w[::-1])
-
-    v = jnp.array([0.3, -1.0, 2.0])
-    for ours, theirs in [
-        (lambda w: ops.sum(ad.jacobian(ops.sin)(w) @ w), lambda w: jnp.sum(jax.jacrev(jnp.sin)(w) @ w)),
-        (lambda w: ops.sum(ad.hessian(inner)(w) ** 2), lambda w: jnp.sum(jax.hessian(inner)(w) ** 2)),
-        (lambda w: ops.sum(ad.hvp(inner, (w,), (w,))[0]), lambda w: jnp.sum(jax.hessian(inner)(w) @ w)),
-        (lambda w: ad.jvp(inner, (w,), (v,))[1], lambda w: jax.jvp(inner, (w,), (v,))[1]),
-        (lambda w: ad.value_and_grad(inner)(w)[0], inner),
-    ]:
-        assert_allclose(ad.grad(ours)(v), jax.grad(theirs)(v), rtol=1e-5, atol=1e-6)
-
-
 def nested(grad, vjp, jvp, jacobian, o):
     """Functions in which derivatives close over the variables of outer ones."""
 

@@ -181,13 +181,6 @@ def test_files_that_are_no_configuration(text, message, tmp_path):
         load(text, tmp_path)
 
 
-def test_aliases_are_refused_wherever_they_point(tmp_path):
-    with pytest.raises(InputError, match="an alias is refused"):
-        load("a: &a [1]\nb: *a\n", tmp_path)
-    with pytest.raises(InputError, match="an alias is refused"):
-        load("a: &a [*a]\n", tmp_path)
-
-
 @pytest.mark.parametrize("text", ["!!python/object:os.system {}", "&a [*a]"])
 def test_a_file_that_is_refused_whole_cannot_be_overridden(text, tmp_path):
     with pytest.raises(InputError, match="is refused"):

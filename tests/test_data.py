@@ -45,13 +45,6 @@ def test_npz_and_npy_give_the_same_examples(tmp_path):
         np.testing.assert_array_equal(table.y, Y[:, None])
 
 
-@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])
-def test_the_sets_of_scikit_learn(name):
-    table = reading.read(config({"source": name}).data)
-    assert len(table.input_names) == table.x.shape[1]
-    assert table.y.ndim == (1 if name in ("digits", "iris", "wine") else 2)
-
-
 def test_files_that_are_missing_or_of_another_kind(tmp_path):
     for source in (
         {"source": "npz", "path": tmp_path / "none.npz"},

@@ -4,7 +4,6 @@ import pickle
 import re
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -152,15 +151,6 @@ def test_numbers_beyond_range_are_a_value_error():
         MLPRegressor(max_iter=3).fit(x, np.ones(10))
 
 
-def test_shuffle_matters_and_is_drawn_from_the_random_state():
-    def coefs(shuffle):
-        model = MLPRegressor(hidden_layer_sizes=1, max_iter=1, batch_size=1, random_state=0, shuffle=shuffle)
-        return model.fit(X[:50], Y[:50]).coefs_[0]
-
-    assert np.array_equal(coefs(True), coefs(True))
-    assert not np.array_equal(coefs(True), coefs(False))
-
-
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
 def test_sparse_inputs_are_as_dense_ones(container):
     dense = MLPClassifier(5, random_state=1, max_iter=10).fit(DIGITS_OF_TWO[:50], OF_TWO[:50])
@@ -209,19 +199,6 @@ def test_the_validation_part():
     arguments = {"hidden_layer_sizes": 10, "early_stopping": True, "tol": 1e-2, "batch_size": 10, "random_state": 42}
     weighted = MLPRegressor(**arguments).fit(X, Y, sample_weight=np.ones(200))
     np.testing.assert_allclose(weighted.predict(X), MLPRegressor(**arguments).fit(X, Y).predict(X))
-
-
-def test_text_labels_with_early_stopping_and_columns_by_name():
-    frame = pd.DataFrame(IRIS, columns=list("abcd"))
-    model = MLPClassifier(early_stopping=True, max_iter=20, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(frame, np.array(["x", "y", "z"], object)[OF_IRIS])
-        assert set(model.predict(frame)) <= {"x", "y", "z"}
-    assert list(model.feature_names_in_) == list("abcd")
-    with pytest.raises(ValueError, match="(?s)feature names should match.*Feature names must be in the same order"):
-        model.predict(frame[list("dcba")])
 
 
 def test_warm_start_goes_on_from_the_coefficients():

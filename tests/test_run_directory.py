@@ -411,8 +411,3 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(run):
         weights.load_weights(run / "weights.safetensors", narrow, fingerprint(iris()))
     with pytest.raises(InputError, match="has no 'layers.2.W'; it belongs to another network"):
         weights.load_weights(run / "weights.safetensors", wider, fingerprint(iris()))
-
-
-def test_a_run_directory_without_a_run(tmp_path):
-    with pytest.raises(InputError, match="holds no run: it has no config.yaml"):
-        RunDirectory(tmp_path).load_config()

@@ -365,11 +365,6 @@ def test_ties_in_many_rows():
     passes(smallest("evenly"), jnp.asarray(x, jnp.float32))
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
-def test_the_first_of_many_equal_numbers(seed):
-    passes(smallest("first"), jnp.full((2, 20), -1.5), seed=seed)
-
-
 def test_right_at_a_kink_and_wrong_beside_it():
     cut = lambda x: jnp.clip(x, -2, 3)  # noqa: E731
     x = jnp.array([3.0, 1.0])
