@@ -7,8 +7,18 @@ from contextlib import contextmanager
 
 import jax
 
-SOON = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-WELL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}  # XLA's defaults
+SOON = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,  # a worker has one processor
+}
+WELL = {  # XLA's defaults
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
 
 
 def compile_soon():

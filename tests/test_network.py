@@ -285,7 +285,7 @@ def test_each_layer_has_the_unit_and_the_parameters_of_its_place():
     assert_allclose(mlp_jax.predict(net, params, x), y_hat, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int32"])
+@pytest.mark.parametrize("dtype", ["int8", "uint32"])
 @pytest.mark.parametrize("wide", [False, True])
 def test_class_numbers_of_any_integer_dtype(dtype, wide):
     with jax.enable_x64(wide):
@@ -363,7 +363,7 @@ def test_a_penalty_of_nothing_is_nothing():
     assert not L2(0.0).gradient(W).any()
 
 
-@pytest.mark.parametrize("coefficient", [-1, float("inf"), float("-inf"), 10**400, True, "1"])
+@pytest.mark.parametrize("coefficient", [-1, float("nan"), float("inf"), 10**400, True, "1", None])
 def test_a_coefficient_that_is_no_finite_number_is_refused(coefficient):
     with pytest.raises(ValueError, match="coefficient λ of L2 must be a finite number of at least 0"):
         L2(coefficient)
