@@ -286,19 +286,6 @@ def test_label_smoothing_is_in_the_costs_and_class_weights_are_weights():
     assert_close_per_leaf(clipped, mlp_jax.clipped_gradient(smooth, params, x, y, 0.1, w), 1e-12)
 
 
-@pytest.mark.usefixtures("x64")
-def test_the_gauss_newton_matrix_is_the_hessian_where_the_logits_are_linear():
-    net = MLP((3, 2), output="softmax", penalty=L2(0.1))
-    params = mlp_jax.init(net, jax.random.key(0), dtype=jnp.float64)
-    x, y = examples("softmax", widths=net.widths)
-    v = jax.tree.map(jnp.cos, mlp_jax.init(net, jax.random.key(1), dtype=jnp.float64))
-    v = tuple(own._replace(b=jnp.asarray([1.0, 2.0])) for own in v)
-    _, product = jax.jvp(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)), (params,), (v,))
-    ours = mlp_jax.ggn_product(net, params, x, y, v)
-    penalised = tuple(own._replace(W=own.W + 0.2 * d.W) for own, d in zip(ours, v, strict=True))
-    assert_close_per_leaf(penalised, product, 1e-12)
-
-
 # --- transformations -------------------------------------------------------------------------------
 
 
