@@ -449,6 +449,7 @@ def test_without_pyarrow_arrays_work_and_tables_say_what_to_install(tmp_path):
     (tmp_path / "fruit.yaml").write_text(CONFIG)
     code = f"""
 import sys; sys.modules["pyarrow"] = None
+from mlp_jax import cli
 from mlp_jax.training import fit
 data = {{"path": {str(tmp_path / "a.npz")!r}}}
 run = fit({{"data": data, "network": {{"widths": [2, 1]}}, "training": {{"epochs": 1, "batch_size": 2}}}})
