@@ -7,17 +7,37 @@ from contextlib import contextmanager
 
 import jax
 
-SOON = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-WELL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}  # XLA's defaults
+SOON = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,  # a worker has one processor
+}
+WELL = {  # XLA's defaults
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+
+
+# In a process of its own: XLA reads its flags once, and ends the process at one that it does not know.
+KNOWN = """
+import ast, sys, jax
+for option, value in ast.literal_eval(sys.argv[1]).items():
+    try:
+        jax.jit(lambda: 0, compiler_options={option: value})()
+        print(option)
+    except jax.errors.JaxRuntimeError:
+        pass
+"""
 
 
 def compile_soon():
-    """For all of this process and those that it starts, unless they say otherwise, and if this XLA has such flags."""
-    flags = " ".join(f"--{name}={str(value).lower()}" for name, value in SOON.items())
-    environment = {**os.environ, "XLA_FLAGS": flags}
-    trial = [sys.executable, "-c", "import jax; jax.jit(lambda: 0)()"]  # XLA ends the process at an unknown flag
-    if "XLA_FLAGS" not in os.environ and subprocess.run(trial, env=environment, capture_output=True).returncode == 0:
-        os.environ["XLA_FLAGS"] = flags
+    """For all of this process and those that it starts, unless they say otherwise, by the flags that this XLA has."""
+    if "XLA_FLAGS" not in os.environ:
+        known = subprocess.run([sys.executable, "-c", KNOWN, repr(SOON)], capture_output=True, text=True).stdout.split()
+        os.environ["XLA_FLAGS"] = " ".join(f"--{name}={str(SOON[name]).lower()}" for name in known)
 
 
 @contextmanager
@@ -36,5 +56,5 @@ def compiled():
 
 def as_for_a_user(function, **arguments):
     """`jax.jit`, with what XLA does by default: for tests of rounding."""
-    is_soon = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
-    return jax.jit(function, compiler_options=WELL if is_soon else None, **arguments)
+    well = {name: value for name, value in WELL.items() if name in os.environ.get("XLA_FLAGS", "")}
+    return jax.jit(function, compiler_options=well or None, **arguments)

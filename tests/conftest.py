@@ -3,10 +3,13 @@
 import gc
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import pytest
 from compilation import compile_soon
+
+from mlp_jax import cli
 
 # Python's collector walks all that JAX has cached: less often, the suite took 582 s and not 633, in one run of each.
 gc.set_threshold(100_000, 20, 50)
@@ -35,3 +38,28 @@ def x64():
     """Float64 for one test; the process is left as it was."""
     with jax.enable_x64(True):
         yield
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """`mlp-jax …` in an empty folder, in this process: sooner than in one of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_set_up_jax", lambda dtype: None)
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            status = cli.main(list(map(str, arguments)))
+        except SystemExit as end:  # of argparse
+            status = end.code
+        return Done(status, *capsys.readouterr())
+
+    return run

@@ -181,13 +181,6 @@ def test_files_that_are_no_configuration(text, message, tmp_path):
         load(text, tmp_path)
 
 
-def test_aliases_are_refused_wherever_they_point(tmp_path):
-    with pytest.raises(InputError, match="an alias is refused"):
-        load("a: &a [1]\nb: *a\n", tmp_path)
-    with pytest.raises(InputError, match="an alias is refused"):
-        load("a: &a [*a]\n", tmp_path)
-
-
 @pytest.mark.parametrize("text", ["!!python/object:os.system {}", "&a [*a]"])
 def test_a_file_that_is_refused_whole_cannot_be_overridden(text, tmp_path):
     with pytest.raises(InputError, match="is refused"):
@@ -235,11 +228,7 @@ training: {epochs: 1, batch_size: 8}
 def test_the_reference_has_every_key():
     values = yaml.read(DIGITS.parent / "reference.yaml").values
     assert values.keys() | {"seeds", "sweep"} == configuration.Config.model_fields.keys()
-    for section, keys in (
-        ("data", sources.SklearnData),
-        ("network", configuration.Network),
-        ("training", Training),
-    ):
+    for section, keys in (("data", sources.SklearnData), ("network", configuration.Network), ("training", Training)):
         assert (
             values[section].keys() | ({"hidden_widths", "categories"} & keys.model_fields.keys())
             == keys.model_fields.keys()
@@ -283,11 +272,7 @@ def test_every_output_unit_can_be_configured_with_its_costs_and_arguments(name, 
     [
         ("hidden", "{name: maxout, pieces: 0}", "the pieces of maxout must be a whole number of at least 1, got 0"),
         ("hidden", "{name: maxout, piece: 2}", "unknown key; did you mean pieces? (valid keys: name, pieces)"),
-        (
-            "output",
-            "{name: mixture, floor: -1.0}",
-            "the floor of a standard deviation must be a finite number",
-        ),
+        ("output", "{name: mixture, floor: -1.0}", "the floor of a standard deviation must be a finite number"),
         ("output", "{name: quantiles, levels: [0.9, 0.1]}", "levels of quantiles must be in (0, 1) and increasing"),
         ("output", "{name: quantiles, levels: 3}", "levels: must be a list; got 3"),
     ],

@@ -45,13 +45,6 @@ def test_npz_and_npy_give_the_same_examples(tmp_path):
         np.testing.assert_array_equal(table.y, Y[:, None])
 
 
-@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"])
-def test_the_sets_of_scikit_learn(name):
-    table = reading.read(config({"source": name}).data)
-    assert len(table.input_names) == table.x.shape[1]
-    assert table.y.ndim == (1 if name in ("digits", "iris", "wine") else 2)
-
-
 def test_files_that_are_missing_or_of_another_kind(tmp_path):
     for source in (
         {"source": "npz", "path": tmp_path / "none.npz"},
@@ -100,12 +93,7 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
     ("y", "widths", "output", "message"),
     [
         (Y, (3, 1), "linear", "network.widths starts with 3, but {path} has 2 inputs; let it start with 2"),
-        (
-            Y,
-            (2, 1),
-            "linear",
-            "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]",
-        ),
+        (Y, (2, 1), "linear", "have shape (3,); a network with 1 linear output needs (3, 1); save y[:, None]"),
         (Y[:, None], (2, 2), "linear", "have shape (3, 1); a network with 2 linear outputs needs (3, 2)"),
         (
             Y[:, None],
@@ -113,25 +101,10 @@ def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
             "sigmoid",
             "target 2.0 of example 2 (counted from 0) is not possible: a sigmoid output needs numbers in [0, 1]",
         ),
-        (
-            Y + 0.5,
-            (2, 3),
-            "softmax",
-            "target 0.5 of example 0 (counted from 0) is not a class number; a softmax",
-        ),
-        (
-            Y + 1,
-            (2, 3),
-            "softmax",
-            "class number 3 of example 2 (counted from 0) is not in 0..2; network.widths",
-        ),
+        (Y + 0.5, (2, 3), "softmax", "target 0.5 of example 0 (counted from 0) is not a class number; a softmax"),
+        (Y + 1, (2, 3), "softmax", "class number 3 of example 2 (counted from 0) is not in 0..2; network.widths"),
         (Y - 1, (2, 3), "softmax", "class number -1 of example 0 (counted from 0) is not in 0..2"),
-        (
-            np.ones((3, 2)),
-            (2, 3),
-            "softmax",
-            "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)",
-        ),
+        (np.ones((3, 2)), (2, 3), "softmax", "have shape (3, 2); a network with 3 softmax outputs needs (3, 3)"),
         (
             np.eye(3) / 2,
             (2, 3),

@@ -55,10 +55,8 @@ def test_the_bits_are_the_same_on_each_number_of_devices_where_asked_for(way):
     def on(devices, over):
         return {**changes, "training__devices": devices, **({"training__reproducible_over": over} if over else {})}
 
-    found = trained(
-        [[f"{devices} {over}", on(devices, over), {}] for devices, over in ((1, 4), (2, 4), ("all", 4), (1, 0), (4, 0))]
-    )
-    assert found["1 4"] == found["2 4"] == found["all 4"]
+    found = trained([[f"{n} {over}", on(n, over), {}] for n, over in ((1, 4), ("all", 4), (1, 0), (4, 0))])
+    assert found["1 4"] == found["all 4"]
     assert found["1 0"][1] == pytest.approx(found["4 0"][1], rel=1e-4)
     assert found["1 0"][1] == pytest.approx(found["1 4"][1], rel=1e-4)
 

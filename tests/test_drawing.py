@@ -17,7 +17,7 @@ from mlp_jax.autodiff.drawing import layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 GALLERY = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "gallery.py"))
-SEEDS = range(8)
+SEEDS = range(3)
 NASTY = 'a<&amp;"q"\\N #1;`\n\x00[(}|%'
 
 
@@ -166,10 +166,6 @@ def test_gradients_stand_beside_what_they_are_gradients_of(name):
         assert kind == "reading" or (curve[1] < curve[-1]) == (kind == "forward")
 
 
-def test_gradients_of_gradients_lead_down():
-    assert all(curve[1] < curve[-1] for _, _, curve in edges(second_derivative().to_svg()))
-
-
 def test_gradients_differ_from_the_rest_without_colour():
     svg = GRAPHS["same input twice"]().to_svg()
     lines = re.findall(r'class="edge (\w+)">.*?<path [^>]*?(?:stroke-dasharray="([^"]+)")?/>', svg)
@@ -183,13 +179,6 @@ def test_long_names_are_cut_short_but_in_the_tooltip():
     assert f"<title>{'Ω' * 60}: float32[] = mul(p['an encoder']['its layers'][0], 2)</title>" in svg
     assert re.search(r"<tspan[^>]*>Ω+…Ω+</tspan>", svg)
     assert all(right - left < 500 for _, (left, _, right, _) in nodes(svg))
-
-
-def test_a_picture_of_one_variable():
-    svg = GRAPHS["one input"]().to_svg()
-    assert [title for title, _ in nodes(svg)] == ["x: float32[] = input"]
-    assert svg.count("<rect") == 3  # the background, and two for an output
-    assert edges(svg) == []
 
 
 # --- Mermaid and Graphviz -------------------------------------------------------------------------
@@ -245,7 +234,7 @@ def random_picture(seed):
     return edges, widths, right, *layout.lay_out(widths, edges, right, {})
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_layouts_have_no_overlaps_and_no_edges_through_boxes(seed):
     edges, widths, right, centres, curves = random_picture(seed)
     half = layout.HEIGHT / 2

@@ -4,7 +4,6 @@ import pickle
 import re
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -77,14 +76,6 @@ def test_a_step_that_was_worked_out_by_hand():
     np.testing.assert_allclose(model.predict_proba(x)[0, 1], 0.739, atol=1e-3)
 
 
-def test_a_larger_alpha_gives_smaller_weights():
-    small, large = (
-        MLPClassifier(5, alpha=alpha, random_state=1).fit(DIGITS_OF_TWO[:50], OF_TWO[:50]) for alpha in (1e-9, 1)
-    )
-    for theirs, ours in zip(large.coefs_, small.coefs_, strict=True):
-        assert np.abs(theirs).sum() < np.abs(ours).sum()
-
-
 def test_lbfgs():
     classifier = MLPClassifier(50, "tanh", solver="lbfgs", max_iter=150, random_state=1)
     assert classifier.fit(DIGITS_OF_TWO[:150], OF_TWO[:150]).score(DIGITS_OF_TWO[150:], OF_TWO[150:]) > 0.95
@@ -154,29 +145,10 @@ def test_several_labels_and_several_targets():
     assert model.predict(x).shape == (200, 3)
 
 
-def test_probabilities_of_two_and_of_more_classes():
-    for x, y in ((DIGITS_OF_TWO[:50], OF_TWO[:50]), (DIGITS[:50], OF_DIGITS[:50])):
-        model = MLPClassifier(5, random_state=1).fit(x, y)
-        p = model.predict_proba(x)
-        assert p.shape == (50, len(np.unique(y)))
-        np.testing.assert_allclose(p.sum(axis=1), 1)
-        np.testing.assert_array_equal(model.classes_[p.argmax(axis=1)], model.predict(x))
-        np.testing.assert_allclose(model.predict_log_proba(x), np.log(p))
-
-
 def test_numbers_beyond_range_are_a_value_error():
     x = np.finfo(np.float64).max * np.random.default_rng(0).uniform(size=(10, 2))
     with pytest.raises(ValueError, match=r"(?s)non-finite parameter weights.*need to be preprocessed.*step 1"):
         MLPRegressor(max_iter=3).fit(x, np.ones(10))
-
-
-def test_shuffle_matters_and_is_drawn_from_the_random_state():
-    def coefs(shuffle):
-        model = MLPRegressor(hidden_layer_sizes=1, max_iter=1, batch_size=1, random_state=0, shuffle=shuffle)
-        return model.fit(X[:50], Y[:50]).coefs_[0]
-
-    assert np.array_equal(coefs(True), coefs(True))
-    assert not np.array_equal(coefs(True), coefs(False))
 
 
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
@@ -227,19 +199,6 @@ def test_the_validation_part():
     arguments = {"hidden_layer_sizes": 10, "early_stopping": True, "tol": 1e-2, "batch_size": 10, "random_state": 42}
     weighted = MLPRegressor(**arguments).fit(X, Y, sample_weight=np.ones(200))
     np.testing.assert_allclose(weighted.predict(X), MLPRegressor(**arguments).fit(X, Y).predict(X))
-
-
-def test_text_labels_with_early_stopping_and_columns_by_name():
-    frame = pd.DataFrame(IRIS, columns=list("abcd"))
-    model = MLPClassifier(early_stopping=True, max_iter=20, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(frame, np.array(["x", "y", "z"], object)[OF_IRIS])
-        assert set(model.predict(frame)) <= {"x", "y", "z"}
-    assert list(model.feature_names_in_) == list("abcd")
-    with pytest.raises(ValueError, match="(?s)feature names should match.*Feature names must be in the same order"):
-        model.predict(frame[list("dcba")])
 
 
 def test_warm_start_goes_on_from_the_coefficients():

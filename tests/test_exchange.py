@@ -135,8 +135,11 @@ def test_what_a_sequential_has_not_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-@pytest.mark.parametrize("targets", ["two classes", "three classes", "several labels", "numbers", "counts"])
+@pytest.mark.parametrize(
+    ("activation", "targets"),
+    [("identity", "two classes"), ("logistic", "three classes"), ("tanh", "several labels"), ("relu", "numbers"),
+     ("relu", "counts")],
+)  # fmt: skip
 def test_scikit_learns_mlp_predicts_what_it_did(activation, targets):
     k = np.arange(60)
     y = {"two classes": k % 2, "three classes": k % 3, "several labels": np.eye(3)[k % 3], "numbers": X[:, :2]}

@@ -215,24 +215,18 @@ def penguins(tmp_path_factory):
     return run_dir
 
 
-def said(capsys, *arguments):
-    status = cli.main([str(argument) for argument in arguments])
-    out, error = capsys.readouterr()
-    return status, out + error
-
-
-def test_the_file_needs_numpy_alone(penguins, tmp_path, capsys):
+def test_the_file_needs_numpy_alone(penguins, tmp_path, command):
     model, alone = tmp_path / "penguins.py", tmp_path / "alone"
-    assert said(capsys, "export", penguins, model)[0] == 0
+    assert command("export", penguins, model).status == 0
     alone.mkdir()
     for package in Path(np.__file__).parent.parent.glob("numpy*"):
         (alone / package.name).symlink_to(package)
     code = f"import sys, runpy; sys.path.append({str(alone)!r}); sys.argv = sys.argv[1:]; " + (
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    command = [sys.executable, "-I", "-S", "-c", code, model, CONFIGS / "penguins.csv"]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    _, wanted = said(capsys, "predict", penguins, CONFIGS / "penguins.csv")
+    apart = [sys.executable, "-I", "-S", "-c", code, model, CONFIGS / "penguins.csv"]
+    out = subprocess.run(apart, capture_output=True, text=True, check=True).stdout
+    wanted = command("predict", penguins, CONFIGS / "penguins.csv").out
     got, want = (list(csv.reader(io.StringIO(text))) for text in (out, wanted))
     assert got[0] == want[0]
     assert [row[0] for row in got] == [row[0] for row in want]
@@ -240,9 +234,9 @@ def test_the_file_needs_numpy_alone(penguins, tmp_path, capsys):
     np.testing.assert_allclose(*numbers, atol=1e-6)
 
 
-def test_the_card_says_what_goes_in_and_out_and_where_it_comes_from(penguins, tmp_path, capsys):
-    status, out = said(capsys, "export", penguins, tmp_path / "p.py")
-    assert (status, out.split()) == (0, [str(tmp_path / "p.py"), str(tmp_path / "p.py.md")])
+def test_the_card_says_what_goes_in_and_out_and_where_it_comes_from(penguins, tmp_path, command):
+    done = command("export", penguins, tmp_path / "p.py")
+    assert (done.status, done.out.split()) == (0, [str(tmp_path / "p.py"), str(tmp_path / "p.py.md")])
     card, summary = (tmp_path / "p.py.md").read_text(), json.loads((penguins / "summary.json").read_text())
     assert "| sex | string (n,) | female, male; empty where it is missing | 8 |" in card
     assert "| species | the class: 0 = Adelie, 1 = Chinstrap, 2 = Gentoo |" in card
@@ -259,19 +253,19 @@ def test_the_same_run_gives_the_same_file(penguins, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_bad_targets_are_refused(penguins, tmp_path, capsys, monkeypatch):
+def test_bad_targets_are_refused(penguins, tmp_path, command, monkeypatch):
     there = tmp_path / "p.py"
     there.write_text("mine")
-    status, message = said(capsys, "export", penguins, there)
-    assert status == 2
-    assert f"{there} exists; replace it (--overwrite)" in message
+    done = command("export", penguins, there)
+    assert done.status == 2
+    assert f"{there} exists; replace it (--overwrite)" in done.err
     assert there.read_text() == "mine"
-    assert said(capsys, "export", penguins, there, "--overwrite")[0] == 0
-    assert "ends in .onnx, .stablehlo, .py; got" in said(capsys, "export", penguins, tmp_path / "p.pt")[1]
+    assert command("export", penguins, there, "--overwrite").status == 0
+    assert "ends in .onnx, .stablehlo, .py; got" in command("export", penguins, tmp_path / "p.pt").err
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("p.onnx", "p.stablehlo"):
-        assert 'pip install "mlp_jax[export]"' in said(capsys, "export", penguins, tmp_path / name)[1]
+        assert 'pip install "mlp_jax[export]"' in command("export", penguins, tmp_path / name).err
         assert not (tmp_path / name).exists()
 
 

@@ -134,12 +134,6 @@ def test_a_seed_that_diverges_is_reported_while_the_others_finish(tmp_path, monk
     assert load(tmp_path / "run").summary == run.summary
 
 
-def test_if_all_seeds_diverge_so_does_the_run(tmp_path):
-    with pytest.raises(TrainingDiverged, match=r"all 2 seeds diverged; seed 4: epoch 3, step \d of 7: layer \d"):
-        train(iris(**EXPLODING, seeds=(4, 7)), tmp_path / "run")
-    assert load(tmp_path / "run").summary["status"] == "diverged"
-
-
 def test_deep_networks_that_compute_as_one_loop_are_located_by_layer():
     run = ByHand(
         iris(

@@ -73,11 +73,6 @@ def test_numpy_numbers_in_the_settings_are_numbers():
     ("config", "examples", "message"),
     [
         ({**SETTINGS, "optimizer": {"nam": "adam"}}, "iris", r"1 problem\n  optimizer.name: this key is missing"),
-        (
-            {**SETTINGS, "training": {"epochs": 0, "batch_size": 1}},
-            "iris",
-            "training.epochs: must be greater than or equal",
-        ),
         ("digits.yaml", None, r"config must be a dict or a Config that config.load read, got str"),
         ({**SETTINGS, "data": {"source": "iris"}}, "iris", "give examples, or a data section with a source: not both"),
         (SETTINGS, None, "data: this key is missing"),
@@ -92,25 +87,11 @@ def test_numpy_numbers_in_the_settings_are_numbers():
         ({**SETTINGS, "data": {"source": "arrays"}}, None, "data.source is arrays: they were given in Python, by"),
         (iris(), "iris", "give examples, or a configuration with data.source iris: not both"),
         (SETTINGS, ([[1.0], [1.0, 2.0]], [0, 1]), "the inputs x are no array: "),
-        (
-            {**SETTINGS, "training": {"epochs": 1, "batch_size": 16, "microbatches": 17}},
-            "iris",
-            "more than the 16 examples",
-        ),
-        (
-            {**SETTINGS, "seeds": [{"a": 1}]},
-            "iris",
-            "seeds.0: must be a valid integer",
-        ),
-        ({**SETTINGS, "seeds": "3..3"}, "iris", "seeds: a sweep makes 2 to 1000 runs; got 1"),
+        ({**SETTINGS, "training": {"batch_size": 16, "microbatches": 17}}, "iris", "more than the 16 examples"),
         ({**SETTINGS, "seed": 3, "seeds": "0..3"}, "iris", "give seed or seeds, not both; got seed 3"),
-        (
-            {**SETTINGS, "training": {"epochs": 10**10, "batch_size": 1}},
-            "iris",
-            "training.epochs: must be less than or equal",
-        ),
+        ({**SETTINGS, "training": {"epochs": 10**10}}, "iris", "training.epochs: must be less than or equal"),
     ],
-    ids=range(17),
+    ids=range(14),
 )
 def test_wrong_calls_are_explained(config, examples, message):
     examples = load_iris(return_X_y=True) if isinstance(examples, str) else examples

@@ -75,7 +75,7 @@ def test_jaxs_derivative_of_a_unit_is_ours_at_every_point(name):
     assert_allclose(jax.vmap(jax.grad(ELEMENTWISE[name]))(a), slope(ELEMENTWISE[name], a), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_both_derivatives_are_finite_and_right_far_out(name, dtype):
     a = jnp.asarray([-1e4, -100, -30, -5, 5, 30, 100, 1e4], dtype)
@@ -170,7 +170,7 @@ def test_a_stack_computes_what_its_layers_compute(hidden, skip):
         assert_allclose(a, b, rtol=1e-12)
 
 
-@pytest.mark.parametrize("hidden", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize("hidden", ["relu", "tanh"])
 def test_skip_connections_start_in_range_at_any_depth(hidden):
     net = MLP((3, *(64,) * 300, 1), hidden, skip=True)
     predicted = mlp_jax.predict(net, mlp_jax.init(net, jax.random.key(0), stacked=True), jnp.ones((2, 3)))

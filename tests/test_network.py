@@ -113,25 +113,9 @@ def test_under_jit_vmap_and_per_example(output, cost):
     assert_close_per_leaf(jax.tree.map(lambda leaf: leaf[1], together), alone, 1e-13)
 
 
-def test_our_gradient_can_be_differentiated_again():
-    net = MLP((4, 5, 3), "tanh", "softmax")
-    x, y, _ = examples("softmax", jnp.float32)
-    params = mlp_jax.init(net, jax.random.key(0))
-
-    def sum_of_squares(gradient):
-        return lambda p: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient(p)))
-
-    ours = jax.jit(jax.grad(sum_of_squares(lambda p: mlp_jax.loss_and_grad(net, p, x, y)[1])))(params)
-    reference = jax.jit(jax.grad(sum_of_squares(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)))))(params)
-    assert_close_per_leaf(ours, reference, 1e-5)
-
-
 def test_the_books_xor_network_gives_0_1_1_0_exactly():
     net = MLP(widths=(2, 2, 1), hidden="relu", output="linear")
-    params = (
-        Layer(W=jnp.ones((2, 2)), b=jnp.array([0.0, -1.0])),
-        Layer(W=jnp.array([[1.0], [-2.0]]), b=jnp.zeros(1)),
-    )
+    params = (Layer(W=jnp.ones((2, 2)), b=jnp.array([0.0, -1.0])), Layer(W=jnp.array([[1.0], [-2.0]]), b=jnp.zeros(1)))
     x = jnp.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     assert mlp_jax.predict(net, params, x).tolist() == [[0.0], [1.0], [1.0], [0.0]]
     J, grads = mlp_jax.loss_and_grad(net, params, x, jnp.array([[0.0], [1.0], [1.0], [0.0]]))
@@ -282,12 +266,6 @@ def test_impossible_networks_are_refused_by_name(arguments, message):
         MLP(**arguments)
 
 
-@pytest.mark.parametrize("coefficient", [-1, float("nan"), float("inf"), "a", None])
-def test_impossible_penalties_are_refused(coefficient):
-    with pytest.raises(ValueError, match="coefficient λ of L2 must be a finite number of at least 0"):
-        L2(coefficient)
-
-
 def test_a_numpy_coefficient_does_not_change_dtypes():
     net = MLP((4, 3), penalty=L2(np.float64(0.1)))
     params = mlp_jax.init(net, jax.random.key(0), dtype="bfloat16")
@@ -307,7 +285,7 @@ def test_each_layer_has_the_unit_and_the_parameters_of_its_place():
     assert_allclose(mlp_jax.predict(net, params, x), y_hat, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int32"])
+@pytest.mark.parametrize("dtype", ["int8", "uint32"])
 @pytest.mark.parametrize("wide", [False, True])
 def test_class_numbers_of_any_integer_dtype(dtype, wide):
     with jax.enable_x64(wide):
@@ -321,13 +299,7 @@ def test_class_numbers_of_any_integer_dtype(dtype, wide):
 @pytest.mark.parametrize(
     ("output", "x", "y", "weights", "message"),
     [
-        (
-            "linear",
-            (7, 4),
-            (7,),
-            None,
-            "must have shape (7, 1), got (7,); for one target per example pass y[:, None]",
-        ),
+        ("linear", (7, 4), (7,), None, "must have shape (7, 1), got (7,); for one target per example pass y[:, None]"),
         ("sigmoid", (7, 4), (7,), None, "1 sigmoid output must have shape (7, 1), got (7,)"),
         ("linear", (7, 4), (6, 1), None, "must have shape (7, 1), got (6, 1)"),
         ("softmax", (7, 4), (7, 1, 1), None, "(7,) of class numbers or (7, 1) of probabilities"),
@@ -391,7 +363,7 @@ def test_a_penalty_of_nothing_is_nothing():
     assert not L2(0.0).gradient(W).any()
 
 
-@pytest.mark.parametrize("coefficient", [-1, float("inf"), float("-inf"), 10**400, True, "1"])
+@pytest.mark.parametrize("coefficient", [-1, float("nan"), float("inf"), 10**400, True, "1", None])
 def test_a_coefficient_that_is_no_finite_number_is_refused(coefficient):
     with pytest.raises(ValueError, match="coefficient λ of L2 must be a finite number of at least 0"):
         L2(coefficient)

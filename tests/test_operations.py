@@ -128,19 +128,6 @@ def test_sigmoid_cross_entropy_is_the_books_for_hard_labels_and_right_for_soft_o
     assert_allclose(gradient, [jax.nn.sigmoid(z) - y], rtol=1e-12, atol=1e-21)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_costs_from_logits_stay_finite_at_extremes(dtype, scale):
-    z = jnp.array([[1, -1, 0]], dtype) * jnp.array(scale, dtype)
-    q = jnp.array([[0, 1, 0]], dtype)
-    for cost in (ops.softmax_cross_entropy, ops.sigmoid_cross_entropy):
-        out = cost(z, q)
-        gradient = cost.gradient(0, jnp.ones_like(out), out, z, q)
-        assert out.dtype == gradient.dtype == z.dtype
-        assert np.isfinite(np.asarray(out, np.float64)).all()
-        assert np.isfinite(np.asarray(gradient, np.float64)).all()
-
-
 def test_weighted_mean_over_no_examples_is_0_with_gradient_0():
     L, w = jnp.array([3.0, 4.0]), jnp.zeros(2)
     out = ops.weighted_mean(L, w)
@@ -148,26 +135,11 @@ def test_weighted_mean_over_no_examples_is_0_with_gradient_0():
     assert ops.weighted_mean.gradient(0, 1.0, out, L, w).tolist() == [0, 0]
 
 
-def test_inputs_are_treated_as_distinct():
-    x = jnp.asarray(normal(3, 3))
-    out = x @ x
-    g = jnp.ones_like(out)
-    left, right = gradients(ops.matmul, g, (x, x), {}, (0, 1))
-    assert_allclose(left, g @ x.T)
-    assert_allclose(right, x.T @ g)
-
-
 def test_an_operation_with_one_rule_for_all_inputs():
     product = Operation("product", lambda x, y: x * y, lambda g, out, x, y: (g * y, g * x))
     x, y = jnp.array([2.0, 3.0]), jnp.array(5.0)
     assert product.gradient(0, jnp.ones(2), product(x, y), x, y).tolist() == [5, 5]
     assert product.gradient(1, jnp.ones(2), product(x, y), x, y) == 5  # unbroadcast: 2 + 3
-
-
-def test_a_missing_rule_names_operation_and_input():
-    half = Operation("half", lambda x, y: x * y, (lambda g, out, x, y: g * y, None))
-    with pytest.raises(NotImplementedError, match=r"'half' has no bprop rule for input 1 of 2"):
-        half.gradient(1, 1.0, 6.0, 2.0, 3.0)
 
 
 def test_a_rule_with_too_few_gradients_is_named():

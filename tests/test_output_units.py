@@ -207,7 +207,7 @@ def test_multinoulli_at_extreme_logits(dtype, label):
             assert np.max(np.abs(np.asarray(g, np.float64) - gradient)) <= 4 * eps
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", OUTPUT_UNITS)
 def test_cost_and_both_derivatives_are_finite_at_extreme_logits(name, dtype):
     """But where the cost itself is beyond the dtype: e^z of a Poisson rate, sums and squares in float16."""

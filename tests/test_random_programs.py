@@ -121,7 +121,7 @@ def on_random_programs(few, many, largest=60):
     return decorate
 
 
-@on_random_programs(40, 80)
+@on_random_programs(15, 100)
 def test_vjp_equals_jax(program):
     inputs = inputs_of(program)
     out, pullback = ad.vjp(lambda *xs: run(program, xs), *inputs)
@@ -135,7 +135,7 @@ def cost(program):
     return lambda *xs: sum((ops.sum(z) for z in run(program, xs)[1:]), ops.sum(run(program, xs)[0]))
 
 
-@on_random_programs(8, 20, largest=25)
+@on_random_programs(4, 20, largest=25)
 def test_both_modes_agree_bit_for_bit_and_simplification_keeps_the_value(program):
     inputs = inputs_of(program)
     f = cost(program)
@@ -146,7 +146,7 @@ def test_both_modes_agree_bit_for_bit_and_simplification_keeps_the_value(program
     assert_equal_leaves(symbols.simplify().evaluate(*inputs), numbers, 1e-10)
 
 
-@on_random_programs(8, 20, largest=15)
+@on_random_programs(4, 20, largest=15)
 def test_second_order_and_forward_mode_equal_jax(program):
     inputs = tuple(inputs_of(program))
     directions = tuple(inputs_of(program, seed=2))

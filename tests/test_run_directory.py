@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from runs import Hears, iris, points, read_metrics, train
@@ -37,11 +38,32 @@ def same_but_for_records(one, other):
     )
 
 
-def test_training_goes_on_where_it_ended(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run, and one of two seeds, which no test changes."""
+    folder = tmp_path_factory.mktemp("finished")
+    with jax.numpy_dtype_promotion("standard"):
+        train(iris(), folder / "run")
+        train(iris(seeds=(0, 1)), folder / "seeds")
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A finished run of four epochs."""
+    return shutil.copytree(finished / "run", tmp_path / "run")
+
+
+@pytest.fixture
+def seeds(finished, tmp_path):
+    """A finished run of two seeds."""
+    return shutil.copytree(finished / "seeds", tmp_path / "seeds")
+
+
+def test_training_goes_on_where_it_ended(run, tmp_path):
     train(iris(training__epochs=6), tmp_path / "whole")
-    train(iris(training__epochs=2), tmp_path / "parts")
-    train(iris(training__epochs=6), tmp_path / "parts", resume=True)
-    assert same_but_for_records(tmp_path / "whole", tmp_path / "parts")
+    train(iris(training__epochs=6), run, resume=True)
+    assert same_but_for_records(tmp_path / "whole", run)
 
 
 EVERYTHING = {
@@ -91,92 +113,110 @@ def test_a_sweep_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path):
         assert same_but_for_records(tmp_path / "whole" / f"seed-{seed}", tmp_path / "run" / f"seed-{seed}")
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
-    train(iris(), tmp_path / "run")
-    for file in (*checkpoint.newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
+def test_a_run_killed_before_its_first_checkpoint_starts_again(run):
+    for file in (*checkpoint.newest_first(run / "checkpoints"), run / "weights.safetensors"):
         file.unlink()
-    train(iris(), tmp_path / "run", resume=True, reporter=Hears)
+    train(iris(), run, resume=True, reporter=Hears)
     assert "has no checkpoint yet: starting from the beginning" in Hears.heard[0]
-    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
+    assert [record["epoch"] for record in read_metrics(run)] == [1, 2, 3, 4]
 
 
-def test_a_run_killed_before_its_first_line_starts_again(tmp_path):
-    train(iris(), tmp_path / "run")
-    for file in files_of(tmp_path / "run"):
+def test_a_run_killed_before_its_first_line_starts_again(run):
+    for file in files_of(run):
         if file.name != "config.yaml":
-            (tmp_path / "run" / file).unlink()
-    (tmp_path / "run" / "metrics.jsonl").touch()
-    train(iris(), tmp_path / "run", resume=True)
-    assert load(tmp_path / "run").summary["status"] == "finished"
+            (run / file).unlink()
+    (run / "metrics.jsonl").touch()
+    train(iris(), run, resume=True)
+    assert load(run).summary["status"] == "finished"
 
 
-def test_a_run_whose_checkpoints_are_missing_does_not_start_again(tmp_path):
-    train(iris(), tmp_path / "run")
-    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
+def remove_checkpoints(run):
+    for file in checkpoint.newest_first(run / "checkpoints"):
         file.unlink()
-    before = files_of(tmp_path / "run")
-    with pytest.raises(
-        InputError, match="has weights, but no checkpoint to go on from: put .*checkpoints back, or train"
-    ):
-        train(iris(), tmp_path / "run", resume=True)
-    assert files_of(tmp_path / "run") == before
+
+
+def damage_checkpoints(run):
+    for file in checkpoint.newest_first(run / "checkpoints"):
+        file.write_bytes(flipped(file.read_bytes()))
+
+
+def with_lines(change):
+    def damage(run):
+        lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+        (run / "metrics.jsonl").write_bytes(b"".join(change(lines)))
+
+    return damage
+
+
+GO_ON, LONGER = {"resume": True}, {"training__epochs": 9}
+
+
+@pytest.mark.parametrize(
+    ("damage", "changes", "options", "message"),
+    [
+        (None, {"seed": 1}, {}, r"holds a run; go on with it \(resume=True\), replace it \(overwrite=True\)"),
+        (None, {"seed": 1}, GO_ON, r"another configuration: seed was 0, is 1\. Only training.epochs, "),
+        (None, {"network__widths": (5, 3)}, {"overwrite": True}, "network.widths starts with 5"),
+        (None, {"training__epochs": 2}, GO_ON, r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"),
+        (remove_checkpoints, {}, GO_ON, "has weights, but no checkpoint to go on from: put .*checkpoints back, or tr"),
+        (damage_checkpoints, LONGER, GO_ON, "the checksum .* no other checkpoint: train anew with overwrite=True"),
+        (with_lines(lambda lines: lines[:2]), LONGER, GO_ON, "has the records of 2 epochs, but the run has done 4: li"),
+        (with_lines(lambda lines: [lines[0], b"{oops\n", *lines[2:]]), LONGER, GO_ON, "metrics.jsonl:2: Invalid JSON"),
+    ],
+)
+def test_what_is_refused_leaves_a_run_as_it_was(run, damage, changes, options, message):
+    if damage:
+        damage(run)
+    before = files_of(run)
+    with pytest.raises(InputError, match=message):
+        train(iris(**changes), run, **options)
+    assert files_of(run) == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_runs_below_a_run_are_left_alone(overwrite, tmp_path):
-    train(iris(), tmp_path / "all" / "seed-0")
-    before = files_of(tmp_path / "all" / "seed-0")
+def test_runs_below_a_run_are_left_alone(run, overwrite, tmp_path):
+    (tmp_path / "all").mkdir()
+    below = run.rename(tmp_path / "all" / "seed-0")
+    before = files_of(below)
     train(iris(), tmp_path / "all", overwrite=overwrite)
     train(iris(), tmp_path / "all", overwrite=True)
-    assert files_of(tmp_path / "all" / "seed-0") == before
+    assert files_of(below) == before
     with pytest.raises(InputError, match="holds a run"):
         train(iris(seeds=(0, 1)), tmp_path / "all")
 
 
-def test_a_run_of_seeds_that_is_replaced_leaves_nothing(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
-    (tmp_path / "run" / "seed-0" / "notes.txt").write_text("mine")
-    train(iris(), tmp_path / "run", overwrite=True)
-    left = [str(file) for file in files_of(tmp_path / "run") if "seed" in str(file)]
+def test_a_run_of_seeds_that_is_replaced_leaves_nothing(seeds):
+    (seeds / "seed-0" / "notes.txt").write_text("mine")
+    train(iris(), seeds, overwrite=True)
+    left = [str(file) for file in files_of(seeds) if "seed" in str(file)]
     assert left == ["seed-0/notes.txt"]
 
 
-def test_weights_and_configuration_must_belong_together(tmp_path):
-    train(iris(), tmp_path / "run")
-    config = tmp_path / "run" / "config.yaml"
+def test_weights_and_configuration_must_belong_together(run):
+    config = run / "config.yaml"
     config.write_text(config.read_text().replace("hidden: relu", "hidden: tanh"))
     with pytest.raises(InputError, match="does not belong to the config.yaml beside it: one of them was changed"):
-        load(tmp_path / "run")
+        load(run)
 
 
-def test_a_killed_run_is_shown_as_such(tmp_path):
-    train(iris(), tmp_path / "run")
-    summary = tmp_path / "run" / "summary.json"
+def test_a_killed_run_is_shown_as_such(run):
+    summary = run / "summary.json"
     summary.write_text(json.dumps({"status": "running", "epochs": 0}))
-    assert {**load(tmp_path / "run").summary} == {"status": "killed", "epochs": 4}
-    with RunDirectory(tmp_path / "run").held():
-        assert load(tmp_path / "run").summary["status"] == "running"
+    assert {**load(run).summary} == {"status": "killed", "epochs": 4}
+    with RunDirectory(run).held():
+        assert load(run).summary["status"] == "running"
     summary.write_text("{}")
     with pytest.raises(InputError, match="cannot read .*summary.json: status: Field required"):
-        load(tmp_path / "run")
+        load(run)
 
 
-def test_a_killed_run_of_several_seeds_is_to_be_finished(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
-    (tmp_path / "run" / "summary.json").write_text(json.dumps({"status": "running", "epochs": 0}))
+def test_a_killed_run_of_several_seeds_is_to_be_finished(seeds):
+    (seeds / "summary.json").write_text(json.dumps({"status": "running", "epochs": 0}))
     with pytest.raises(InputError, match="has several seeds and is killed: finish it with resume=True"):
-        load(tmp_path / "run")
+        load(seeds)
 
 
-def test_a_directory_with_a_run_is_refused_unless_told_otherwise(tmp_path):
-    run = tmp_path / "run"
-    train(iris(), run)
-    before = files_of(run)
-    with pytest.raises(InputError, match=r"holds a run; go on with it \(resume=True\), replace it \(overwrite=True\)"):
-        train(iris(seed=1), run)
-    with pytest.raises(InputError, match=r"another configuration: seed was 0, is 1\. Only training.epochs, "):
-        train(iris(seed=1), run, resume=True)
-    assert files_of(run) == before
+def test_a_run_that_is_replaced_leaves_what_is_not_its_own(run):
     (run / "notes.txt").write_text("mine")
     train(iris(seed=1, training__epochs=1), run, overwrite=True)
     assert len(read_metrics(run)) == 1
@@ -193,15 +233,6 @@ def test_files_of_others_with_the_names_of_ours_are_not_replaced(name, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_bad_data_leave_an_existing_run_as_it_was(tmp_path):
-    run = tmp_path / "run"
-    train(iris(), run)
-    before = files_of(run)
-    with pytest.raises(InputError, match="network.widths starts with 5"):
-        train(iris(network__widths=(5, 3)), run, overwrite=True)
-    assert files_of(run) == before
-
-
 def test_a_run_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the run directory .*: (Not a directory|File exists)"):
@@ -209,79 +240,67 @@ def test_a_run_directory_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}], ids=str)
-def test_a_full_disk_loses_nothing(options, tmp_path, monkeypatch):
-    train(iris(training__epochs=2), tmp_path / "run")
-    before = files_of(tmp_path / "run")
+def test_a_full_disk_loses_nothing(run, options, monkeypatch):
+    before = files_of(run)
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="cannot write the run directory .*: No space left on device"):
-        train(iris(training__epochs=4), tmp_path / "run", **options)
-    assert files_of(tmp_path / "run") == before
+        train(iris(training__epochs=6), run, **options)
+    assert files_of(run) == before
 
 
-def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(tmp_path, monkeypatch):
-    train(iris(), tmp_path / "run")
-    before = files_of(tmp_path / "run")
+def test_ctrl_c_while_compiling_leaves_an_existing_run_as_it_was(run, monkeypatch):
+    before = files_of(run)
 
     def interrupted(trainer, seed, start_from):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(iris(seed=1), tmp_path / "run", overwrite=True)
-    assert files_of(tmp_path / "run") == before
+        train(iris(seed=1), run, overwrite=True)
+    assert files_of(run) == before
 
 
-def test_fewer_epochs_than_were_run_are_refused(tmp_path):
-    train(iris(), tmp_path / "run")
-    with pytest.raises(InputError, match=r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"):
-        train(iris(training__epochs=2), tmp_path / "run", resume=True)
+@pytest.mark.parametrize(
+    ("lost", "epochs", "message"),
+    [
+        ("checkpoints", 6, "seed-1"),
+        ("metrics.jsonl", 6, "seed-1"),
+        (None, 2, r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"),
+    ],
+)
+def test_a_sweep_that_cannot_go_on_is_left_as_it_was(seeds, lost, epochs, message):
+    if lost:
+        shutil.rmtree(seeds / "seed-1" / lost, ignore_errors=True)
+        (seeds / "seed-1" / lost).unlink(missing_ok=True)
+    before = files_of(seeds)
+    with pytest.raises(InputError, match=message):
+        train(iris(seeds=(0, 1), training__epochs=epochs), seeds, resume=True)
+    assert files_of(seeds) == before
 
 
-def test_a_finished_sweep_is_left_as_it_was_where_it_cannot_go_on(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
-    before = files_of(tmp_path / "run")
-    with pytest.raises(InputError, match=r"has 4 epochs; training.epochs is 2\. Set it to 4 or more to go on"):
-        train(iris(seeds=(0, 1), training__epochs=2), tmp_path / "run", resume=True)
-    assert files_of(tmp_path / "run") == before
-
-
-@pytest.mark.parametrize("lost", ["checkpoints", "metrics.jsonl"])
-def test_a_sweep_of_which_one_seed_cannot_go_on_is_left_as_it_was(lost, tmp_path):
-    train(iris(seeds=(0, 1, 2)), tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "seed-1" / lost, ignore_errors=True)
-    (tmp_path / "run" / "seed-1" / lost).unlink(missing_ok=True)
-    before = files_of(tmp_path / "run")
-    with pytest.raises(InputError, match="seed-1"):
-        train(iris(seeds=(0, 1, 2), training__epochs=6), tmp_path / "run", resume=True)
-    assert files_of(tmp_path / "run") == before
-
-
-def test_a_seed_that_trains_by_itself_keeps_its_sweep_out(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
+def test_a_seed_that_trains_by_itself_keeps_its_sweep_out(seeds):
     refused = pytest.raises(InputError, match="another training is using .*seed-1; wait for it")
-    with RunDirectory(tmp_path / "run" / "seed-1").held(), refused:
-        train(iris(seeds=(0, 1), training__epochs=6), tmp_path / "run", resume=True)
+    with RunDirectory(seeds / "seed-1").held(), refused:
+        train(iris(seeds=(0, 1), training__epochs=6), seeds, resume=True)
 
 
-def test_a_sweep_killed_before_its_summary_goes_on(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
-    results = load(tmp_path / "run").results
-    (tmp_path / "run" / "summary.json").unlink()
-    train(iris(seeds=(0, 1)), tmp_path / "run", resume=True)
-    assert load(tmp_path / "run").results == results
+def test_a_sweep_killed_before_its_summary_goes_on(seeds):
+    results = load(seeds).results
+    (seeds / "summary.json").unlink()
+    train(iris(seeds=(0, 1)), seeds, resume=True)
+    assert load(seeds).results == results
 
 
-def test_a_sweep_that_has_lost_a_seed_is_not_shown_as_whole(tmp_path):
-    train(iris(seeds=(0, 1)), tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "seed-1")
+def test_a_sweep_that_has_lost_a_seed_is_not_shown_as_whole(seeds):
+    shutil.rmtree(seeds / "seed-1")
     with pytest.raises(InputError, match="seed-1 holds no run any more: train it again with resume=True"):
-        load(tmp_path / "run")
-    train(iris(seeds=(0, 1)), tmp_path / "run", resume=True)
-    assert len(load(tmp_path / "run").seeds) == 2
+        load(seeds)
+    train(iris(seeds=(0, 1)), seeds, resume=True)
+    assert len(load(seeds).seeds) == 2
 
 
 def test_a_run_goes_on_with_data_that_have_moved(tmp_path):
@@ -309,83 +328,42 @@ def flipped(content):
 DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "a bit flipped": flipped}
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tmp_path):
-    train(iris(), tmp_path / "whole")
-    train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
-    newest, before = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
-    newest.write_bytes(damage(newest.read_bytes()))
-    train(iris(), tmp_path / "run", resume=True, reporter=Hears)
-    (message,) = Hears.heard
-    assert f"{newest} is damaged" in message
-    assert f"going on from the checkpoint before it, of step {int(before.stem[5:])}" in message
-    assert files_of(tmp_path / "run")[newest.relative_to(tmp_path / "run")]
-    weights = "weights.safetensors"
-    assert (tmp_path / "run" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+@pytest.mark.parametrize("damage", [*DAMAGES.values(), None], ids=[*DAMAGES, "missing"])
+def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(run, damage, tmp_path):
+    whole, run = run, tmp_path / "two"
+    train(iris(training__checkpoint_seconds=0.0), run)
+    newest, before = checkpoint.newest_first(run / "checkpoints")
+    newest.write_bytes(damage(newest.read_bytes())) if damage else newest.unlink()
+    train(iris(), run, resume=True, reporter=Hears)
+    if damage:
+        (message,) = Hears.heard
+        assert f"{newest} is damaged" in message
+        assert f"going on from the checkpoint before it, of step {int(before.stem[5:])}" in message
+        assert files_of(run)[newest.relative_to(run)]
+    for name in ("weights.safetensors", "metrics.jsonl"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_missing_newest_checkpoint_is_no_loss(tmp_path):
-    train(iris(), tmp_path / "whole")
-    train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
-    checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0].unlink()
-    train(iris(), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
-
-
-def test_if_all_checkpoints_are_damaged_that_is_said(tmp_path):
-    train(iris(), tmp_path / "run")
-    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
-        file.write_bytes(flipped(file.read_bytes()))
-    before = files_of(tmp_path / "run")
-    with pytest.raises(
-        InputError, match="does not have the checksum .* no other checkpoint: train anew with overwrite=True"
-    ):
-        train(iris(training__epochs=9), tmp_path / "run", resume=True)
-    assert files_of(tmp_path / "run") == before
-
-
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    for seed in (0, 1):
-        train(iris(seed=seed), tmp_path / f"run{seed}")
-    (mine,), (other,) = (checkpoint.newest_first(tmp_path / f"run{seed}" / "checkpoints") for seed in (0, 1))
+def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
+    train(iris(seed=1), tmp_path / "other")
+    (mine,), (other,) = (checkpoint.newest_first(folder / "checkpoints") for folder in (run, tmp_path / "other"))
     mine.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="belongs to a run of another configuration; put the right file in its place"):
-        train(iris(training__epochs=9), tmp_path / "run0", resume=True)
+        train(iris(training__epochs=9), run, resume=True)
 
 
-def test_damaged_weights_are_refused(tmp_path):
-    train(iris(), tmp_path / "run")
-    file = tmp_path / "run" / "weights.safetensors"
+def test_damaged_weights_are_refused(run):
+    file = run / "weights.safetensors"
     file.write_bytes(flipped(file.read_bytes()))
     with pytest.raises(InputError, match="is damaged"):
-        load(tmp_path / "run")
+        load(run)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda lines: lines[:2], "has the records of 2 epochs, but the run has done 4: lines were lost"),
-        (
-            lambda lines: [lines[0], b"{oops\n", *lines[2:]],
-            "metrics.jsonl:2: Invalid JSON",
-        ),
-    ],
-    ids=["lost", "broken"],
-)
-def test_damaged_metrics_are_noticed(damage, message, tmp_path):
-    train(iris(), tmp_path / "run")
-    file = tmp_path / "run" / "metrics.jsonl"
-    file.write_bytes(b"".join(damage(file.read_bytes().splitlines(keepends=True))))
-    with pytest.raises(InputError, match=message):
-        train(iris(training__epochs=9), tmp_path / "run", resume=True)
-
-
-def test_a_line_of_metrics_that_a_kill_cut_short_is_written_again(tmp_path):
-    train(iris(), tmp_path / "run")
-    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    (tmp_path / "run" / "metrics.jsonl").write_bytes(before + b'{"epoch": 5, "lo')
-    train(iris(), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+def test_a_line_of_metrics_that_a_kill_cut_short_is_written_again(run):
+    before = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(before + b'{"epoch": 5, "lo')
+    train(iris(), run, resume=True)
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def test_two_trainings_do_not_use_one_directory(tmp_path):
@@ -421,21 +399,15 @@ except InputError as error:
     assert same_but_for_records(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
-    train(iris(), tmp_path / "run")
+def test_a_checkpoint_of_another_network_is_refused_by_name(run):
     other = iris(network__widths=(4, 9, 3))
     prepared = prepare(other)
-    (path,) = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    (path,) = checkpoint.newest_first(run / "checkpoints")
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
         checkpoint.load(path, Trainer(other, prepared).start(0), other, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)
     narrow = build_network(iris(network__widths=(4, 7, 3)).network)
     with pytest.raises(InputError, match=r"belongs to another network: params\[0\].W must have shape \(4, 7\)"):
-        weights.load_weights(tmp_path / "run" / "weights.safetensors", narrow, fingerprint(iris()))
+        weights.load_weights(run / "weights.safetensors", narrow, fingerprint(iris()))
     with pytest.raises(InputError, match="has no 'layers.2.W'; it belongs to another network"):
-        weights.load_weights(tmp_path / "run" / "weights.safetensors", wider, fingerprint(iris()))
-
-
-def test_a_run_directory_without_a_run(tmp_path):
-    with pytest.raises(InputError, match="holds no run: it has no config.yaml"):
-        RunDirectory(tmp_path).load_config()
+        weights.load_weights(run / "weights.safetensors", wider, fingerprint(iris()))

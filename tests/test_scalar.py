@@ -73,15 +73,6 @@ def test_the_table_is_the_gradient_for_every_node(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_table_is_the_slope_of_the_forward_propagation(seed):
-    graph, inputs, _ = random_graph(seed, n=30)
-    table = backward(graph, forward(graph, inputs)).grad_table
-    for j in range(graph.n_inputs):
-        above, below = ([x + step * (k == j) for k, x in enumerate(inputs)] for step in (1e-5, -1e-5))
-        assert_allclose(table[j], (forward(graph, above)[-1] - forward(graph, below)[-1]) / 2e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
 def test_the_sum_over_paths_is_the_same_gradient(seed):
     graph, inputs, _ = random_graph(seed, n=15)
     u = forward(graph, inputs)
@@ -104,13 +95,6 @@ def test_the_complete_graph_has_a_product_per_edge_and_exponentially_many_paths(
     assert gradients.products == graph.edges == n * (n - 1) // 2
     assert paths.paths == paths.derivative == gradients.grad_table[0] == 2 ** (n - 2)
     assert paths.products == 2 ** (n - 1) - 1
-
-
-def test_algorithm_6_2_where_there_are_eight_million_paths():
-    graph = complete_graph(25, weight=0.5)
-    gradients = backward(graph, forward(graph, [1.0]))
-    assert gradients.products == 300
-    assert gradients.grad_table[0] == pytest.approx(0.5 * 1.5**23, rel=1e-14)
 
 
 def test_the_products_reported_are_those_made():

@@ -2,22 +2,18 @@
 
 import csv
 import io
-import json
 import os
 import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from runs import read_metrics
 from test_tables import config, frame, of, write
 
-from mlp_jax import cli
 from mlp_jax.commands.report import write_report
 from mlp_jax.commands.reproduce import reproduce
 from mlp_jax.errors import InputError, TrainingDiverged
@@ -34,18 +30,11 @@ training: {epochs: 30, batch_size: 16}
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """A command in this process, in a folder with fruit.csv and its configuration: (status, output, messages)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_set_up_jax", lambda dtype: None)
+def run(command, tmp_path):
+    """Commands in a folder with fruit.csv and its configuration."""
     frame().to_csv(tmp_path / "fruit.csv", index=False)
     (tmp_path / "fruit.yaml").write_text(CONFIG)
-
-    def run(*arguments):
-        status = cli.main(list(map(str, arguments)))
-        return status, *capsys.readouterr()
-
-    return run
+    return command
 
 
 def rows_of(text):
@@ -405,13 +394,6 @@ def test_changed_data_are_named_by_reproduce(run, tmp_path):
         reproduce(tmp_path / "runs" / "fruit")
 
 
-def test_a_run_of_a_table_goes_on_to_the_same_bits(run):
-    assert run("train", "fruit.yaml", "--set", "training.epochs=3", "--run-dir", "parts")[0] == 0
-    assert run("train", "fruit.yaml", "--set", "training.epochs=6", "--run-dir", "parts", "--resume")[0] == 0
-    run("train", "fruit.yaml", "--set", "training.epochs=6", "--run-dir", "whole")
-    assert read_metrics(Path("parts")) == read_metrics(Path("whole"))
-
-
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
@@ -470,30 +452,11 @@ import sys; sys.modules["pyarrow"] = None
 from mlp_jax import cli
 from mlp_jax.training import fit
 data = {{"path": {str(tmp_path / "a.npz")!r}}}
-fit({{"data": data, "network": {{"widths": [2, 1]}}, "training": {{"epochs": 1, "batch_size": 2}}}})
+run = fit({{"data": data, "network": {{"widths": [2, 1]}}, "training": {{"epochs": 1, "batch_size": 2}}}})
+run.predict([[1.0, 2.0]])
 sys.exit(cli.main(["inspect", {str(tmp_path / "fruit.yaml")!r}]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "pip install 'mlp_jax[tables]'" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_arrays_do_not_import_the_reading_library():
-    code = """
-import sys
-from mlp_jax.training import fit
-run = fit({"network": {"widths": [1, 1]}, "training": {"epochs": 1}}, ([[1.0], [2.0]] * 9, [[1.0], [3.0]] * 9))
-run.predict([[1.0]])
-assert "pyarrow" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_schema_says_in_json_what_it_learned(tmp_path):
-    run = fit(config(write(tmp_path, "x,c,y\n" + "".join(f"{k % 5},{'uv'[k % 2]},{k % 3}.5\n" for k in range(40)))),
-              run_dir=tmp_path / "run")  # fmt: skip
-    saved = json.loads((tmp_path / "run" / "schema.json").read_text())
-    assert [column["kind"] for column in saved["columns"]] == ["number", "category"]
-    assert saved["columns"][1]["categories"] == {"u": 20, "v": 20}
-    assert run.model.schema.inputs == ["x", "c=u", "c=v"]

@@ -114,11 +114,16 @@ def each_layer(factors):
         yield from [(A, G)] if A.ndim == 2 else zip(A, G, strict=True)
 
 
+ROWS = list(cover())
+# An ordinary run takes those that differ most: radial units, a covariance, units that mix, pieces, slopes of units, a
+# parameter of the output.
+ORDINARY = [ROWS[k] for k in (1, 3, 8, 10, 11, 12)]
+
+
 @pytest.mark.usefixtures("x64")
-# An ordinary run takes every third row.
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=[pytest.mark.slow] * (k % 3 > 0)) for k, row in enumerate(cover())],
+    [pytest.param(row, marks=[pytest.mark.slow] * (row not in ORDINARY)) for row in ROWS],
     ids=lambda row: "-".join(map(str, row)),
 )
 def test_all_of_it_is_what_loops_over_examples_give(row):
@@ -281,19 +286,6 @@ def test_label_smoothing_is_in_the_costs_and_class_weights_are_weights():
     assert_close_per_leaf(clipped, mlp_jax.clipped_gradient(smooth, params, x, y, 0.1, w), 1e-12)
 
 
-@pytest.mark.usefixtures("x64")
-def test_the_gauss_newton_matrix_is_the_hessian_where_the_logits_are_linear():
-    net = MLP((3, 2), output="softmax", penalty=L2(0.1))
-    params = mlp_jax.init(net, jax.random.key(0), dtype=jnp.float64)
-    x, y = examples("softmax", widths=net.widths)
-    v = jax.tree.map(jnp.cos, mlp_jax.init(net, jax.random.key(1), dtype=jnp.float64))
-    v = tuple(own._replace(b=jnp.asarray([1.0, 2.0])) for own in v)
-    _, product = jax.jvp(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)), (params,), (v,))
-    ours = mlp_jax.ggn_product(net, params, x, y, v)
-    penalised = tuple(own._replace(W=own.W + 0.2 * d.W) for own, d in zip(ours, v, strict=True))
-    assert_close_per_leaf(penalised, product, 1e-12)
-
-
 # --- transformations -------------------------------------------------------------------------------
 
 
@@ -357,12 +349,7 @@ def test_under_vmap_over_networks_and_twice_differentiable(quantity):
         (lambda n, p, x, y: mlp_jax.gradient_norms(n, p, x, y[:, 0]), "must have shape (5, 1), got (5,); for one"),
         (lambda n, p, x, y: mlp_jax.gradient_norms(n, p, x[0], y), "for one example pass x[None]"),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, 0), "max_norm must be a number above 0, got 0"),
-        (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, -1.0), "max_norm must be a number above 0, got -1.0"),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, np.nan), "max_norm must be a number above 0, got nan"),
-        (
-            lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, [1.0]),
-            "max_norm must be a number above 0, got [1.0]",
-        ),
         (lambda n, p, x, y: mlp_jax.clipped_gradient(n, p, x, y, "1"), "max_norm must be a number above 0, got '1'"),
         (lambda n, p, x, y: mlp_jax.gradient_moments(n, p, x, y, y), "weights must have shape (5,), one per example"),
         (lambda n, p, x, y: mlp_jax.gram(n, p, x, (x, y)), "gram takes pairs (x, y) of inputs and targets; the first"),

@@ -55,23 +55,23 @@ def run(*arguments, cwd, status=0, python=sys.executable, traceback=False, **env
 
 
 @pytest.fixture
-def package(tmp_path):
+def package(tmp_path, monkeypatch):
     (tmp_path / "kernels.py").write_text(KERNELS)
-    return tmp_path
+    monkeypatch.setattr(sys, "path", sys.path[:])  # a command adds its folder
+    yield tmp_path
+    sys.modules.pop("kernels", None)
 
 
-def verify(*arguments, cwd, status=0):
-    return run("-m", "mlp_jax", "verify", *arguments, cwd=cwd, status=status)
-
-
-def test_a_function_of_a_module(package):
-    assert "check_vjp(good): ok" in verify("kernels:good", "--args", "kernels:example_args", cwd=package).stdout
-    done = verify("kernels:bad", "--json", "bad.json", cwd=package, status=1)
-    assert "x: yours = -1 × reference in every entry: a sign." in done.stdout
+def test_a_function_of_a_module(package, command):
+    assert "check_vjp(good): ok" in command("verify", "kernels:good", "--args", "kernels:example_args").out
+    done = command("verify", "kernels:bad", "--json", "bad.json")
+    assert done.status == 1
+    assert "x: yours = -1 × reference in every entry: a sign." in done.out
     (report,) = json.loads((package / "bad.json").read_text())
     assert report["leaves"][0]["verdict"] == "WRONG"
-    done = verify("kernels:good", "--grad", "kernels:gradient", cwd=package, status=1)
-    assert "check_grad(good, gradient): WRONG" in done.stdout
+    done = command("verify", "kernels:good", "--grad", "kernels:gradient")
+    assert done.status == 1
+    assert "check_grad(good, gradient): WRONG" in done.out
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,17 @@ def test_a_function_of_a_module(package):
         (["nothing.yaml"], "nothing.yaml"),
     ],
 )
-def test_a_wrong_target_exits_with_2_and_shows_how(package, arguments, message):
-    done = verify(*arguments, cwd=package, status=2)
-    assert message in done.stderr
-    assert done.stdout == ""
+def test_a_wrong_target_exits_with_2_and_shows_how(package, command, arguments, message):
+    done = command("verify", *arguments)
+    assert message in done.err
+    assert (done.status, done.out) == (2, "")
 
 
-def test_the_network_of_a_configuration(tmp_path):
-    done = verify(ROOT / "configs" / "xor.yaml", cwd=tmp_path)
-    assert "check_grad(cost, algorithm_6_4): ok" in done.stdout
-    assert "check_grad(cost, tracer): ok" in done.stdout
+def test_the_network_of_a_configuration(command):
+    done = command("verify", ROOT / "configs" / "xor.yaml")
+    assert done.status == 0
+    assert "check_grad(cost, algorithm_6_4): ok" in done.out
+    assert "check_grad(cost, tracer): ok" in done.out
 
 
 TESTS = """
@@ -163,13 +164,12 @@ def test_jax_and_numpy_are_all_that_it_needs(package):
 
 
 def test_it_loads_nothing_else(tmp_path):
-    code = "import sys, mlp_jax.verify; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = set(run("-c", code, cwd=tmp_path).stdout.split())
-    assert loaded >= {"jax", "numpy", "mlp_jax"}
-    assert not loaded & {"optax", "pydantic", "ruamel", "rich", "safetensors", "sklearn"}
-    code = "import sys, mlp_jax.verify; print(*(name for name in sys.modules if name.startswith('mlp_jax.')))"
-    ours = run("-c", code, cwd=tmp_path).stdout.split()
-    assert {name for name in ours if not name.startswith("mlp_jax.verify")} <= {"mlp_jax.lazily", "mlp_jax.forks"}
+    loaded = run("-c", "import sys, mlp_jax.verify; print(*sys.modules)", cwd=tmp_path).stdout.split()
+    packages = {name.partition(".")[0] for name in loaded}
+    assert packages >= {"jax", "numpy", "mlp_jax"}
+    assert not packages & {"optax", "pydantic", "ruamel", "rich", "safetensors", "sklearn"}
+    ours = {name for name in loaded if name.startswith("mlp_jax.") and not name.startswith("mlp_jax.verify")}
+    assert ours <= {"mlp_jax.lazily", "mlp_jax.forks"}
 
 
 def test_one_file_knows_the_rest_of_the_package():

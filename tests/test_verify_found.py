@@ -105,11 +105,11 @@ def test_functions_that_draw_random_numbers():
     is_wrong(with_rule(sampled, lambda m, s, g: (g.sum(), -jnp.sum(g * other) / s)), m, s, leaf="s")
 
 
-def test_fifty_checks_in_one_process_in_any_order():
+def test_many_checks_in_one_process_in_any_order():
     rng = np.random.default_rng(11)
     indices = [np.array([2, 0, 0]), np.array([-1, 1, 3], np.int32), (np.array([0, 3]), 1), np.array([True, False] * 2)]
-    cases = [(index, factor) for index in indices for factor in (1, 2)] * 7
-    for k in rng.permutation(len(cases))[:50]:
+    cases = [(index, factor) for index in indices for factor in (1, 2)] * 2
+    for k in rng.permutation(len(cases)):
         index, factor = cases[k]
         report = verify.check_vjp(picked(index, factor), normal(4, 3, seed=int(k)), seed=int(k))
         assert report.passed is (factor == 1), str(report)
@@ -165,12 +165,12 @@ def softplus_layer(d):
     return with_rule(lambda w, x: jax.nn.softplus(x @ w), backward)
 
 
-@pytest.mark.parametrize("d", [1e-5, 2e-4, pytest.param(1e-3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("d", [1e-5, *(pytest.param(d, marks=pytest.mark.slow) for d in (2e-4, 1e-3))])
 def test_a_smooth_function_has_no_kinks(d):
     is_wrong(softplus_layer(d), normal(3, 2), normal(8, 3, seed=1))
 
 
-@pytest.mark.parametrize("d", [1e-7, 3e-6, pytest.param(1e-4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("d", [1e-7, *(pytest.param(d, marks=pytest.mark.slow) for d in (3e-6, 1e-4))])
 def test_a_smooth_function_has_no_kinks_in_float64(d, x64):
     w, x = normal(3, 2, dtype="float64"), normal(8, 3, dtype="float64", seed=1)
     is_wrong(softplus_layer(d), w, x)
@@ -188,10 +188,7 @@ def test_no_rule_and_jax_is_wrong(f, x):
     is_wrong(f, jnp.array(x), words="JAX's derivative of the function")
 
 
-ODD = {
-    "flushed": lambda g: jnp.where(jnp.abs(g) < 4e-6, 0, g),
-    "clipped": lambda g: jnp.clip(g, -2e5, 2e5),
-}
+ODD = {"flushed": lambda g: jnp.where(jnp.abs(g) < 4e-6, 0, g), "clipped": lambda g: jnp.clip(g, -2e5, 2e5)}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -284,7 +281,7 @@ def remainder(factor):
     return with_rule(lambda x: (x - jnp.sin(x)) / x**3, lambda x, g: (factor * g * (-x / 60 + x**3 / 1260),))
 
 
-@pytest.mark.parametrize("x", [3e-2, 2e-3, 1e-5, pytest.param(1e-8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("x", [2e-3, *(pytest.param(x, marks=pytest.mark.slow) for x in (3e-2, 1e-5, 1e-8))])
 def test_a_reference_without_digits(x):
     undecided_or("OK", remainder(1), jnp.array([x, 0.08]))
     undecided_or("WRONG", remainder(2), jnp.array([x, 0.08]))
@@ -353,26 +350,19 @@ def smallest(share):
     return with_rule(lambda x: x.min(-1), backward)
 
 
-@pytest.mark.parametrize("n", [3, 40])
-def test_the_shares_of_a_tie_add_to_one(n):
-    x = jnp.full(n, 0.7)
+def test_the_shares_of_a_tie_add_to_one():
+    x = jnp.full(40, 0.7)
     for share in ("all", "twice the first"):
         is_wrong(smallest(share), x)
     for share in ("evenly", "first"):
         passes(smallest(share), x)
 
 
-@pytest.mark.parametrize("rows", [2, 50])
-def test_ties_in_many_rows(rows):
-    x = np.abs(np.random.default_rng(1).normal(size=(rows, 5))) + 0.1
+def test_ties_in_many_rows():
+    x = np.abs(np.random.default_rng(1).normal(size=(50, 5))) + 0.1
     x[:, 1:3] = 0
     is_wrong(smallest("all"), jnp.asarray(x, jnp.float32))
     passes(smallest("evenly"), jnp.asarray(x, jnp.float32))
-
-
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
-def test_the_first_of_many_equal_numbers(seed):
-    passes(smallest("first"), jnp.full((2, 20), -1.5), seed=seed)
 
 
 def test_right_at_a_kink_and_wrong_beside_it():

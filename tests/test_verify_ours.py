@@ -24,7 +24,12 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("row", FIRST.values(), ids=lambda row: row[0].name)
+# An ordinary run takes each fifth.
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] * (k % 5 > 0)) for k, row in enumerate(FIRST.values())],
+    ids=lambda row: row[0].name,
+)
 def test_every_operation(row):
     operation, inputs, attributes, which = row
     f = mlp_jax.autodiff.Operation(

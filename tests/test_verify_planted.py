@@ -50,10 +50,9 @@ def test_every_kind_of_fault_has_a_row():
 
 # An ordinary run plants half of the kinds, those that differ most in what the checker does with them.
 ORDINARY = {
-    "first layer zero", "one entry 10 % off", "one column dropped", "one bias dropped", "bias averaged",
-    "rows permuted", "1 % off", "not a number", "transposed", "cotangent ignored", "targets left out",
-    "one example dropped", "next layer's activation", "penalty left out", "f' taken at the activation",
-    "forward rule adds a little",
+    "first layer zero", "one entry 10 % off", "one column dropped", "bias averaged", "rows permuted", "not a number",
+    "transposed", "cotangent ignored", "one example dropped", "next layer's activation", "penalty left out",
+    "f' taken at the activation", "forward rule adds a little",
 }  # fmt: skip
 
 
@@ -72,8 +71,7 @@ SLOW = {f"network, {where}" for where in ("shallow", "deep", "wide", "bfloat")}
 
 
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] * (case.name in SLOW)) for case in RIGHT],
+    "case", [pytest.param(case, id=case.name, marks=[pytest.mark.slow] * (case.name in SLOW)) for case in RIGHT]
 )
 def test_a_right_rule_passes(case):
     report = verify.check_vjp(case.f, *case.args)

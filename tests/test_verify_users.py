@@ -39,15 +39,6 @@ def test_what_is_not_looked_at_is_named():
     assert "not looked at" not in str(report)
 
 
-def test_a_report_is_true_if_it_passed():
-    cube = lambda c: with_rule(lambda x: x**3, lambda x, g: (c * g * x**2,))  # noqa: E731
-    reports = [verify.check_vjp(cube(c), jnp.array([0.5, -2.0])) for c in (3, 2)]
-    assert [bool(report) for report in reports] == [True, False]
-    assert not all(reports)
-    assert not verify.check_grad(lambda x: np.sum(x**2), lambda x: x, np.ones(2))
-    assert not verify.check_transforms(with_rule(jnp.sin, lambda x, g: (lax.stop_gradient(g * jnp.cos(x)),)), normal(3))
-
-
 def attention(faulty):
     """Rows of scores with −inf where they are masked; a row that is masked everywhere is NaN, and nobody uses it."""
 
@@ -96,58 +87,24 @@ def test_arguments_of_other_sizes(n):
     assert n > 1000 or not verify.check_grad(lambda x: np.sum(np.log(x)), faulty, x)
 
 
-@pytest.mark.parametrize("until", [1e-9, 1e-6])
-def test_a_solver_that_stops(until):
-    def solved(a):
-        y, step = 0.0, 1.0
-        while abs(step) > until:
-            step = float(np.cos(a[0] * y)) * 0.7 - y
-            y += step
-        return y
-
-    def gradient(factor):
-        def implicit(a):
-            y = solved(a)
-            s = 0.7 * np.sin(a[0] * y)
-            return np.array([-s * y / (1 + s * a[0]) * factor])
-
-        return implicit
-
-    report = verify.check_grad(solved, gradient(1.0), np.array([0.9]))
-    assert {leaf.verdict for leaf in report.leaves} <= {Verdict.OK, Verdict.UNRESOLVED}, str(report)
-    assert not verify.check_grad(solved, gradient(1.1), np.array([0.9]))
-
-
-class Model:
-    """A numpy layer that keeps what it has seen."""
-
-    def __init__(self):
-        self.x, self.calls, self.buffer = None, 0, np.zeros(3)
-
-    def forward(self, x):
-        self.x = x
-        np.multiply(x, x, out=self.buffer)
-        return float(np.sum(self.buffer * x))
-
-    def gradient(self, x):
-        self.forward(x)
-        return 3 * self.x * self.buffer / self.x
-
-    def stale(self, x):
-        self.forward(x)
-        self.forward(np.array([1.0, 1, 2]))
-        return 3 * self.buffer
-
-    def counted(self, x):
-        self.calls += 1
-        return float(self.calls * np.sum(x))
-
-
 def test_state_that_a_function_keeps():
-    x, model = np.array([0.5, 1.5, -1.0]), Model()
-    assert verify.check_grad(model.forward, model.gradient, x)
-    assert not verify.check_grad(model.forward, model.stale, x)
-    report = verify.check_grad(model.counted, lambda x: np.ones_like(x), x)
+    x, buffer, calls = np.array([0.5, 1.5, -1.0]), np.zeros(3), []
+
+    def forward(x):
+        np.multiply(x, x, out=buffer)
+        return float(np.sum(buffer * x))
+
+    def stale(x):
+        forward(np.array([1.0, 1, 2]))
+        return 3 * buffer
+
+    def counted(x):
+        calls.append(1)
+        return float(len(calls) * np.sum(x))
+
+    assert verify.check_grad(forward, lambda x: (forward(x), 3 * buffer)[1], x)
+    assert not verify.check_grad(forward, stale, x)
+    report = verify.check_grad(counted, lambda x: np.ones_like(x), x)
     assert not report
     assert verdicts(report) == {"primal": Verdict.NONDETERMINISTIC}
     with pytest.raises(CannotCheck, match="changes its argument b in place"):
@@ -168,19 +125,6 @@ def test_a_numpy_function_is_not_called_for_ever():
 # --- what else users bring ------------------------------------------------------------------------
 
 
-def dirichlet(x, a, strict):
-    value = jnp.sum((a - 1) * jnp.log(x)) + jax.scipy.special.gammaln(a.sum()) - jax.scipy.special.gammaln(a).sum()
-    return jnp.where(jnp.abs(x.sum() - 1) < 1e-9, value, -jnp.inf) if strict else value
-
-
-def test_a_density_on_a_simplex():
-    x, a = jnp.array([0.25, 0.5, 0.25]), jnp.array([1.5, 2.0, 3.0])
-    right = lambda x, a, g: (g * (a - 1) / x, g * (jnp.log(x) + lax.digamma(a.sum()) - lax.digamma(a)))  # noqa: E731
-    passes(with_rule(lambda x, a: dirichlet(x, a, False), right), x, a)
-    report = verify.check_vjp(with_rule(lambda x, a: dirichlet(x, a, True), right), x, a)
-    assert {leaf.verdict for leaf in report.leaves} <= {Verdict.OK, Verdict.UNRESOLVED}, str(report)
-
-
 def test_a_declared_rule():
     """Row gradients of a table, divided by how often each row is used."""
     ids, counts = np.array([1, 1, 3, 3, 3, 0]), np.array([1, 2, 1, 3])
@@ -192,30 +136,6 @@ def test_a_declared_rule():
     table = normal(4, 2)
     assert verify.check_vjp(with_rule(lambda e: e[ids], backward(counts)), table, reference=declared)
     assert not verify.check_vjp(with_rule(lambda e: e[ids], backward(counts[::-1])), table, reference=declared)
-
-
-def test_a_sign_of_second_derivatives():
-    gradient_of = jax.grad(lambda w: jnp.sum(jnp.logaddexp(w, 2 * w[::-1])))
-    hessian = lambda w: jax.jacfwd(gradient_of)(w)  # noqa: E731
-    passes(with_rule(gradient_of, lambda w, g: (hessian(w).T @ g,)), normal(4))
-    is_wrong(with_rule(gradient_of, lambda w, g: (-hessian(w).T @ g,)), normal(4))
-
-
-def test_a_parameter_of_the_initial_state():
-    def simulated(p):
-        y = p["start"]["level"] if "start" in p else jnp.ones(())
-        for t in range(5):
-            y = y + p["rates"]["growth"] * y * (1 - y) - p["rates"]["loss"][0] * t / 10
-        return y
-
-    def backward(p, g):
-        found = jax.grad(simulated)(p)
-        return ({**jax.tree.map(lambda d: g * d, found), "start": {"level": jnp.zeros(())}},)
-
-    p = {"start": {"level": 0.3}, "rates": {"growth": 0.4, "loss": [0.05, 1.0]}}
-    report = verify.check_vjp(with_rule(simulated, backward), p)
-    assert verdicts(report)["p['start']['level']"] is Verdict.ZERO_EVERYWHERE
-    assert not report
 
 
 def test_a_sparse_matrix():
@@ -240,19 +160,6 @@ def test_a_sparse_matrix():
     is_wrong(product(True), a.data, normal(3))
 
 
-def test_zero_by_cancellation():
-    """The sum of a normalised batch is 0, whatever the batch."""
-
-    def backward(x, g):
-        s = jnp.sqrt(x.var(0) + 1e-5)
-        h, g = (x - x.mean(0)) / s, jnp.broadcast_to(g, x.shape)
-        return ((g - g.mean(0) - h * (g * h).mean(0)) / s,)
-
-    plain = lambda x: jnp.sum((x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5))  # noqa: E731
-    passes(with_rule(plain, backward), normal(16, 3))
-    is_wrong(with_rule(plain, lambda x, g: (g / jnp.sqrt(x.var(0) + 1e-5) + 0 * x,)), normal(16, 3))
-
-
 # --- right, though it looks odd --------------------------------------------------------------------
 
 HILBERT = 1 / (np.arange(5)[:, None] + np.arange(5) + 1.0)
@@ -268,24 +175,16 @@ def first_of_largest(x):
         (lambda x: float(x.max()), first_of_largest, [1.0, 3, 2]),
         (lambda x: float(np.sort(x) @ np.arange(4)), lambda x: 1.0 * np.argsort(np.argsort(x)), [0.3, -1, 2, 0.1]),
         (lambda x: float(x[0] ** 2), lambda x: np.array([2 * x[0], 0]), [1.5, 2]),
-        (lambda x: float(np.sum(x**3)), lambda x: 3 * x**2, [-1.0, 0, 1]),
         (lambda x: float(np.sum(np.sin(x.astype(np.float32)))), np.cos, [0.3, -1, 2, 0.1]),
         (lambda x: round(float(np.sum(np.sin(x))), 8), np.cos, [0.3, -1, 2, 0.1]),
     ],
-    ids=["largest", "sorted", "unused", "zero", "in single precision", "in eight digits"],
+    ids=["largest", "sorted", "unused", "in single precision", "in eight digits"],
 )
 def test_numpy_functions_with_slopes_of_0_and_values_of_few_digits(f, gradient, x):
     report = verify.check_grad(f, gradient, np.array(x))
     assert report, str(report)
     report = verify.check_grad(f, lambda x: gradient(x) + 0.2, np.array(x))
     assert not report
-
-
-def test_ties_of_numpy_functions():
-    x = np.array([1.0, 1, 0])
-    assert verify.check_grad(lambda x: float(x.max()), first_of_largest, x)
-    report = verify.check_grad(lambda x: float(x.max()), lambda x: 1.0 * (x == x.max()), x)
-    assert verdicts(report)["x"] is Verdict.WRONG
 
 
 def test_a_slope_of_0_without_reverse_mode():
@@ -297,8 +196,7 @@ def test_a_slope_of_0_without_reverse_mode():
 
 def test_single_and_double_precision_together(x64):
     rule = with_rule(
-        lambda x, y: jnp.sin(x) * y,
-        lambda x, y, g: ((g * jnp.cos(x) * y).astype(x.dtype), g * jnp.sin(x)),
+        lambda x, y: jnp.sin(x) * y, lambda x, y, g: ((g * jnp.cos(x) * y).astype(x.dtype), g * jnp.sin(x))
     )
     passes(rule, normal(5), normal(5, dtype="float64", seed=1))
 
@@ -367,8 +265,7 @@ def test_a_kink_that_two_arguments_share(sign):
     """|a − b| does not change where both move, so the two slopes add to 0."""
     away = lambda a, b: jnp.where(a >= b, 1, -1)  # noqa: E731
     rule = with_rule(
-        lambda a, b: jnp.abs(a - b),
-        lambda a, b, g: (g * away(a, b), -g * jnp.where(a == b, sign, away(a, b))),
+        lambda a, b: jnp.abs(a - b), lambda a, b, g: (g * away(a, b), -g * jnp.where(a == b, sign, away(a, b)))
     )
     (passes if sign == 1 else is_wrong)(rule, jnp.ones(2), jnp.ones(2))
 
@@ -379,12 +276,6 @@ def test_at_the_tip_of_a_cone():
         return (g * jnp.where(n == 0, jnp.array([0.6, 0.0, -0.8]), x / jnp.where(n == 0, 1, n)),)
 
     passes(with_rule(lambda x: jnp.linalg.norm(x), backward), jnp.zeros(3))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_sign_of_what_arrives(seed):
-    for faulty in (jnp.abs, lambda g: jnp.maximum(g, 0), lambda g: jnp.maximum(g, 0) - 2 * jnp.maximum(-g, 0)):
-        is_wrong(with_rule(lambda x: jnp.sum(x**2), lambda x, g, f=faulty: (2 * f(g) * x,)), normal(3), seed=seed)
 
 
 def test_a_rule_that_raises_outside_jit_alone():

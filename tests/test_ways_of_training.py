@@ -11,8 +11,7 @@ import optax
 import pytest
 from compilation import compiled
 from numpy.testing import assert_allclose
-from runs import CONFIGS, ByHand, iris, read_metrics, train
-from safetensors.numpy import load_file
+from runs import CONFIGS, ByHand, iris, train
 
 import mlp_jax
 from mlp_jax import MLP
@@ -177,25 +176,6 @@ def test_early_stopping_without_a_finite_validation_cost_gives_the_last_weights_
     chex.assert_trees_all_equal(run.params, plain.params)
 
 
-def test_several_seeds_are_each_like_a_run_of_their_own(tmp_path):
-    run = fit(iris(seeds=(5, 0, 9), training__epochs=3), run_dir=tmp_path / "several")
-    for one, seed in zip(run.seeds, (5, 0, 9), strict=True):
-        alone = fit(iris(seed=seed, training__epochs=3), run_dir=tmp_path / f"alone-{seed}")
-        assert one.config == alone.config
-        chex.assert_trees_all_equal(one.params, alone.params)
-        folder = tmp_path / "several" / f"seed-{seed}"
-        kept = load_file(folder / "weights.safetensors")
-        assert all(np.array_equal(kept[f"layers.{k}.W"], layer.W) for k, layer in enumerate(one.params))
-        for mine, its in zip(read_metrics(folder), alone.history, strict=True):
-            assert mine == its
-    found = run.results["test"]["accuracy"]
-    values = [one.results["test"]["accuracy"] for one in run.seeds]
-    assert found["seeds"] == values
-    assert (found["mean"], found["sd"]) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
-    with pytest.raises(InputError, match="this run has 3 seeds, each a run of its own in run.seeds: take one"):
-        run.predict(np.zeros((1, 4)))
-
-
 def test_a_step_is_a_pure_function_that_research_code_can_scan():
     run = ByHand(iris(optimizer={"name": "adam", "learning_rate": 0.01}, data={"source": "iris", "split": {"test": 0.0,
                  "validation": 0.04}}))  # fmt: skip
@@ -223,6 +203,8 @@ def test_each_seed_stops_early_on_its_own(tmp_path):
         lasts.append(one.summary["epochs"])
     assert len(set(lasts)) > 1
     assert run.summary["epochs"] == max(lasts) < 60
+    with pytest.raises(InputError, match="this run has 4 seeds, each a run of its own in run.seeds: take one"):
+        run.predict(np.zeros((1, 10)))
 
 
 def test_lbfgs_reaches_the_minimum_of_a_small_problem(x64, tmp_path):
