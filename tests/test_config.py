@@ -316,3 +316,10 @@ def test_reading_a_configuration_needs_no_jax():
         "sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(DIGITS)], check=True)
+
+
+def test_aliases_are_refused_wherever_they_point(tmp_path):
+    with pytest.raises(InputError, match="an alias is refused"):
+        load("a: &a [1]\nb: *a\n", tmp_path)
+    with pytest.raises(InputError, match="an alias is refused"):
+        load("a: &a [*a]\n", tmp_path)

@@ -467,3 +467,12 @@ def test_other_errors_and_warnings_are_those_of_scikit_learn():
 )
 def test_scikit_learn_is_imported_here_only(code):
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_shuffle_matters_and_is_drawn_from_the_random_state():
+    def coefs(shuffle):
+        model = MLPRegressor(hidden_layer_sizes=1, max_iter=1, batch_size=1, random_state=0, shuffle=shuffle)
+        return model.fit(X[:50], Y[:50]).coefs_[0]
+
+    assert np.array_equal(coefs(True), coefs(True))
+    assert not np.array_equal(coefs(True), coefs(False))

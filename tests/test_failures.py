@@ -147,3 +147,9 @@ def test_deep_networks_that_compute_as_one_loop_are_located_by_layer():
     run.params = jax.tree.map(lambda leaf: leaf * 10, run.params)
     assert run.advance(1) == []
     assert diagnosis(run).startswith("epoch 1, step 1 of 7: layer ")
+
+
+def test_if_all_seeds_diverge_so_does_the_run(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"all 2 seeds diverged; seed 4: epoch 3, step \d of 7: layer \d"):
+        train(iris(**EXPLODING, seeds=(4, 7)), tmp_path / "run")
+    assert load(tmp_path / "run").summary["status"] == "diverged"

@@ -280,3 +280,27 @@ def test_the_account_of_einsum_is_that_of_matmul():
     by_matmul = ad.trace(lambda w, x: ops.sum(x @ w), w, x).account()
     assert by_einsum.forward == by_matmul.forward
     assert by_einsum.backward.multiply_adds == by_matmul.backward.multiply_adds == 2 * 3 * 4 * 5
+
+
+def test_a_rule_of_the_wrong_shape_or_number_is_named_in_symbol_mode_too():
+    total = ad.Operation("total", jnp.sum, (lambda g, out, x: g,))
+    with pytest.raises(ValueError, match=r"'total' for input 0 must return a gradient of the input's shape \(3, 4\)"):
+        ad.trace(total, x).gradient()
+    lazy = ad.Operation("lazy", lambda x, y: x * y, lambda g, out, x, y: g * y)
+    with pytest.raises(ValueError, match="'lazy' must return one gradient per input: 2; it returned 1"):
+        ad.trace(lazy, 1.0, 2.0).gradient()
+
+
+def test_each_edge_costs_one_bprop():
+    def complete(x):
+        nodes = [x]
+        for _ in range(9):
+            total = nodes[0]
+            for node in nodes[1:]:
+                total = total + node
+            nodes.append(ops.sin(total))
+        return nodes[-1]
+
+    account = ad.trace(complete, 1.0).account()
+    assert account.bprops == account.forward.edges
+    assert_array_equal(account.forward.multiply_adds, 0)

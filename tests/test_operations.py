@@ -187,3 +187,18 @@ def test_no_entries_have_a_gradient_without_entries(operation):
 def test_attributes_may_be_positional_as_in_jax_numpy():
     assert ops.sum(jnp.ones((2, 3)), 0).tolist() == [2, 2, 2]
     assert ops.broadcast_to(jnp.ones(3), (2, 3)).shape == (2, 3)
+
+
+def test_inputs_are_treated_as_distinct():
+    x = jnp.asarray(normal(3, 3))
+    out = x @ x
+    g = jnp.ones_like(out)
+    left, right = gradients(ops.matmul, g, (x, x), {}, (0, 1))
+    assert_allclose(left, g @ x.T)
+    assert_allclose(right, x.T @ g)
+
+
+def test_a_missing_rule_names_operation_and_input():
+    half = Operation("half", lambda x, y: x * y, (lambda g, out, x, y: g * y, None))
+    with pytest.raises(NotImplementedError, match=r"'half' has no bprop rule for input 1 of 2"):
+        half.gradient(1, 1.0, 6.0, 2.0, 3.0)

@@ -382,3 +382,16 @@ def test_a_cost_without_second_derivative_has_no_gauss_newton_matrix(output, cos
     ):
         with pytest.raises(ValueError, match=f"the cost {cost} is piecewise linear .* no second derivative"):
             call()
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_gauss_newton_matrix_is_the_hessian_where_the_logits_are_linear():
+    net = MLP((3, 2), output="softmax", penalty=L2(0.1))
+    params = mlp_jax.init(net, jax.random.key(0), dtype=jnp.float64)
+    x, y = examples("softmax", widths=net.widths)
+    v = jax.tree.map(jnp.cos, mlp_jax.init(net, jax.random.key(1), dtype=jnp.float64))
+    v = tuple(own._replace(b=jnp.asarray([1.0, 2.0])) for own in v)
+    _, product = jax.jvp(jax.grad(lambda p: mlp_jax.loss(net, p, x, y)), (params,), (v,))
+    ours = mlp_jax.ggn_product(net, params, x, y, v)
+    penalised = tuple(own._replace(W=own.W + 0.2 * d.W) for own, d in zip(ours, v, strict=True))
+    assert_close_per_leaf(penalised, product, 1e-12)

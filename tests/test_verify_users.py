@@ -285,3 +285,72 @@ def test_a_rule_that_raises_outside_jit_alone():
     report = verify.check_vjp(with_rule(jnp.sin, backward), normal(3))
     assert not report
     assert "outside jit" in str(report)
+
+
+def dirichlet(x, a, strict):
+    value = jnp.sum((a - 1) * jnp.log(x)) + jax.scipy.special.gammaln(a.sum()) - jax.scipy.special.gammaln(a).sum()
+    return jnp.where(jnp.abs(x.sum() - 1) < 1e-9, value, -jnp.inf) if strict else value
+
+
+@pytest.mark.slow
+def test_a_density_on_a_simplex():
+    x, a = jnp.array([0.25, 0.5, 0.25]), jnp.array([1.5, 2.0, 3.0])
+    right = lambda x, a, g: (g * (a - 1) / x, g * (jnp.log(x) + lax.digamma(a.sum()) - lax.digamma(a)))  # noqa: E731
+    passes(with_rule(lambda x, a: dirichlet(x, a, False), right), x, a)
+    report = verify.check_vjp(with_rule(lambda x, a: dirichlet(x, a, True), right), x, a)
+    assert {leaf.verdict for leaf in report.leaves} <= {Verdict.OK, Verdict.UNRESOLVED}, str(report)
+
+
+@pytest.mark.slow
+def test_a_sign_of_second_derivatives():
+    gradient_of = jax.grad(lambda w: jnp.sum(jnp.logaddexp(w, 2 * w[::-1])))
+    hessian = lambda w: jax.jacfwd(gradient_of)(w)  # noqa: E731
+    passes(with_rule(gradient_of, lambda w, g: (hessian(w).T @ g,)), normal(4))
+    is_wrong(with_rule(gradient_of, lambda w, g: (-hessian(w).T @ g,)), normal(4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sign_of_what_arrives(seed):
+    for faulty in (jnp.abs, lambda g: jnp.maximum(g, 0), lambda g: jnp.maximum(g, 0) - 2 * jnp.maximum(-g, 0)):
+        is_wrong(with_rule(lambda x: jnp.sum(x**2), lambda x, g, f=faulty: (2 * f(g) * x,)), normal(3), seed=seed)
+
+
+@pytest.mark.slow
+def test_ties_of_numpy_functions():
+    x = np.array([1.0, 1, 0])
+    assert verify.check_grad(lambda x: float(x.max()), first_of_largest, x)
+    report = verify.check_grad(lambda x: float(x.max()), lambda x: 1.0 * (x == x.max()), x)
+    assert verdicts(report)["x"] is Verdict.WRONG
+
+
+@pytest.mark.slow
+def test_a_parameter_of_the_initial_state():
+    def simulated(p):
+        y = p["start"]["level"] if "start" in p else jnp.ones(())
+        for t in range(5):
+            y = y + p["rates"]["growth"] * y * (1 - y) - p["rates"]["loss"][0] * t / 10
+        return y
+
+    def backward(p, g):
+        found = jax.grad(simulated)(p)
+        return ({**jax.tree.map(lambda d: g * d, found), "start": {"level": jnp.zeros(())}},)
+
+    p = {"start": {"level": 0.3}, "rates": {"growth": 0.4, "loss": [0.05, 1.0]}}
+    report = verify.check_vjp(with_rule(simulated, backward), p)
+    assert verdicts(report)["p['start']['level']"] is Verdict.ZERO_EVERYWHERE
+    assert not report
+
+
+@pytest.mark.slow
+def test_zero_by_cancellation():
+    """The sum of a normalised batch is 0, whatever the batch."""
+
+    def backward(x, g):
+        s = jnp.sqrt(x.var(0) + 1e-5)
+        h, g = (x - x.mean(0)) / s, jnp.broadcast_to(g, x.shape)
+        return ((g - g.mean(0) - h * (g * h).mean(0)) / s,)
+
+    plain = lambda x: jnp.sum((x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5))  # noqa: E731
+    passes(with_rule(plain, backward), normal(16, 3))
+    is_wrong(with_rule(plain, lambda x, g: (g / jnp.sqrt(x.var(0) + 1e-5) + 0 * x,)), normal(16, 3))
