@@ -50,8 +50,8 @@ class Task(NamedTuple):
 
 
 SMALL = Task((64, 32, 10), 32, 1280, 60)
-MIDDLE = Task((784, 512, 512, 10), 128, 1280, 8)
-LARGE = Task((784, 1024, 1024, 1024, 10), 512, 2048, 2)
+MIDDLE = Task((784, 512, 512, 10), 128, 1280, 24)
+LARGE = Task((784, 1024, 1024, 1024, 10), 512, 2048, 6)
 
 
 def ours(task: Task, **network: Any) -> Callable[[], float]:
