@@ -8,7 +8,7 @@ are wanted:
         netket folx torax tfp-nightly distrax rlax matfree tensorcircuit-ng tokamax qwix dynamiqs pennylane kfac-jax \\
         nifty8 probdiffeq jax-galsim e3x jaxsim distreqx qpax quadax brainstate jaxdecomp flowjax phiml mujoco-mjx \\
         jaxley jax-fem ejkernel varipeps fmmax jaxoplanet aqtp keras cryojax flash-attention-jax jax-bitempered-loss \\
-        jax-scalify jaxbessel jaxnnls jaxsnn microjaxx neural-tangents pyscfad slax snnax tjax
+        jaxbessel jaxnnls jaxsnn microjaxx pyscfad slax
 
     scripts/run python scripts/audit_the_world.py --output rules.md
 """

@@ -1,5 +1,6 @@
 """Public functions of microjaxx, called: its gradient rules are audited where they are used."""
 
+import jax
 import jax.numpy as jnp
 from common import tried, within
 from microjax import poly_solver
@@ -9,8 +10,8 @@ from microjax.inverse_ray import boundary, limb_darkening
 unit = within(0.1, 0.9)
 tried(
     lambda: special.gamma(within(0.3, 3.0) + 0.2j),
-    lambda: special.ellipk(unit),
-    lambda: special.ellipe(unit),
+    lambda: jax.vmap(special.ellipk)(unit),
+    lambda: jax.vmap(special.ellipe)(unit),
     lambda: special.j0(within(0.3, 9.0)),
     lambda: special.j1(within(0.3, 9.0)),
     lambda: limb_darkening.Is_limb_1st(unit, 0.3),
