@@ -30,6 +30,26 @@ def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
     is_wrong(arc_tangent(1 + 4e-6), at)
 
 
+def test_a_rule_of_exact_binomials_for_their_rounded_logarithms():
+    binomials, k = np.array([1.0, 3.0, 3.0, 1.0]), np.arange(4)
+    rounded = jnp.asarray((np.log(binomials) + 1.2e-6 * np.array([-1, 1, 1, -1])).astype(np.float32))
+
+    def polynomials(x):
+        return jnp.exp(rounded + k * jnp.log(x[:, None]) + (3 - k) * jnp.log1p(-x[:, None]))
+
+    def slopes(factor):
+        def back(x, g):
+            x = x[:, None]
+            lower = jnp.pad(jnp.array([1.0, 2.0, 1.0]) * x ** k[:3] * (1 - x) ** k[2::-1], ((0, 0), (1, 1)))
+            return (factor * 3 * jnp.sum(g * (lower[:, :-1] - lower[:, 1:]), axis=1),)
+
+        return with_rule(polynomials, back)
+
+    at = jnp.linspace(0.1, 0.9, 6)
+    passes(slopes(1.0), at, words="an approximation")
+    is_wrong(slopes(1 + 4e-6), at)
+
+
 def test_a_tail_is_one_along_lines_too():
     def decay(off):
         return with_rule(lambda x: jnp.exp(-x), lambda x, g: (-g * (jnp.exp(-x) + off),))

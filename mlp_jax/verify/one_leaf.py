@@ -298,14 +298,15 @@ def _is_of_an_approximation(leaf: Column, entries: Sequence[int]) -> bool:
 
     A polynomial of degree n that is off by a last digit has a derivative that is off by up to n² of these, by Markov's
     inequality: its values are right, and so is a rule by the formula that it stands for. Such a rule differs by a few
-    units, and its integral is the change from one value to another, each known to a few units of its last place.
+    units, and its integral is the change from one value to another, each known to a few units of its last place: to a
+    few more, where a constant is an exponent.
     """
     is_approximate = leaf.table.reference is not None and leaf.spread(asked.Constants()).any()
     unit = max(min(leaf.precision.eps, policy.FLOAT32_EPS), leaf.table.typed)
     off = np.abs(leaf.yours - leaf.reference)[:, entries]
     if leaf.table.named or not is_approximate or not (off <= policy.MARKOV * unit * leaf.scales * leaf.size).all():
         return False
-    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2 * policy.ULPS * unit).all())
+    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 4 * policy.ULPS * unit).all())
 
 
 def _wrong(leaf: Column, decisions: dict[At, Decision], off: np.ndarray, allowance: np.ndarray) -> Finding:
