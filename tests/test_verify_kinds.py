@@ -1,5 +1,7 @@
 """Kinds of faults in gradients that users of other libraries have met, each with a rule that is right beside it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +59,15 @@ def test_a_tail_is_one_along_lines_too():
     at = jnp.array([0.3, 6.0, 7.0, 8.0, 7.5])
     passes(decay(5e-8), at, words="TAIL")
     is_wrong(decay(1e-7), at)
+
+
+def test_a_wrong_rule_whose_argument_is_a_type():
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def cast(dtype, x):
+        return (x * x).astype(dtype)
+
+    cast.defvjp(lambda dtype, x: (cast(dtype, x), x), lambda dtype, x, g: (3 * x * g,))
+    assert verdicts(verify.check_vjp(cast, jnp.float32, jnp.arange(1.0, 4.0)))["x"] == Verdict.WRONG
 
 
 # --- transformations, and derivatives of derivatives -----------------------------------------------------------------
