@@ -70,6 +70,16 @@ def test_a_wrong_rule_whose_argument_is_a_type():
     assert verdicts(verify.check_vjp(cast, jnp.float32, jnp.arange(1.0, 4.0)))["x"] == Verdict.WRONG
 
 
+def test_a_stopped_gradient_within_a_branch():
+    def shifted(x):
+        top = lax.cond(x[0] > 0, lambda y: lax.stop_gradient(jnp.max(y)), lambda y: 0.0, x)
+        return jnp.log(jnp.sum(jnp.exp(x - top))) + top
+
+    at = jnp.array([0.3, -0.4, 1.2])
+    passes(with_rule(shifted, lambda x, g: (g * jax.nn.softmax(x),)), at)
+    is_wrong(with_rule(shifted, lambda x, g: (g * jax.nn.softmax(2 * x),)), at)
+
+
 # --- transformations, and derivatives of derivatives -----------------------------------------------------------------
 
 

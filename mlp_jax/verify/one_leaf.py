@@ -179,7 +179,8 @@ def _unresolved(column: Column) -> np.ndarray:
 
 def half_of_its_digits(column: Column, right: np.ndarray, size: float | None = None) -> np.ndarray:
     """Half the digits of each entry, and the last one of the largest."""
-    top = policy.TOP_ULPS * column.precision.eps * column.scales * (column.size if size is None else size)
+    units = policy.TOP_ULPS_OF_MANY_BITS if column.precision.eps <= policy.FLOAT32_EPS else policy.TOP_ULPS
+    top = units * column.precision.eps * column.scales * (column.size if size is None else size)
     return half_the_digits(column.precision) * right + top
 
 
