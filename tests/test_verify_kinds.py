@@ -34,7 +34,7 @@ def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
 
 def test_a_rule_of_exact_binomials_for_their_rounded_logarithms():
     binomials, k = np.array([1.0, 3.0, 3.0, 1.0]), np.arange(4)
-    rounded = jnp.asarray((np.log(binomials) + 1.2e-6 * np.array([-1, 1, 1, -1])).astype(np.float32))
+    rounded = jnp.asarray((np.log(binomials) + 1.1e-6 * np.array([-1, 1, 1, -1])).astype(np.float32))
 
     def polynomials(x):
         return jnp.exp(rounded + k * jnp.log(x[:, None]) + (3 - k) * jnp.log1p(-x[:, None]))

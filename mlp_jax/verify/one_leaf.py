@@ -307,7 +307,7 @@ def _is_of_an_approximation(leaf: Column, entries: Sequence[int]) -> bool:
     off = np.abs(leaf.yours - leaf.reference)[:, entries]
     if leaf.table.named or not is_approximate or not (off <= policy.MARKOV * unit * leaf.scales * leaf.size).all():
         return False
-    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 4 * policy.ULPS * unit).all())
+    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2.5 * policy.ULPS * unit).all())
 
 
 def _wrong(leaf: Column, decisions: dict[At, Decision], off: np.ndarray, allowance: np.ndarray) -> Finding:
