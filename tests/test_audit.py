@@ -1,5 +1,6 @@
 """The audit within a process: what a tap passes through, what is seen of each call, and what is made of it."""
 
+import contextlib
 import functools
 import json
 import signal
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from mlp_jax.tables import npy
 from mlp_jax.verify import GradientError, audit
+from mlp_jax.verify.auditing import checking
 from mlp_jax.verify.auditing.calls import Call, NotStorable, calls_of, store, stored_in
 from mlp_jax.verify.auditing.checking import TimeUp, time_limit
 from mlp_jax.verify.auditing.findings import BESIDE, NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
@@ -425,6 +427,18 @@ def test_the_programs_timer_goes_on():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert rung == [1]
+
+
+def test_time_that_is_up_is_said_again_where_that_was_lost(monkeypatch):
+    monkeypatch.setattr(checking, "_AGAIN", 0.05)
+
+    def twice():
+        with contextlib.suppress(TimeUp):  # as Python does while an object is finalised
+            time.sleep(20)
+        time.sleep(20)
+
+    with pytest.raises(TimeUp), time_limit(0.05):
+        twice()
 
 
 def test_no_time_is_left():

@@ -1,5 +1,7 @@
 """Kinds of faults in gradients that users of other libraries have met, each with a rule that is right beside it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,26 @@ def test_a_rule_of_what_a_polynomial_stands_for(on_jax):
     is_wrong(arc_tangent(1 + 4e-6), at)
 
 
+def test_a_rule_of_exact_binomials_for_their_rounded_logarithms():
+    binomials, k = np.array([1.0, 3.0, 3.0, 1.0]), np.arange(4)
+    rounded = jnp.asarray((np.log(binomials) + 1.1e-6 * np.array([-1, 1, 1, -1])).astype(np.float32))
+
+    def polynomials(x):
+        return jnp.exp(rounded + k * jnp.log(x[:, None]) + (3 - k) * jnp.log1p(-x[:, None]))
+
+    def slopes(factor):
+        def back(x, g):
+            x = x[:, None]
+            lower = jnp.pad(jnp.array([1.0, 2.0, 1.0]) * x ** k[:3] * (1 - x) ** k[2::-1], ((0, 0), (1, 1)))
+            return (factor * 3 * jnp.sum(g * (lower[:, :-1] - lower[:, 1:]), axis=1),)
+
+        return with_rule(polynomials, back)
+
+    at = jnp.linspace(0.1, 0.9, 6)
+    passes(slopes(1.0), at, words="an approximation")
+    is_wrong(slopes(1 + 4e-6), at)
+
+
 def test_a_tail_is_one_along_lines_too():
     def decay(off):
         return with_rule(lambda x: jnp.exp(-x), lambda x, g: (-g * (jnp.exp(-x) + off),))
@@ -37,6 +59,25 @@ def test_a_tail_is_one_along_lines_too():
     at = jnp.array([0.3, 6.0, 7.0, 8.0, 7.5])
     passes(decay(5e-8), at, words="TAIL")
     is_wrong(decay(1e-7), at)
+
+
+def test_a_wrong_rule_whose_argument_is_a_type():
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def cast(dtype, x):
+        return (x * x).astype(dtype)
+
+    cast.defvjp(lambda dtype, x: (cast(dtype, x), x), lambda dtype, x, g: (3 * x * g,))
+    assert verdicts(verify.check_vjp(cast, jnp.float32, jnp.arange(1.0, 4.0)))["x"] == Verdict.WRONG
+
+
+def test_a_stopped_gradient_within_a_branch():
+    def shifted(x):
+        top = lax.cond(x[0] > 0, lambda y: lax.stop_gradient(jnp.max(y)), lambda y: 0.0, x)
+        return jnp.log(jnp.sum(jnp.exp(x - top))) + top
+
+    at = jnp.array([0.3, -0.4, 1.2])
+    passes(with_rule(shifted, lambda x, g: (g * jax.nn.softmax(x),)), at)
+    is_wrong(with_rule(shifted, lambda x, g: (g * jax.nn.softmax(2 * x),)), at)
 
 
 # --- transformations, and derivatives of derivatives -----------------------------------------------------------------

@@ -137,5 +137,6 @@ def _is_off(table: Table, k: int) -> bool:
 
 
 def is_real(x: Any) -> bool:
-    """Whether it is a number, or an array of them."""
-    return isinstance(x, int | float) or getattr(getattr(x, "dtype", None), "kind", "") in ("i", "u", "f")
+    """Whether it is a number, or an array of them; `jnp.float32` itself has a dtype, too."""
+    kind = getattr(getattr(x, "dtype", None), "kind", "") if hasattr(x, "shape") else ""
+    return isinstance(x, int | float) or kind in ("i", "u", "f")

@@ -38,6 +38,10 @@ class Exactly:
         """What is behind a stop_gradient."""
         return v
 
+    def inside(self) -> "Exactly":
+        """What a branch or a loop is evaluated with."""
+        return self
+
 
 class Rounding(Exactly):
     """Each result is rounded at random, to its own type or to one for all."""
@@ -113,6 +117,10 @@ class Held(Exactly):
             return next(self.kept)
         self.values.append(v)
         return v
+
+    def inside(self) -> Exactly:
+        """Nothing is held there: what is traced within cannot be kept."""
+        return Exactly()
 
 
 _BITS = 52  # of a float64's mantissa

@@ -201,7 +201,8 @@ class _Interpreter:
         if name in _CALLS:
             return self._closed(e.params[_CALLS[name]], ins)
         if name in ("cond", "scan") or (name == "while" and self.wide):
-            return list({"cond": self._cond, "scan": self._scan, "while": self._while}[name](e.params, ins))
+            inside = _Interpreter(self.wide, self.how.inside())
+            return list({"cond": inside._cond, "scan": inside._scan, "while": inside._while}[name](e.params, ins))
         if not self.wide:
             return _bound(e, ins, e.params)
         if name == "stop_gradient":

@@ -179,7 +179,8 @@ def _unresolved(column: Column) -> np.ndarray:
 
 def half_of_its_digits(column: Column, right: np.ndarray, size: float | None = None) -> np.ndarray:
     """Half the digits of each entry, and the last one of the largest."""
-    top = policy.TOP_ULPS * column.precision.eps * column.scales * (column.size if size is None else size)
+    units = policy.TOP_ULPS_OF_MANY_BITS if column.precision.eps <= policy.FLOAT32_EPS else policy.TOP_ULPS
+    top = units * column.precision.eps * column.scales * (column.size if size is None else size)
     return half_the_digits(column.precision) * right + top
 
 
@@ -298,14 +299,15 @@ def _is_of_an_approximation(leaf: Column, entries: Sequence[int]) -> bool:
 
     A polynomial of degree n that is off by a last digit has a derivative that is off by up to n² of these, by Markov's
     inequality: its values are right, and so is a rule by the formula that it stands for. Such a rule differs by a few
-    units, and its integral is the change from one value to another, each known to a few units of its last place.
+    units, and its integral is the change from one value to another, each known to a few units of its last place: to a
+    few more, where a constant is an exponent.
     """
     is_approximate = leaf.table.reference is not None and leaf.spread(asked.Constants()).any()
     unit = max(min(leaf.precision.eps, policy.FLOAT32_EPS), leaf.table.typed)
     off = np.abs(leaf.yours - leaf.reference)[:, entries]
     if leaf.table.named or not is_approximate or not (off <= policy.MARKOV * unit * leaf.scales * leaf.size).all():
         return False
-    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2 * policy.ULPS * unit).all())
+    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2.5 * policy.ULPS * unit).all())
 
 
 def _wrong(leaf: Column, decisions: dict[At, Decision], off: np.ndarray, allowance: np.ndarray) -> Finding:

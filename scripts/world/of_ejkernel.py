@@ -4,11 +4,22 @@ import jax
 import jax.numpy as jnp
 from common import A, B, normal, tried, within
 from ejkernel.kernels import _xla as xla
+from ejkernel.kernels._pallas.tpu.blocksparse_attention import _kernel as blocksparse
+from ejkernel.kernels._pallas.tpu.flash_attention import _utils as flash
+from ejkernel.kernels._xla.gated_delta_rule import _xla_impl_fwd as delta
+from ejkernel.xla_utils import utils
 
 q, k, w = normal(1, 8, 2, 4), normal(1, 8, 2, 4, seed=1), normal(1, 8, 2, 4, seed=2)
 gate = -jnp.abs(normal(1, 8, 2, 4, seed=3))
 labels, one = jnp.array([0, 1, 2, 0]), jnp.ones(3)
 x, steps = normal(1, 8, 4), jax.nn.softplus(normal(1, 8, 4, seed=1))
+
+
+def split(f, n):
+    """The function of n matrices whose columns are spread over an axis."""
+    jax.vmap(f, axis_name="i")(*(normal(2, 4, 3, seed=seed) for seed in range(n)))
+
+
 tried(
     lambda: xla.flash_attention(q, k, w),
     lambda: xla.flash_attention(q, k, w, causal=True),
@@ -45,4 +56,16 @@ tried(
         q, normal(1, 8, 3), normal(3, 2, 4), normal(3, 2, 4, seed=1), q, k[:, :, 0], q[..., 0], index_topk=4
     ),
     lambda: jax.vmap(lambda a: xla.all_gather_matmul(a, B, "i"), axis_name="i")(A[None]),
+)
+rows, heads = normal(8, 4), normal(1, 2, 8, 4)
+gates = jax.nn.sigmoid(heads[..., 0])
+tried(
+    lambda: jax.vmap(lambda a: xla.reduce_scatter_matmul(a, a, axis_name="i"), axis_name="i")(A[None]),
+    lambda: split(lambda a: xla.fused_cross_entropy(a, labels, vocab_parallel_axis="i"), 1),
+    lambda: split(lambda a, b: xla.fused_cross_entropy(a, soft_targets=b, vocab_parallel_axis="i"), 2),
+    lambda: split(lambda a, b: xla.fused_kl_divergence(a, b, vocab_parallel_axis="i"), 2),
+    lambda: utils.identity_dtype_convert(jnp.float32)(rows),
+    lambda: delta._chunk_gdr_fwd_neumann(heads, heads + 1, heads / 2, gates, jnp.log(gates), 4, None, True),
+    lambda: flash.mha_reference(heads, heads + 1, heads / 2, None),
+    lambda: blocksparse.attention_reference_custom(jnp.ones((8, 8), bool), rows, rows + 1, rows / 2, None),
 )

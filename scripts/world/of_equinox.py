@@ -35,7 +35,6 @@ tried(
     lambda: eqx.debug.backward_nan(v),
     lambda: eqxi.while_loop(lambda c: c < 3, lambda c: c + 1, 0, max_steps=4, kind="bounded"),
     lambda: eqx.nn.Linear(5, 2, key=key)(v),
-    lambda: eqxi.fori_loop(0, 3, lambda i, c: jnp.sin(c), v, kind="checkpointed"),
 )
 
 

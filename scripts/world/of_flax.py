@@ -1,10 +1,8 @@
 """Public functions of flax, called: its gradient rules are audited where they are used."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from common import A, B, key, tried
-from flax import nnx
 from flax.linen import fp8_ops
 
 s = jnp.ones(()), jnp.ones(4)
@@ -40,25 +38,3 @@ class Custom(nn.Module):
 
 
 tried(lambda: Custom().init_with_output(key, A))
-
-
-def of_modules():
-    """nnx has its own kind of rules."""
-
-    def forward(m, x):
-        return jnp.sin(m.w * x).sum()
-
-    class Wave(nnx.Module):
-        def __init__(self):
-            self.w = nnx.Param(jnp.float32(0.7))
-
-    for mutable in (False, True):
-        f = nnx.custom_vjp(forward, **({} if mutable else {"graph": False, "graph_updates": False}))
-        f.defvjp(
-            lambda m, x: (forward(m, x), (m.w[...], x)),
-            lambda res, g: (jax.tree.map(lambda w: g * (res[1] * jnp.cos(w * res[1])).sum(), g), None),
-        )
-        f(Wave(), A)
-
-
-tried(of_modules)

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as s
 from common import A, S, normal, tried, within
+from jax import export
 from jax.experimental.ode import odeint
 from jax.scipy.optimize import minimize
 
+jax.config.update("jax_softmax_custom_jvp", True)
 x, positive, unit = within(-2.3, 2.7), within(0.3, 4.0), within(0.1, 0.9)
 tried(
     *(
@@ -91,8 +93,15 @@ def of_kernels():
     from jax.experimental.pallas.ops.tpu import flash_attention
     from jax.experimental.pallas.ops.tpu.megablox import ops
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     heads, rows, ones = normal(1, 2, 16, 16), normal(1, 16, 16), jnp.ones(16)
+
+    def masked_attention():
+        mask = masks.MultiHeadMask([masks.CausalMask((128, 128))])
+        kernel = splash.make_splash_mha_single_device(mask, interpret=True)
+        kernel(*(normal(1, 128, 128, seed=seed) for seed in range(3)))
+
     tried(
         lambda: layer_norm.layer_norm(rows, ones, 0 * ones, interpret=True),
         lambda: rms_norm.rms_norm(rows, ones, 0 * ones, interpret=True),
@@ -102,10 +111,23 @@ def of_kernels():
         lambda: splash._attention_reference(
             jnp.ones((16, 16), bool), *[rows[0]] * 3, None, None, -1e9, False, "vanilla", None
         ),
+        masked_attention,
+    )
+
+
+def of_exchange():
+    """Rules around programs from elsewhere: exported ones, and TensorFlow's."""
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    tried(
+        lambda: export.export(jax.jit(jnp.sin))(x).call(x),
+        lambda: jax2tf.call_tf(tf.math.sin)(x),
     )
 
 
 of_kernels()
+tried(of_exchange)
 tried(
     lambda: jax.nn.log1mexp(positive),
     lambda: jax.nn.gelu(x, approximate=False),

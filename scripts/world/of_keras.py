@@ -10,9 +10,9 @@ from common import A, tried
 from keras.src import quantizers
 
 
-def quantized(layer, mode, x):
+def quantized(layer, mode, x, config=None):
     layer.build(np.shape(x))
-    layer.quantize(mode)
+    layer.quantize(mode, config=config)
     layer(x)
 
 
@@ -21,8 +21,12 @@ tried(
     lambda: quantizers.fake_quant_with_min_max_vars(A, -np.ones(3), np.ones(3), axis=1),
     lambda: quantized(keras.layers.Dense(4), "int8", A),
     lambda: quantized(keras.layers.Dense(4), "int4", A),
+    lambda: quantized(keras.layers.Dense(4), "int4", A, quantizers.Int4QuantizationConfig(block_size=None)),
     lambda: quantized(keras.layers.Dense(4), "float8", A),
     lambda: quantized(keras.layers.EinsumDense("ab,bc->ac", 4), "int8", A),
     lambda: quantized(keras.layers.EinsumDense("ab,bc->ac", 4), "int4", A),
+    lambda: quantized(
+        keras.layers.EinsumDense("ab,bc->ac", 4), "int4", A, quantizers.Int4QuantizationConfig(block_size=None)
+    ),
     lambda: quantized(keras.layers.EinsumDense("ab,bc->ac", 4), "float8", A),
 )

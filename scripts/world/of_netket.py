@@ -11,7 +11,9 @@ def estimate(f, params, x):
 
 tried(
     lambda: estimate(None, jnp.float32(0.3), normal(8, 3)),
-    lambda: nk.jax.apply_packed(lambda p, x: jnp.sin(p * x).sum(-1), jnp.float32(0.3), normal(8, 3), normal(8) > 0),
+    lambda: nk.jax.apply_packed(
+        lambda p, x: jnp.sin(p * x).sum(-1), jnp.float32(0.3), normal(8, 3), normal(8) > 0, 0.0
+    ),
     lambda: nk.jax.logsumexp_cplx(normal(8), b=normal(8)),
     lambda: nk.nn.log_cosh(normal(8)),
 )

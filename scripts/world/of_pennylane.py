@@ -22,4 +22,5 @@ tried(
     lambda: circuit("parameter-shift")(jnp.float32(0.3)),
     lambda: jax.jit(circuit("parameter-shift"))(jnp.float32(0.3)),
     lambda: jax.grad(circuit("adjoint"))(jnp.float32(0.3)),
+    lambda: jax.jit(jax.grad(circuit("adjoint", device_vjp=True)))(jnp.float32(0.3)),
 )

@@ -6,4 +6,11 @@ from phiml.math import channel, wrap
 
 math.use("jax")
 twice = math.custom_gradient(lambda x: x**2, lambda inputs, outputs, d: {"x": 2 * inputs["x"] * d})
-tried(lambda: twice(wrap(v, channel("i"))), lambda: math.safe_div(wrap(v, channel("i")), wrap(v, channel("i"))))
+row = wrap(v, channel("i"))
+tried(
+    lambda: twice(row),
+    lambda: math.safe_div(row, row),
+    lambda: math.safe_mul(row, row + 1),
+    lambda: math.print_gradient(row),
+    lambda: math.solve_linear(lambda x: 2 * x, row, math.Solve("CG", x0=0 * row)),
+)

@@ -9,7 +9,7 @@ from common import S, key, normal, tried, within
 from tensorflow_probability.python.internal.backend.jax import numpy_math
 from tensorflow_probability.substrates.jax.experimental.distributions import marginal_fns
 from tensorflow_probability.substrates.jax.experimental.math import manual_special_functions as manual
-from tensorflow_probability.substrates.jax.internal import distribute_lib
+from tensorflow_probability.substrates.jax.internal import custom_gradient, distribute_lib
 from tensorflow_probability.substrates.jax.math import hypergeometric, special
 from tensorflow_probability.substrates.jax.math.psd_kernels.internal import util as psd_util
 
@@ -39,6 +39,8 @@ tried(
     lambda: m.log_sub_exp(positive + 1, positive),
     lambda: m.log_add_exp(x, x[::-1]),
     lambda: m.log_cosh(x),
+    lambda: m.reduce_kahan_sum(x),
+    lambda: custom_gradient.prevent_gradient(x),
     lambda: m.reduce_log_harmonic_mean_exp(x),
     lambda: m.smootherstep(x),
     lambda: m.soft_threshold(x, 0.5),

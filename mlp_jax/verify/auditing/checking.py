@@ -19,7 +19,7 @@ from mlp_jax.verify.forward import check_jvp
 from mlp_jax.verify.report import ON_PURPOSE, CannotCheck, Report, Verdict
 from mlp_jax.verify.transforms import rows_of
 
-_SECONDS_EACH, _OTHERS = 30.0, 3
+_SECONDS_EACH, _AGAIN, _OTHERS = 30.0, 5.0, 3
 _WITHOUT_A_GRADIENT = {Verdict.RAISED, Verdict.STRUCTURE, Verdict.NO_REVERSE_MODE, Verdict.UNRESOLVED}
 
 
@@ -144,7 +144,10 @@ class TimeUp(BaseException):
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeUp when the time is over, where the system and the thread permit it."""
+    """Raise TimeUp when the time is over, and again if that is lost, where the system and the thread permit it.
+
+    What is raised while an object is finalised is lost.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -153,7 +156,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
-    started, (own, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, seconds)
+    started, (own, interval) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
     finally:
