@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import warnings
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ def is_private(folder: Path) -> bool:
         if not hasattr(os, "geteuid"):  # Windows, where a home is its user's
             return True
         status = folder.stat()
-        return _is_own(status, writable_by_others=False) and _are_own(folder, _is_closed(status))
+        above = folder.resolve().parents[:-1]  # in which others could put another folder in its place
+        return all(map(_is_kept, above)) and _is_own(status, False) and _are_own(folder, _is_closed(status))
     except OSError:
         return False
 
@@ -45,6 +47,13 @@ def _are_own(folder: Path | str, is_closed: bool) -> bool:
             if entry.is_dir() and not _are_own(entry.path, is_closed or _is_closed(status)):
                 return False
     return True
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether only this user and the administrator decide what is in a folder; a group of one's own is oneself."""
+    status = folder.stat()
+    others = 0o002 if status.st_gid == os.getegid() else 0o022
+    return status.st_uid in (0, os.geteuid()) and (not status.st_mode & others or bool(status.st_mode & stat.S_ISVTX))
 
 
 def _is_own(status: os.stat_result, writable_by_others: bool) -> bool:

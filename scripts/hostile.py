@@ -2,12 +2,14 @@
 """What disks, strangers and forgers can do, tried by the thousand; the test suite tries a few hundred of each.
 
     scripts/run python scripts/hostile.py faults [N]   # each file operation of commands, or one of N, fails in 5 ways
+    scripts/run python scripts/hostile.py links [N]    # before each operation, a folder of a run becomes a link
     scripts/run python scripts/hostile.py fuzz [CASES] # damaged files through each door (default 100,000)
     scripts/run python scripts/hostile.py forgery      # each field of each file of finished runs, changed in turn
 
 Each prints its counts, and what it found: exit status 1 if that is anything.
 """
 
+import builtins
 import contextlib
 import errno
 import io
@@ -23,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -66,11 +69,13 @@ class Killed(BaseException):
 
 
 KINDS = ("killed", "EIO", "ENOSPC", "read-only", "short")
-_CHANGING = ("mkdir", "unlink", "rmdir", "replace", "rename", "fsync")
+_CHANGING = ("mkdir", "unlink", "rmdir", "replace", "fsync")
 
 
 class Faults:
     """Lets the operation of this number, counted from 0, fail in one way: once, or from there on."""
+
+    looks = False  # whether reading is an operation, too
 
     def __init__(self, kind: str = "", number: int = -1) -> None:
         self.kind, self.number, self.count = kind, number, 0
@@ -91,12 +96,33 @@ class Faults:
             raise OSError(number, os.strerror(number))
         return False
 
-    def after_half(self) -> None:
-        """What comes after half of a write."""
-        if self.kind == "killed":
+    def by_half(self, write: Callable[[Any], int], content: Any) -> int:
+        """Write the content, or half of it."""
+        half = self.met(writes=True)
+        done = write(content[: max(len(content) // 2, 1)] if half else content)
+        if half and self.kind == "killed":
             raise Killed
-        if self.kind == "ENOSPC":
+        if half and self.kind == "ENOSPC":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return done
+
+
+class Swap(Faults):
+    """Puts a link in the place of a folder before the operation of this number, as whoever may write there can."""
+
+    looks = True
+
+    def __init__(self, folder: Path, target: Path, number: int) -> None:
+        super().__init__("linked", number)
+        self.folder, self.target = folder, target
+
+    def met(self, writes: bool) -> bool:
+        """Count an operation."""
+        if self.count == self.number and self.folder.exists():
+            self.folder.rename(f"{self.folder} of before")
+            self.folder.symlink_to(self.target)
+        self.count += 1
+        return False
 
 
 class _File(io.FileIO):
@@ -105,61 +131,41 @@ class _File(io.FileIO):
     faults: Faults
 
     def write(self, content: Any) -> int:
-        half = self.faults.met(writes=True)
-        content = bytes(content)
-        done = super().write(content[: max(len(content) // 2, 1)] if half else content)
-        if half:
-            self.faults.after_half()
-        return done
+        return self.faults.by_half(super().write, bytes(content))
 
 
 @contextlib.contextmanager
 def failing(folder: Path, faults: Faults) -> Iterator[None]:
     """Operations on what is in a folder, and on descriptors, pass through `faults`."""
     plain = {name: getattr(os, name) for name in (*_CHANGING, "write", "open")}
-    plain_open = io.open
+    plain_open = builtins.open
 
-    def is_there(path: Any) -> bool:
-        return isinstance(path, int) or str(path).startswith(str(folder))
-
-    def changing(name: str) -> Callable[..., Any]:
+    def counted(name: str) -> Callable[..., Any]:
         def operation(path: Any, *more: Any, **named: Any) -> Any:
-            if is_there(path):
+            in_folder = named.get("dir_fd") or named.get("src_dir_fd") or isinstance(path, int)
+            changes = name != "open" or faults.looks or more[0] & (os.O_WRONLY | os.O_RDWR)
+            if changes and (in_folder or str(path).startswith(str(folder))):
                 faults.met(writes=False)
             return plain[name](path, *more, **named)
 
         return operation
 
     def write(descriptor: int, content: bytes) -> int:
-        half = faults.met(writes=True)
-        done: int = plain["write"](descriptor, content[: max(len(content) // 2, 1)] if half else content)
-        if half:
-            faults.after_half()
-        return done
+        return faults.by_half(lambda part: plain["write"](descriptor, part), content)
 
-    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
-        if is_there(path) and flags & (os.O_WRONLY | os.O_RDWR):
-            faults.met(writes=False)
-        found: int = plain["open"](path, flags, *more, **named)
-        return found
-
-    def opened_stream(path: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-        if mode in ("xb", "wb") and is_there(path):
-            faults.met(writes=False)
-            raw = _File(path, mode)
+    def opened(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if mode in ("wb", "ab") and isinstance(file, int):
+            raw = _File(file, mode, **named)
             raw.faults = faults
             return io.BufferedWriter(raw, 64)  # so that a file is several writes
-        return plain_open(path, mode, *more, **named)
+        return plain_open(file, mode, *more, **named)
 
-    for name in _CHANGING:
-        setattr(os, name, changing(name))
-    os.write, os.open, io.open = write, opened, opened_stream  # type: ignore[assignment]
-    try:
+    with contextlib.ExitStack() as patches:
+        for name in (*_CHANGING, "open"):
+            patches.enter_context(patch.object(os, name, counted(name)))
+        patches.enter_context(patch.object(os, "write", write))
+        patches.enter_context(patch.object(builtins, "open", opened))
         yield
-    finally:
-        for name, function in plain.items():
-            setattr(os, name, function)
-        io.open = plain_open
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -202,6 +208,47 @@ def try_faults(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
                 bad += [f"{name}, {kind} at {number} of {dry.count}: {why}" for why in _tried(
                     folder, job(folder), Faults(kind, number), wanted, ("--resume",) * (name == "train"))]  # fmt: skip
     return counts, bad
+
+
+def try_links(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
+    """Before each operation, or one of so many, of commands on a run a folder in it becomes a link to another run's."""
+    counts: Counter[str] = Counter()
+    bad: list[str] = []
+    changes = "--set", "training.epochs=4", "training.checkpoint_seconds=0"
+    for name, more in (("one", ()), ("two", ("seeds=0..1",))):
+        assert command("train", XOR, "--run-dir", work / name, *changes, *more)[0] == 0
+    longer = "--set", "training.epochs=6", "training.checkpoint_seconds=0"
+    jobs: dict[str, tuple[str, Callable[[Path], tuple[Any, ...]]]] = {
+        "overwrite": ("checkpoints", lambda run: ("train", XOR, "--run-dir", run, *changes, "--overwrite")),
+        "resume": ("checkpoints", lambda run: ("train", XOR, "--run-dir", run, *longer, "--resume")),
+        "resume of seeds": ("seed-1", lambda run: ("train", XOR, "--run-dir", run, *longer, "seeds=0..1", "--resume")),
+        "overwrite of seeds": ("seed-1", lambda run: ("train", XOR, "--run-dir", run, *changes, "--overwrite")),
+        "evaluate": ("seed-1", lambda run: ("evaluate", run)),
+        "report": ("seed-1", lambda run: ("report", run)),
+    }
+    for name, (folder, job) in jobs.items():
+        source, number, before = work / ("two" if folder == "seed-1" else "one"), 0, _all_in(work / "one")
+        target = work / "one" if folder == "seed-1" else work / "one" / folder
+        while True:
+            run = _work_folder(work / "tried") / "run"
+            shutil.copytree(source, run)
+            swap = Swap(run / folder, target, number)
+            try:
+                with failing(run, swap):
+                    status, said = command(*job(run))
+            except Exception as error:  # what is looked for
+                status, said = -1, f"{type(error).__name__}: {error}"
+            if swap.count <= number:
+                break
+            counts[name] += 1
+            if _all_in(work / "one") != before or status not in (0, 2):
+                bad.append(f"{name}, {folder} a link from {number} on: exit {status}, {said!r}, or written behind it")
+            number += every
+    return counts, bad
+
+
+def _all_in(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def _work_folder(path: Path) -> Path:
@@ -477,6 +524,7 @@ def main() -> int:
     what, *more = sys.argv[1:] or ["fuzz"]
     kinds: dict[str, Callable[[Path], tuple[Counter[str], list[str]]]] = {
         "faults": lambda work: try_faults(work, int(more[0]) if more else 1),
+        "links": lambda work: try_links(work, int(more[0]) if more else 1),
         "fuzz": lambda work: try_fuzz(work, int(more[0]) if more else 100_000, int(more[1]) if more[1:] else 0),
         "forgery": try_forgery,
     }

@@ -92,17 +92,17 @@ F8 = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n"
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("{[]: 1}", "its header is"),
-        (F8.replace("(2,)", "(1000000000000, 2)"), r"float64 \(1000000000000, 2\) takes 16,000,000,000,000 bytes"),
-        (F8.replace("(2,)", "(3,)"), r"takes 24 bytes, and there are 16"),
-        (F8.replace("(2,)", "(2"), "its header is"),
-        (F8.replace("False", "__import__('os')"), "its header is"),
-        (F8.replace("<f8", "|O"), "Object arrays cannot be read"),
-        (F8.replace("<f8", "<f99"), "there is no type of numbers '<f99'"),
-        (F8.replace("'shape'", "'descr': '<f8', 'shape'"), "its header is"),
+        ("{[]: 1}", "damaged, or not a numpy file"),
+        (F8.replace("(2,)", "(1000000000000, 2)"), "it needs more memory than there is"),
+        (F8.replace("(2,)", "(3,)"), "damaged, or not a numpy file"),
+        (F8.replace("(2,)", "(2"), "damaged, or not a numpy file"),
+        (F8.replace("(2,)", f"({'(' * 9000}"), "damaged, or not a numpy file"),
+        (F8.replace("False", "__import__('os')"), "damaged, or not a numpy file"),
+        (F8.replace("<f8", "|O"), "Object arrays cannot be"),
+        (F8.replace("<f8", "<f99"), "damaged, or not a numpy file"),
     ],
 )
-def test_a_header_of_an_array_is_not_evaluated(tmp_path, header, message):
+def test_a_header_that_says_no_array_is_refused(tmp_path, header, message):
     with pytest.raises(InputError, match=message):
         npy.load(npy_file(tmp_path / "x.npy", header, bytes(16)))
 

@@ -17,7 +17,7 @@ from mlp_jax.training.build import build_network, prepare
 from mlp_jax.training.config import fingerprint
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.store import checkpoint, weights
-from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.directory import CHECKPOINTS, RunDirectory
 from mlp_jax.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("usual_promotion")
@@ -25,6 +25,10 @@ pytestmark = pytest.mark.usefixtures("usual_promotion")
 
 def files_of(run):
     return {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+def newest_first(checkpoints):
+    return sorted(checkpoints.glob(CHECKPOINTS), reverse=True)
 
 
 def same_but_for_records(one, other):
@@ -93,7 +97,7 @@ def test_a_sweep_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path):
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     train(iris(), tmp_path / "run")
-    for file in (*checkpoint.newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
+    for file in (*newest_first(tmp_path / "run" / "checkpoints"), tmp_path / "run" / "weights.safetensors"):
         file.unlink()
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
     assert "has no checkpoint yet: starting from the beginning" in Hears.heard[0]
@@ -112,7 +116,7 @@ def test_a_run_killed_before_its_first_line_starts_again(tmp_path):
 
 def test_a_run_whose_checkpoints_are_missing_does_not_start_again(tmp_path):
     train(iris(), tmp_path / "run")
-    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
+    for file in newest_first(tmp_path / "run" / "checkpoints"):
         file.unlink()
     before = files_of(tmp_path / "run")
     with pytest.raises(
@@ -313,7 +317,7 @@ DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "
 def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tmp_path):
     train(iris(), tmp_path / "whole")
     train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
-    newest, before = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    newest, before = newest_first(tmp_path / "run" / "checkpoints")
     newest.write_bytes(damage(newest.read_bytes()))
     train(iris(), tmp_path / "run", resume=True, reporter=Hears)
     (message,) = Hears.heard
@@ -327,14 +331,14 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(damage, tm
 def test_a_missing_newest_checkpoint_is_no_loss(tmp_path):
     train(iris(), tmp_path / "whole")
     train(iris(training__checkpoint_seconds=0.0), tmp_path / "run")
-    checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0].unlink()
+    newest_first(tmp_path / "run" / "checkpoints")[0].unlink()
     train(iris(), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
 def test_if_all_checkpoints_are_damaged_that_is_said(tmp_path):
     train(iris(), tmp_path / "run")
-    for file in checkpoint.newest_first(tmp_path / "run" / "checkpoints"):
+    for file in newest_first(tmp_path / "run" / "checkpoints"):
         file.write_bytes(flipped(file.read_bytes()))
     before = files_of(tmp_path / "run")
     with pytest.raises(
@@ -347,7 +351,7 @@ def test_if_all_checkpoints_are_damaged_that_is_said(tmp_path):
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     for seed in (0, 1):
         train(iris(seed=seed), tmp_path / f"run{seed}")
-    (mine,), (other,) = (checkpoint.newest_first(tmp_path / f"run{seed}" / "checkpoints") for seed in (0, 1))
+    (mine,), (other,) = (newest_first(tmp_path / f"run{seed}" / "checkpoints") for seed in (0, 1))
     mine.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="belongs to a run of another configuration; put the right file in its place"):
         train(iris(training__epochs=9), tmp_path / "run0", resume=True)
@@ -414,7 +418,7 @@ except InputError as error:
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120)
     message = f"cannot write the run directory {tmp_path / 'run'}: File too large; name another with run_dir=…\n"
     assert done.stdout == message, done.stderr
-    whole = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    whole = newest_first(tmp_path / "run" / "checkpoints")
     config = iris(training__epochs=int(whole[0].stem[5:]) // 7 + 2)
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "whole")
@@ -425,7 +429,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     train(iris(), tmp_path / "run")
     other = iris(network__widths=(4, 9, 3))
     prepared = prepare(other)
-    (path,) = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    (path,) = newest_first(tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
         checkpoint.load(path, Trainer(other, prepared).start(0), other, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)

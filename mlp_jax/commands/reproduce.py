@@ -8,7 +8,7 @@ from typing import Any
 from mlp_jax.commands.claims import Difference, differences
 from mlp_jax.errors import InputError
 from mlp_jax.terminal import put
-from mlp_jax.training.build import prepare
+from mlp_jax.training.build import only_read, prepare
 from mlp_jax.training.config import Config, flat
 from mlp_jax.training.devices import alone
 from mlp_jax.training.environment import environment
@@ -53,6 +53,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
             f"the run in {run_dir} was trained in {config.training.processes} processes, without "
             "training.reproducible_over: one process rounds otherwise, so that there is nothing to compare"
         )
+    if config.sweep and "data.cache" in config.sweep:
+        raise InputError(f"the runs in {run_dir} have a data.cache each, which would be written: reproduce one of them")
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
@@ -60,8 +62,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
         one = next(iter(directory.children(config)), directory)
-        require_same_data(one.load_summary().get("data"), prepare(alone(one.load_config())))
-        fit(config, run_dir=again.path, reporter=reporter)
+        require_same_data(one.load_summary().get("data"), prepare(only_read(alone(one.load_config()))))
+        fit(only_read(config), run_dir=again.path, reporter=reporter)
         found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for child, its in zip(directory.children(config), again.children(config), strict=True):
             found += differences(child, its, False, f"{child.path.name}/")

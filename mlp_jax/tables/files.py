@@ -5,10 +5,10 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 
 import glob
 import json as plain_json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from mlp_jax.errors import InputError
@@ -239,9 +239,10 @@ def _json(
         table = json.read_json(
             pa.BufferReader(content), read_options=json.ReadOptions(block_size=min(len(content) + 1, _LONGEST))
         )
-    except (ValueError, pa.ArrowInvalid) as error:
+    except (ValueError, RecursionError, pa.ArrowInvalid) as error:
         if content.strip():
-            raise InputError(_fault(path, content) or f"cannot read {path}: {first_line(error)}") from None
+            reason = re.sub(r"in row (\d+)", lambda row: f"in record {int(row[1]) + 1}", first_line(error))
+            raise InputError(f"cannot read {path}: {reason}") from None
         table = pa.table({})
     if not table.column_names:
         raise InputError(f"{path} is empty: a table needs records with names")
@@ -249,22 +250,4 @@ def _json(
     yield table
 
 
-def _fault(path: Path, content: bytes) -> str | None:
-    """The line that is no record, or has a cell of another kind than those before it."""
-    kinds: dict[str, type] = {}
-    for line, text in enumerate(content.splitlines(), start=1):
-        try:
-            record = plain_json.loads(text or b"{}")
-            cells = {name: float if type(cell) is int else type(cell) for name, cell in record.items()}
-        except (ValueError, AttributeError) as error:
-            return f"{path}:{line}: not a record in JSON: {first_line(error)}"
-        for name, kind in cells.items():
-            if cells[name] is not NoneType and kinds.setdefault(name, kind) is not kind:
-                return (
-                    f"{path}:{line}: column {name!r}: {record[name]!r} is no {_JSON[kinds[name]]}, as those before it"
-                )
-    return None
-
-
-_JSON = {float: "number", str: "text", bool: "boolean", dict: "record", list: "list"}
 _READERS = {"csv": read_text, "parquet": _parquet, "feather": _feather, "json": _json}

@@ -16,7 +16,7 @@ from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrays import prepare_arrays
-from mlp_jax.tables.cache import prepare_cached
+from mlp_jax.tables.cache import is_whole, prepare_cached
 from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
 from mlp_jax.tables.sources import Columns, TableData
 from mlp_jax.tables.stored import Progress
@@ -72,6 +72,14 @@ def read(config: Config, examples: Any = None, progress: Progress | None = None)
     if isinstance(data, TableData) and data.cache:
         return prepare_cached(data, wants, progress or Reporter(0))
     return (prepare_table if isinstance(data, Columns) else prepare_arrays)(data, wants, examples)
+
+
+def only_read(config: Config) -> Config:
+    """The configuration of a run that is there, and may be somebody else's: without a cache that would be written."""
+    data, wants = wanted(config)
+    if isinstance(data, TableData) and data.cache and not is_whole(data, wants):
+        return config.model_copy(update={"data": data.model_copy(update={"cache": None})})
+    return config
 
 
 def require_suited(config: Config, prepared: Prepared) -> None:

@@ -67,7 +67,7 @@ class Training:
         self._moment = self._first_moment(directory, resume)
         self.history = directory.begin_metrics(self.epochs)
         if self.config.training.tensorboard:
-            self._board = Board(directory.path, self.epochs)
+            self._board = Board(directory.place / "tensorboard", self.epochs)
         directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
 
     @property
