@@ -5,6 +5,7 @@
     scripts/run python scripts/hostile.py links [N]    # before each operation, a folder of a run becomes a link
     scripts/run python scripts/hostile.py fuzz [CASES] # damaged files through each door (default 100,000)
     scripts/run python scripts/hostile.py forgery      # each field of each file of finished runs, changed in turn
+    scripts/run python scripts/hostile.py shapes [N]   # networks of so many shapes in one process: its memory
 
 Each prints its counts, and what it found: exit status 1 if that is anything.
 """
@@ -519,6 +520,23 @@ def _changed(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, "forged" if isinstance(tree, str) else 1
 
 
+# --- shapes: a thousand networks in one process ---------------------------------------------------------
+
+
+def try_shapes(shapes: int = 1000) -> tuple[Counter[str], list[str]]:
+    """Train and use so many networks of different shapes; memory is to end no larger than after the first half."""
+    counts: Counter[str] = Counter()
+    x = np.linspace(-1, 1, 30)[:, None]
+    plan = {"optimizer": {"name": "sgd", "learning_rate": 0.1}, "training": {"epochs": 1, "batch_size": 8}}
+    for k in range(1, shapes + 1):
+        fit({"network": {"widths": [1, 1 + k % 40, 1 + k // 40, 1]}, **plan}, (x, x)).predict(x)
+        if k % (shapes // 10) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            counts[f"{k:6,} shapes, MiB"] = pages * resource.getpagesize() // 2**20
+    before, after = counts[f"{shapes // 2:6,} shapes, MiB"], counts[f"{shapes:6,} shapes, MiB"]
+    return counts, [f"{after - before} MiB more after the second half"] if after > 1.1 * before else []
+
+
 def main() -> int:
     """Run one of them in a folder of its own."""
     what, *more = sys.argv[1:] or ["fuzz"]
@@ -527,6 +545,7 @@ def main() -> int:
         "links": lambda work: try_links(work, int(more[0]) if more else 1),
         "fuzz": lambda work: try_fuzz(work, int(more[0]) if more else 100_000, int(more[1]) if more[1:] else 0),
         "forgery": try_forgery,
+        "shapes": lambda work: try_shapes(int(more[0]) if more else 1000),
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         started = time.perf_counter()

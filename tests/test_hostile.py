@@ -1,6 +1,9 @@
 """A part of what `scripts/hostile.py` tries: faults of disks, damaged files, forged fields."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import hostile
 import numpy as np
@@ -34,6 +37,20 @@ def test_a_file_operation_that_fails_loses_nothing(work):
     counts, bad = hostile.try_faults(work, every=23)
     assert not bad
     assert counts["train, killed"] > 2
+
+
+def test_a_folder_that_becomes_a_link_is_not_followed(work):
+    counts, bad = hostile.try_links(work, every=13)
+    assert not bad
+    assert min(counts.values()) > 2
+    assert len(counts) == 6
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_shapes():
+    script = Path(hostile.__file__)
+    done = subprocess.run([sys.executable, script, "shapes", "120"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- each door -----------------------------------------------------------------------------------------
