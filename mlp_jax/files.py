@@ -44,38 +44,33 @@ class Place:
         InputError: of each method: there is a link in the way.
     """
 
-    def __init__(self, directory: Path, *inner: str) -> None:
-        self._directory, self._inner = directory, inner
+    def __init__(self, name: str | Path, parent: "Place | None" = None) -> None:
+        """A directory by its path; or what has a name in a folder, its `parent`."""
+        self.name, self.parent = str(name), parent
 
     @staticmethod
     def of(path: "Path | Place") -> "Place":
         """A file that a person named, in whatever folder; or the place itself."""
-        return path if isinstance(path, Place) else Place(path.parent, path.name)
+        return path if isinstance(path, Place) else Place(path.name, Place(path.parent))
 
     def __fspath__(self) -> str:
-        return str(self._directory.joinpath(*self._inner))
+        return os.path.join(self.parent, self.name) if self.parent else self.name
 
     __str__ = __fspath__
 
     def __truediv__(self, name: str) -> "Place":
-        return Place(self._directory, *self._inner, name)
+        return Place(name, self)
 
-    @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return Path(self).name
-
-    @property
-    def parent(self) -> "Place":
-        """The folder that it is in."""
-        return Place(self._directory, *self._inner[:-1])
+    def beside(self, name: str) -> "Place":
+        """Another one in the same folder."""
+        return Place(name, self.parent)
 
     @contextlib.contextmanager
     def _in_folder(self) -> Iterator[tuple[str, int | None]]:
         """Its name in the folder that it is in, and the descriptor of that."""
-        if _BY_DESCRIPTOR and self._inner:
+        if _BY_DESCRIPTOR and self.parent:
             with self.parent.as_folder() as folder:
-                yield self._inner[-1], folder
+                yield self.name, folder
         else:
             yield str(self), None
 
@@ -95,7 +90,7 @@ class Place:
 
     def as_folder(self) -> contextlib.AbstractContextManager[int]:
         """The descriptor of the folder that it is."""
-        return self._opened(_FOLDER | (_flags("O_NOFOLLOW") if self._inner else 0))
+        return self._opened(_FOLDER | (_flags("O_NOFOLLOW") if self.parent else 0))
 
     @contextlib.contextmanager
     def open(self, mode: Literal["rb", "ab"] = "rb") -> Iterator[BinaryIO]:
@@ -179,14 +174,14 @@ class Place:
             return []
         return [self / name for name in sorted(names) if fnmatchcase(name, pattern)]
 
-    def unfinished(self, pattern: str) -> "list[Place]":
-        """What kills have left in the folder of files of such names that were being written."""
-        return self.found(f".{pattern}.{'[0-9a-f]' * 16}.part")
+    def unfinished(self) -> "list[Place]":
+        """What kills have left of the file, or of those of its name, a pattern, that were being written."""
+        return self.parent.found(f".{self.name}.{'[0-9a-f]' * 16}.part") if self.parent else []
 
     def make_folder(self) -> None:
         """Make the folder, unless it is there."""
-        if not self._inner:
-            return self._directory.mkdir(parents=True, exist_ok=True)
+        if not self.parent:
+            return Path(self).mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError), self._in_folder() as (name, folder):
             os.mkdir(name, dir_fd=folder)
 
@@ -195,8 +190,8 @@ class Place:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._in_folder() as (name, folder):
             os.unlink(name, dir_fd=folder)
 
-    def remove_folder(self) -> None:
-        """Remove the folder, if it is there and empty."""
+    def remove_if_empty(self) -> None:
+        """Remove the folder, if it is there."""
         with contextlib.suppress(OSError), self._in_folder() as (name, folder):
             os.rmdir(name, dir_fd=folder)
 

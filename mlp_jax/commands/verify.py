@@ -101,7 +101,7 @@ def list_rules(package: str) -> int:
         found = discover(package)
     except Exception as error:  # a module may raise anything
         raise InputError(f"cannot import {package}: {type(error).__name__}: {first_lines(error)}") from None
-    report = Place(Path("audit"), "report.json")
+    report = Place("audit") / "report.json"
     verdicts: dict[str, list[str]] = {}
     try:
         for finding in of_json(report.read().decode()).findings if report.exists() else ():

@@ -48,7 +48,9 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
     _share(folder, lock)
     if (why := _why_not(folder, identity)) is None:
         return _opened(folder, lock)
-    there = sorted({file.name for file in folder.iterdir()} - {file.name for file in Place(folder).unfinished("*")})
+    there = sorted(
+        {file.name for file in folder.iterdir()} - {file.name for file in (Place(folder) / "*").unfinished()}
+    )
     if others := [name for name in there if "manifest.json" not in there or not any(map(Path(name).match, _OURS))]:
         raise InputError(f"data.cache: {folder} holds other files ({others[0]}): name a folder for the cache alone")
     if not lock.taken(alone=True):
@@ -154,7 +156,7 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str | None:
 def _empty(folder: Path) -> None:
     """Remove what a cache has, the manifest last: without it files are somebody else's."""
     for pattern in (*_OURS[1:], _OURS[0]):
-        for file in (*Place(folder).found(pattern), *Place(folder).unfinished(pattern)):
+        for file in (*Place(folder).found(pattern), *(Place(folder) / pattern).unfinished()):
             file.remove()
 
 

@@ -329,38 +329,27 @@ def bad_cells(path: Path, dialect: Dialect, tests: dict[str, Callable[[str], boo
 def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str, Any], error: Exception) -> InputError:
     """What pyarrow refused, with the line where it is."""
     if isinstance(error, UnicodeError):
-        bad = line_of(path, dialect, lambda row: any("\ufffd" in cell for cell in row))
-        where = f":{bad[0]}" if bad else ""
-        return InputError(
-            f"cannot read {path}{where}: not text in {(dialect.encoding or 'utf-8').upper()}; {_ENCODING}"
-        )
+        odd = line_of(path, dialect, lambda row: any("\ufffd" in cell for cell in row))
+        where, encoding = f":{odd[0]}" if odd else "", (dialect.encoding or "utf-8").upper()
+        return InputError(f"cannot read {path}{where}: not text in {encoding}; {_ENCODING}")
     if "columns, got" in str(error) and (ragged := line_of(path, dialect, lambda row: len(row) != len(header))):
         line, row = ragged
-        hint = (
-            ""
-            if str(dialect.delimiter) in row[0] or len(header) > 1
-            else "; say how columns are separated: data.delimiter"
-        )
+        is_one = len(header) == 1 and str(dialect.delimiter) not in row[0]
+        hint = "; say how columns are separated: data.delimiter" if is_one else ""
         return InputError(f"{path}:{line}: {len(row)} cells; the header has {len(header)}{hint}")
     if "Empty CSV" in str(error):
         return InputError(f"{path} has a header but no rows")
     if "straddl" in str(error):
         return InputError(f"cannot read {path}: a row of more than {_BLOCK:,} bytes; is a quote left open?")
     if "conversion error" in str(error) and path.is_file():
-        tests: dict[str, Callable[[str], bool]] = {
-            name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()
-        }
-        if found := bad_cells(path, dialect, tests):
-            words = {name: _WORDS.get(str(types[name]), types[name]) for name in found}
-            return BadCells(
-                [
-                    BadCell(
-                        name, tests[name], f"{cell!r} is no {words[name]}; if it means missing, add it to data.missing",
-                        f"{path}:{line}",
-                    )
-                    for name, (line, cell) in found.items()
-                ]
-            )  # fmt: skip
+        tests = {name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()}
+        bad = []
+        for name, (line, cell) in bad_cells(path, dialect, tests).items():
+            kind = _WORDS.get(str(types[name]), types[name])
+            what = f"{cell!r} is no {kind}; if it means missing, add it to data.missing"
+            bad.append(BadCell(name, tests[name], what, f"{path}:{line}"))
+        if bad:
+            return BadCells(bad)
     return InputError(f"cannot read {path}: {first_line(error)}")
 
 

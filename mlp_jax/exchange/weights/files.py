@@ -82,7 +82,7 @@ def weights_file(path: str | Path) -> Place:
     """
     path = Path(path)
     if path.is_dir():
-        return Place(path, "weights.safetensors")
+        return Place(path) / "weights.safetensors"
     if path.suffix != ".safetensors":
         raise InputError(f"weights are read from a .safetensors file, or from the directory of a run; got {path}")
     return Place.of(path.resolve())

@@ -32,7 +32,7 @@ def save_next(folder: Place, moment: Moment, config: Config, prepared: Prepared)
     path = folder / f"step-{moment.step:012d}.safetensors"
     before = [file for file in newest_first(folder) if file.name != path.name]
     save(path, moment, config, prepared)
-    for file in (*before[1:], *folder.unfinished(CHECKPOINTS)):
+    for file in (*before[1:], *(folder / CHECKPOINTS).unfinished()):
         file.remove()
 
 

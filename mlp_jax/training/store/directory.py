@@ -26,29 +26,23 @@ class RunDirectory:
 
     Attributes:
         path: of the directory.
-        config: `config.yaml`, the resolved configuration.
-        metrics: `metrics.jsonl`, a line per epoch.
-        weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
-        schema: `schema.json`, of a table: how it becomes inputs of the network.
-        predictions: `predictions.csv`, of folds: for each example, when it was held out.
-        checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
-        summary: `summary.json`, results, versions, device: see `single.summary_of`; of several `sweep` or `folds`.
-        crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
-        report: `report.html`, which `mlp-jax report` writes.
+        place: the same, as the files in it are opened.
+        files: all that may be in it, but for checkpoints and TensorBoard's events.
     """
 
     def __init__(self, path: Path | Place) -> None:
         self.path = Path(path)
         self.place = place = path if isinstance(path, Place) else Place(path)
-        self.config = place / "config.yaml"
-        self.metrics = place / "metrics.jsonl"
-        self.weights = place / "weights.safetensors"
-        self.schema = place / "schema.json"
-        self.predictions = place / "predictions.csv"
-        self.checkpoints = place / "checkpoints"
-        self.summary = place / "summary.json"
-        self.crash = place / "crash" / "report.txt"
-        self.report = place / "report.html"
+        self.config = place / "config.yaml"  # the resolved configuration
+        self.metrics = place / "metrics.jsonl"  # a line per epoch
+        self.weights = place / "weights.safetensors"  # the network that it gives; with early stopping the best one
+        self.schema = place / "schema.json"  # of a table: how it becomes inputs of the network
+        self.predictions = place / "predictions.csv"  # of folds: for each example, when it was held out
+        self.checkpoints = place / "checkpoints"  # what is needed to go on from the newest two of them
+        self.summary = place / "summary.json"  # see `single.summary_of`; of several also `sweep` or `folds`
+        self.crashes = place / "crash"
+        self.crash = self.crashes / "report.txt"  # of a run that diverged: what happened, and on which examples
+        self.report = place / "report.html"  # which `mlp-jax report` writes
         self.files = (
             self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash,
             self.predictions,
@@ -152,8 +146,8 @@ class RunDirectory:
                 os.fsync(config_file.fileno())
                 for file in files:
                     file.remove()
-                for folder in (folder for run in before for folder in (run.checkpoints, run.crash.parent)):
-                    folder.remove_folder()  # unless it holds files of others
+                for folder in (folder for run in before for folder in (run.checkpoints, run.crashes)):
+                    folder.remove_if_empty()  # unless it holds files of others
                 if config.several:
                     self.save_summary({"status": "running", "epochs": 0})
                 else:
@@ -165,8 +159,8 @@ class RunDirectory:
 
     def _unfinished(self) -> list[Place]:
         """What kills have left of files that were being written."""
-        of_own = [left for file in self.files for left in file.parent.unfinished(file.name)]
-        return [*of_own, *self.checkpoints.unfinished(CHECKPOINTS)]
+        files = (*self.files, self.checkpoints / CHECKPOINTS)
+        return [left for file in files for left in file.unfinished()]
 
     def _children_before(self) -> Sequence["RunDirectory"]:
         """Those of the run that is there, if it is several."""
@@ -177,8 +171,7 @@ class RunDirectory:
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
-        with self.writing():
-            write_atomically(self.config, _as_text(config))
+        self._write(self.config, _as_text(config))
 
     def load_config(self) -> Config:
         """Read the resolved configuration."""
@@ -189,8 +182,7 @@ class RunDirectory:
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; numbers that are not finite become null."""
-        with self.writing():
-            write_atomically(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
+        self._write(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
     def load_summary(self, several: bool = False) -> dict[str, Any]:
         """Read `summary.json`, of one training or of several."""
@@ -245,14 +237,17 @@ class RunDirectory:
 
     def save_predictions(self, table: str) -> None:
         """Write what the examples of each fold were predicted as."""
-        with self.writing():
-            write_atomically(self.predictions, table.encode())
+        self._write(self.predictions, table.encode())
 
     def save_crash(self, report: str) -> None:
         """Write what made the run diverge."""
         with self.writing():
-            self.crash.parent.make_folder()
-            write_atomically(self.crash, f"{report}\n".encode())
+            self.crashes.make_folder()
+        self._write(self.crash, f"{report}\n".encode())
+
+    def _write(self, file: Place, content: bytes) -> None:
+        with self.writing():
+            write_atomically(file, content)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -34,11 +34,6 @@ def model_of(params: Params, net: MLP, prepared: Prepared) -> Model:
     return Model(params, *scalings, *names, prepared.fingerprint, net.class_weights, prepared.schema)
 
 
-def schema_of(weights: Place) -> Place:
-    """Where the schema is, beside the weights."""
-    return weights.parent / "schema.json"
-
-
 def save_weights(path: Place, net: MLP, model: Model, config: str) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint.
 
@@ -50,7 +45,7 @@ def save_weights(path: Place, net: MLP, model: Model, config: str) -> None:
     if model.class_weights:
         notes["class_weights"] = list(model.class_weights)
     if model.schema:
-        write_atomically(schema_of(path), model.schema.as_json().encode())
+        write_atomically(path.beside("schema.json"), model.schema.as_json().encode())
     tensors.write(path, tensors.by_path(arrays), notes)
 
 
@@ -77,9 +72,8 @@ def load_weights(path: Place, net: MLP, config: str) -> Model:
     if pays_as_one_loop(net):
         params = stack(net, params)
     class_weights = tuple(notes["class_weights"]) if "class_weights" in notes else None
-    schema = read_schema(schema_of(path))
-    if schema:
-        _require_fit(schema_of(path), schema, net)
+    if schema := read_schema(path.beside("schema.json")):
+        _require_fit(path.beside("schema.json"), schema, net)
     return Model(params, inputs, targets, *names, notes["data"], class_weights, schema)
 
 
