@@ -13,6 +13,7 @@ Each prints its counts, and what it found: exit status 1 if that is anything.
 import builtins
 import contextlib
 import errno
+import gzip
 import io
 import json
 import os
@@ -29,6 +30,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from pyarrow import csv as pa_csv
+from pyarrow import feather, parquet
 
 from mlp_jax import cli
 from mlp_jax.commands.claims import differences
@@ -352,22 +355,25 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
     files = [file for run in runs for file in run.rglob("*") if file.suffix in (".json", ".jsonl", ".yaml")]
     weights = [file for run in runs for file in run.rglob("*.safetensors") if "checkpoints" not in file.parts]
     arrays = {name: _saved(name) for name in (".npy", ".npz")}
+    tables = _tables()
     for number in range(first, first + cases):
         rng = random.Random(number)
-        door = rng.choices(("run", "weights", "array", "table", "configuration"), (40, 10, 30, 10, 10))[0]
+        door = rng.choices(("run", "weights", "array", "table", "configuration"), (40, 10, 20, 20, 10))[0]
         started = time.process_time()
         try:
             if door in ("run", "weights"):
                 _open_run(work, rng, rng.choice(weights if door == "weights" else files), bool(number % 200))
             elif door == "array":
                 _open_array(work / f"x{(kind := rng.choice(list(arrays)))}", damaged(rng, arrays[kind]))
+            elif door == "table":
+                name = rng.choice(list(tables))
+                (work / name).write_bytes(damaged(rng, tables[name]))
+                (work / "x.yaml").write_text(OF_TABLE.replace("data.csv", name))
+                prepare(configuration.load(work / "x.yaml"))
             else:
-                (work / "data.csv").write_bytes(damaged(rng, TABLE.encode()) if door == "table" else TABLE.encode())
-                text = OF_TABLE if door == "table" else rng.choice((OF_TABLE, XOR.read_text(encoding="utf-8")))
-                (work / "x.yaml").write_bytes(text.encode() if door == "table" else damaged(rng, text.encode()))
-                found = configuration.load(work / "x.yaml")
-                if door == "table":
-                    prepare(found)
+                text = rng.choice((OF_TABLE, XOR.read_text(encoding="utf-8")))
+                (work / "x.yaml").write_bytes(damaged(rng, text.encode()))
+                configuration.load(work / "x.yaml")
             counts[f"{door}, accepted"] += 1
         except InputError as error:
             counts[f"{door}, refused"] += 1
@@ -387,6 +393,17 @@ def _runs(work: Path) -> list[Path]:
     for name, more in (("one", ()), ("two", ("--set", "seeds=0..1"))):
         assert command("train", work / "table.yaml", "--run-dir", work / name, *more)[0] == 0
     return [work / "one", work / "two"]
+
+
+def _tables() -> dict[str, bytes]:
+    """The table in each form."""
+    table, found = pa_csv.read_csv(io.BytesIO(TABLE.encode())), {"fuzzed.csv": TABLE.encode()}
+    for suffix, write in ((".parquet", parquet.write_table), (".feather", feather.write_feather)):
+        stream = io.BytesIO()
+        write(table, stream)
+        found[f"fuzzed{suffix}"] = stream.getvalue()
+    found["fuzzed.json"] = "\n".join(map(json.dumps, table.to_pylist())).encode()
+    return found | {"fuzzed.csv.gz": gzip.compress(TABLE.encode())}
 
 
 def _saved(suffix: str) -> bytes:

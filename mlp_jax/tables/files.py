@@ -22,6 +22,7 @@ from mlp_jax.tables.text import (
     bad_cells,
     cleaned,
     first_line,
+    listed,
     opened,
     read_text,
     require_columns,
@@ -94,7 +95,7 @@ def read_each(
         table = read(path, types)
         if tables and set(table.column_names) != set(tables[0].column_names):
             differ = sorted(set(table.column_names) ^ set(tables[0].column_names))
-            raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {', '.join(differ[:5])}")
+            raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {listed(differ, 5)}")
         tables.append(table)
         types = types_of(table) | types
     return tables
@@ -179,8 +180,7 @@ def plain(table: Arrow, name: str) -> Arrow:
     """
     names = [column.strip() for column in table.column_names]
     if twice := sorted(column for column, count in Counter(names).items() if count > 1):
-        more = f" and {len(twice) - 5:,} more" if len(twice) > 5 else ""
-        raise InputError(f"{name}: the header names {', '.join(map(repr, twice[:5]))}{more} more than once")
+        raise InputError(f"{name}: the header names {listed([*map(repr, twice)], 5)} more than once")
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         kind = field.type

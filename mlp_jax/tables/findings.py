@@ -15,6 +15,7 @@ from mlp_jax.tables.schema import FEW_COLUMNS, Schema, subject
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.splits import WORDS
 from mlp_jax.tables.targets import MOST_CLASSES, Labels, Target
+from mlp_jax.tables.text import listed
 
 Array = NDArray[Any]
 _FEW = 1000  # rows, on which most columns are seen to tell nothing
@@ -29,8 +30,7 @@ def of_classes(y: Array, k: int, names: Sequence[str], train: Array) -> Iterator
     counts = np.bincount(y[train], minlength=k)
     few = [f"{name} has {count or 'no'}" for name, count in zip(names, counts, strict=True) if count < 2]
     if few:
-        shown = ", ".join(few[:6]) + (f" and {len(few) - 6} more" if len(few) > 6 else "")
-        yield f"classes with fewer than two training examples: {shown}"
+        yield f"classes with fewer than two training examples: {listed(few)}"
 
 
 def of_quantities(y: Array, names: Sequence[str], standardized: bool) -> Iterator[str]:

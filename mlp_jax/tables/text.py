@@ -24,6 +24,7 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ENCODING = "is it Latin-1? then data.encoding: latin-1"
 _HEAD = 1 << 16  # bytes that are looked at to find the delimiter
 _SHOWN = 8  # columns with bad cells
+_LONGEST = 100  # letters of a name that are shown
 _ROWS = 100  # by which a delimiter is judged
 _BLOCK = 1 << 21  # no row may be longer
 LEADING_ZERO = "^[+-]?0[0-9]+$"  # a code, such as a postcode: no number
@@ -246,9 +247,17 @@ def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> 
     """Raise an InputError that names those wanted columns that are not in the header."""
     known = frozenset(header)
     if missing := [column for column in wanted if column not in known]:
-        more = f" and {len(missing) - 5} more" * (len(missing) > 5)
-        others = ", ".join(map(str, header[:8])) + (f" and {len(header) - 8} more" if len(header) > 8 else "")
-        raise InputError(f"{name} has no column {', '.join(missing[:5])}{more}; it has {others}")
+        raise InputError(f"{name} has no column {listed(missing, 5)}; it has {listed(header, 8)}")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names for a message: the first ones, cut where they are long, and how many more there are.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in map(str, names[:most])]
+    return ", ".join(words) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def rows_of(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
