@@ -87,8 +87,10 @@ class Labels(NamedTuple):
 
     @property
     def are_whole(self) -> bool:
-        """Whether all are whole numbers."""
-        return self.numbers is not None and all(float(value).is_integer() for value in self.values)
+        """Whether all are whole numbers, of as many digits as a class may have."""
+        return self.numbers is not None and all(
+            float(value).is_integer() and abs(value) < 1e20 for value in self.values
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -155,8 +155,8 @@ def read(path: Path | Place, overrides: Iterable[str] = (), sweep: Iterable[str]
         InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
     """
     try:
-        with path.open("rb") as file:
-            text = io.TextIOWrapper(file, encoding="utf-8").read(_LARGEST + 1)
+        with path.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8") as words:
+            text = words.read(_LARGEST + 1)
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError:
