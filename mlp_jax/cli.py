@@ -46,18 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.version:
-        put(f"mlp-jax {__version__}")
-        if options.verbose:
-            import_module("mlp_jax.commands.version").run()
-        return 0
-    if options.command is None or options.verbose:
+    if not options.version and (options.command is None or options.verbose):
         parser.error(
             "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
         )
     from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
 
     try:
+        if options.version:
+            put(f"mlp-jax {__version__}")
+            if options.verbose:
+                import_module("mlp_jax.commands.version").run()
+            sys.stdout.flush()
+            return 0
         config = _config_of(options)
         if options.command == "train" and (count := _to_start(options, config)):
             from mlp_jax.processes.launching import launch

@@ -139,7 +139,11 @@ class Place:
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
             try:
-                with open(os.open(temporary, _NEW, 0o666, dir_fd=folder), "wb") as file:
+                descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self)) from None
+            try:
+                with open(descriptor, "wb") as file:
                     if keep_mode and os.chmod in os.supports_fd and (before := self.status()):
                         os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
                     yield file

@@ -479,6 +479,8 @@ def test_a_picture_does_not_depend_on_the_folder_or_the_process(trained, tmp_pat
 IN_A_PLACE = """
 import locale, os, sys
 from mlp_jax.cli import main
+from mlp_jax.terminal import open_streams
+open_streams()
 umask, config, run, out = sys.argv[1:]
 locale.setlocale(locale.LC_ALL, "")
 os.umask(int(umask, 8))

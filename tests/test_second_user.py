@@ -49,8 +49,9 @@ LOOK = """
 import os, shutil, sys
 from mlp_jax.cli import main
 run, data, copy = sys.argv[1:]
-commands = [["evaluate", run], ["predict", run, data], ["report", run, "--output", "/dev/stdout"]]
+commands = [["evaluate", run], ["predict", run, data], ["report", run, "--output", copy + ".html"]]
 own = [main(command) for command in commands]  # and all is imported, for the interpreter may be another's
+os.remove(copy + ".html")
 print("as nobody", flush=True)
 os.setgroups([])
 os.setgid(65534)
