@@ -5,7 +5,6 @@ import re
 import stat
 import warnings
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ def is_private(folder: Path) -> bool:
         others = 0o022 if folder.stat().st_mode & 0o077 else 0  # where they cannot enter, it matters not what they may
         within = (os.path.join(place, name) for place, *both in os.walk(folder) for found in both for name in found)
         above = folder.resolve().parents[:-1]
-        return all(map(_is_kept, above)) and all(_is_own(path, others) for path in chain([folder], within))
+        return all(map(_is_kept, above)) and all(_is_own(path, others) for path in (folder, *within))
     except OSError:
         return False
 

@@ -2,14 +2,12 @@
 
 import contextlib
 import errno
-import operator
 import os
 import secrets
 import stat
 import weakref
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -25,13 +23,9 @@ _LARGEST_TEXT = 2**28  # bytes: records of a million epochs
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # not on Windows, where paths are followed
 
 
-def _flags(*names: str) -> int:
-    return reduce(operator.or_, (getattr(os, name, 0) for name in names), 0)
-
-
-_GUARDED = _flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-_FOLDER = _flags("O_DIRECTORY", "O_CLOEXEC")
-_NEW = _flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+_NO_LINK, _FOLDER, _NO_WAIT, _BINARY = (
+    getattr(os, f"O_{name}", 0) for name in ("NOFOLLOW", "DIRECTORY", "NONBLOCK", "BINARY")
+)
 
 
 class Place:
@@ -80,7 +74,7 @@ class Place:
             try:
                 descriptor = os.open(name, flags, 0o666, dir_fd=folder)
             except OSError as error:
-                if flags & _flags("O_NOFOLLOW") and (status := self.status()) and stat.S_ISLNK(status.st_mode):
+                if flags & _NO_LINK and (status := self.status()) and stat.S_ISLNK(status.st_mode):
                     raise InputError(f"{self} is a link, which is not followed: put there what it leads to") from None
                 raise OSError(error.errno, error.strerror, str(self)) from None
         try:
@@ -90,7 +84,7 @@ class Place:
 
     def as_folder(self) -> contextlib.AbstractContextManager[int]:
         """The descriptor of the folder that it is."""
-        return self._opened(_FOLDER | (_flags("O_NOFOLLOW") if self.parent else 0))
+        return self._opened(_FOLDER | (_NO_LINK if self.parent else 0))
 
     @contextlib.contextmanager
     def open(self, mode: Literal["rb", "ab"] = "rb") -> Iterator[BinaryIO]:
@@ -99,7 +93,8 @@ class Place:
         Raises:
             OSError: there is none; or it is to be written to, and has another name elsewhere.
         """
-        with self._opened(_GUARDED | (os.O_WRONLY | os.O_APPEND if mode == "ab" else os.O_RDONLY)) as descriptor:
+        flags = os.O_WRONLY | os.O_APPEND if mode == "ab" else os.O_RDONLY
+        with self._opened(flags | _NO_LINK | _NO_WAIT | _BINARY) as descriptor:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file", str(self))
@@ -139,7 +134,7 @@ class Place:
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
             try:
-                descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666, dir_fd=folder)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(self)) from None
             try:
@@ -213,22 +208,20 @@ def written_where_told(path: Path | Place) -> Iterator[BinaryIO]:
     A regular file is replaced whole, and keeps its mode. In a `Place`, which nobody named, no link is followed.
     """
     if isinstance(path, Place):
-        stream = path.replaced()
+        file: contextlib.AbstractContextManager[BinaryIO] = path.replaced()
     else:
-        stream = path.open("wb") if is_stream(path) else Place.of(path.resolve()).replaced(keep_mode=True)
-    with stream as file:
-        yield file
+        file = path.open("wb") if is_stream(path) else Place.of(path.resolve()).replaced(keep_mode=True)
+    with file as stream:
+        yield stream
 
 
 class Lock:
     """A lock on a folder, to read what is in it together with others, or to write it alone; even kill -9 ends it."""
 
     def __init__(self, folder: Place) -> None:
-        self._descriptor = -1
-        if fcntl:
-            with folder.as_folder() as descriptor:
-                self._descriptor = os.dup(descriptor)
-        self.release = weakref.finalize(self, _closed, self._descriptor)
+        with folder.as_folder() if fcntl else contextlib.nullcontext(0) as descriptor:
+            self._descriptor = os.dup(descriptor)
+        self.release = weakref.finalize(self, os.close, self._descriptor)
 
     def taken(self, alone: bool) -> bool:
         """Whether nobody stands against it, as always on Windows and on a file system without locks."""
@@ -241,11 +234,6 @@ class Lock:
         except OSError:
             pass
         return True
-
-
-def _closed(descriptor: int) -> None:
-    if descriptor >= 0:
-        os.close(descriptor)
 
 
 def is_stream(path: Path) -> bool:

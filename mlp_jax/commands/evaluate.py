@@ -17,7 +17,7 @@ from mlp_jax.tables.table import weights_of
 from mlp_jax.tables.targets import encode_again, rows_with_all
 from mlp_jax.tables.text import BadCells, Dialect, require_columns
 from mlp_jax.terminal import put, say
-from mlp_jax.training.build import only_read, prepare
+from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config
 from mlp_jax.training.devices import alone
 from mlp_jax.training.prediction import encoded
@@ -44,7 +44,7 @@ def run(config: Config, options: Namespace) -> None:
     if kind == "fold":
         print_results(run.results)
         return put(f"\n{how_many_seeds(config, run.results)}")
-    config = only_read(alone(config))
+    config = alone(config)
     prepared = prepare(config)
     trainer = trainer_of(config, prepared)
     results = []

@@ -22,6 +22,7 @@ from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
 from mlp_jax.training.config import Config, choices
 from mlp_jax.training.environment import processors
+from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step import initial_state
 
 _LONGEST = 24  # letters of a category
@@ -40,7 +41,7 @@ def inspect(config: Config) -> list[tuple[str, str]]:
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, progress=Reporter(0))
     config = resolve(config, prepared)
     net = build_network(config.network, prepared)
     return [*_about_data(prepared, net), *_about_network(net, config), *_about_step(net, config, prepared)]

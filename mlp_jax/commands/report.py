@@ -12,7 +12,7 @@ from mlp_jax.commands.comparison import write_comparison
 from mlp_jax.files import Place
 from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
-from mlp_jax.training.build import only_read, prepare
+from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, yaml
 from mlp_jax.training.devices import alone
 from mlp_jax.training.judgement import class_names, classes_of
@@ -105,7 +105,7 @@ def _predictions(run: Run) -> dict[str, str]:
     """How classes are confused and ranked, for quantities predictions beside targets; on the part least trained on."""
     if run.model is None or run.config.data.source in ("arrays", "frame"):
         return {}
-    config = only_read(alone(run.config))
+    config = alone(run.config)
     prepared = prepare(config)
     require_same_data(run.trained_on, prepared)
     part, (_, y) = list(prepared.parts.items())[-1]

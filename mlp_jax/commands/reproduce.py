@@ -8,7 +8,7 @@ from typing import Any
 from mlp_jax.commands.claims import Difference, differences
 from mlp_jax.errors import InputError
 from mlp_jax.terminal import put
-from mlp_jax.training.build import only_read, prepare
+from mlp_jax.training.build import prepare
 from mlp_jax.training.config import Config, flat
 from mlp_jax.training.devices import alone
 from mlp_jax.training.environment import environment
@@ -62,8 +62,11 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
     with tempfile.TemporaryDirectory() as folder:
         again = RunDirectory(Path(folder) / "run")
         one = next(iter(directory.children(config)), directory)
-        require_same_data(one.load_summary().get("data"), prepare(only_read(alone(one.load_config()))))
-        fit(only_read(config), run_dir=again.path, reporter=reporter)
+        require_same_data(one.load_summary().get("data"), prepare(alone(one.load_config())))
+        if getattr(config.data, "cache", None):  # whose folder may be another's, or hold what another needs
+            data = config.data.model_copy(update={"cache": Path(folder) / "cache"})
+            config = config.model_copy(update={"data": data})
+        fit(config, run_dir=again.path, reporter=reporter)
         found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for child, its in zip(directory.children(config), again.children(config), strict=True):
             found += differences(child, its, False, f"{child.path.name}/")

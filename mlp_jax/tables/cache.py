@@ -6,7 +6,6 @@ column K stand for; and for each part `rows-PART.npy`, which of the rows it has,
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,10 +170,8 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
         arrays |= {f"rows-{part}": x.rows.astype(np.min_scalar_type(len(packed.file.records))), f"y-{part}": y}
     arrays |= {f"weights-{part}": of for part, of in weights.items()}
     for name, values in arrays.items():
-        with (folder / f"{name}.npy").open("wb") as file:
+        with Place.of(folder / f"{name}.npy").replaced() as file:
             np.save(file, values)
-            file.flush()
-            os.fsync(file.fileno())
     for file_of_text in folder.glob("text-*.parquet"):
         file_of_text.unlink()
     write_atomically(folder / "schema.json", prepared.schema.as_json().encode())

@@ -126,10 +126,6 @@ def together(tables: list[Arrow], name: str) -> Arrow:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        for column in tables[0].column_names:
-            if len(kinds := dict.fromkeys(str(table.column(column).type) for table in tables)) > 1:
-                words = " and ".join(kinds)
-                raise InputError(f"{name}: the files do not go together: column {column!r} is {words}") from None
         raise InputError(f"{name}: the files do not go together: {first_line(error)}") from None
 
 

@@ -351,7 +351,7 @@ def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str,
     if "straddl" in str(error):
         return InputError(f"cannot read {path}: a row of more than {_BLOCK:,} bytes; is a quote left open?")
     if "conversion error" in str(error) and path.is_file():
-        tests = {name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()}
+        tests: Any = {name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()}
         bad = []
         for name, (line, cell) in bad_cells(path, dialect, tests).items():
             kind = _WORDS.get(str(types[name]), types[name])

@@ -40,7 +40,7 @@ _FEW_LAYERS = 3
 def prepare(config: Config, examples: Any = None, progress: Progress | None = None) -> Prepared:
     """The examples of a configuration, from arrays or a frame if that is their source, ready for training.
 
-    `progress` is told of what takes long.
+    `progress` is told of what takes long; without it nothing is written, and a cache is used if it is there.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
@@ -69,17 +69,9 @@ def read(config: Config, examples: Any = None, progress: Progress | None = None)
     if network.widths and (network.output or not isinstance(config.data, Columns)):
         build_network(network)  # which refuses what no network can be, before data are read
     data, wants = wanted(config)
-    if isinstance(data, TableData) and data.cache:
+    if isinstance(data, TableData) and data.cache and (progress or is_whole(data, wants)):
         return prepare_cached(data, wants, progress or Reporter(0))
     return (prepare_table if isinstance(data, Columns) else prepare_arrays)(data, wants, examples)
-
-
-def only_read(config: Config) -> Config:
-    """The configuration of a run that is there, and may be somebody else's: without a cache that would be written."""
-    data, wants = wanted(config)
-    if isinstance(data, TableData) and data.cache and not is_whole(data, wants):
-        return config.model_copy(update={"data": data.model_copy(update={"cache": None})})
-    return config
 
 
 def require_suited(config: Config, prepared: Prepared) -> None:
