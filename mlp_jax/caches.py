@@ -45,6 +45,6 @@ def _is_kept(folder: Path) -> bool:
     return status.st_uid in (0, os.geteuid()) and bool(status.st_mode & stat.S_ISVTX or not status.st_mode & others)
 
 
-def _is_own(path: Path | str, others: int) -> bool:
+def _is_own(path: Any, others: int) -> bool:
     status = os.stat(path)
     return status.st_uid == os.geteuid() and not status.st_mode & others

@@ -82,7 +82,7 @@ def judged(found: list[Difference], summaries: list[dict[str, Any]], now: dict[s
     if not found:
         return True, f"{EQUAL}{why}"
     worst_first = sorted(found, key=lambda difference: -difference.size)
-    shown = ", ".join(map(str, worst_first[:_SHOWN]))
+    shown = ", ".join(one.words for one in worst_first[:_SHOWN])
     more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
     first, steps = min((one.epoch for one in found if one.epoch), default=0), summary.get("steps_per_epoch")
     where = f"; the records differ from epoch {first} on" if first else ""

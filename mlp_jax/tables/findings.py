@@ -20,8 +20,6 @@ from mlp_jax.tables.text import listed
 Array = NDArray[Any]
 _FEW = 1000  # rows, on which most columns are seen to tell nothing
 _ENOUGH = 30  # rows, below which a perfect prediction may be chance
-_NAMED = 20  # rows, from which on a number of its own for each says something
-_SPARSE = 1e4  # times as many numbers as rows, from which on different ones are no measurement
 _LARGE = 1e4  # a target whose size makes the first steps large
 
 
@@ -40,8 +38,8 @@ def of_quantities(y: Array, names: Sequence[str], standardized: bool) -> Iterato
             yield f"target {name!r} goes up to {size:.3g}: data.standardize_targets: true brings it to unit size"
 
 
-def of_columns(schema: Schema, table: Any, x: Array, train: Array, source: Columns, dtype: str) -> Iterator[str]:
-    """Inputs that say the same, numbers that only name a row, and those that the dtype does not tell apart."""
+def of_columns(schema: Schema, table: Any, x: Array, train: Array, dtype: str) -> Iterator[str]:
+    """Inputs that say the same, and numbers that the dtype does not tell apart."""
     used = schema.used
     place = dict(zip((column.name for column in used), accumulate(map(schema.width, used), initial=0), strict=False))
     for kind, differ in ((Number, "scale"), (Category, "words")):
@@ -54,14 +52,10 @@ def of_columns(schema: Schema, table: Any, x: Array, train: Array, source: Colum
             one = "one" if len(names) == 2 else "all but one"
             yield f"{subject(names)} are equal, but for their {differ}: name {one} in data.drop"
     for column in schema.used:
-        if not isinstance(column, Number):
-            continue
-        cells = table.column(column.name)
-        asked = column.name in source.columns or column.name in (source.inputs or ())
-        if pa.types.is_integer(cells.type) and not cells.null_count and not asked and _names_rows(cells):
-            yield f"column {column.name!r} has another number in each row: if it names them, data.drop: [{column.name}]"
-        if dtype != "float64" and max(abs(column.smallest), abs(column.largest)) > 2**24:
-            lost = len(np.unique(as_numbers(cells))) - len(np.unique(x[:, place[column.name]]))
+        is_large = isinstance(column, Number) and max(abs(column.smallest), abs(column.largest)) > 2**24
+        if is_large and dtype != "float64":
+            different = np.unique(as_numbers(table.column(column.name)))
+            lost = len(different) - len(np.unique(x[:, place[column.name]]))
             if lost > 0:
                 yield f"column {column.name!r}: {lost:,} different numbers become equal in {dtype}"
 
@@ -82,17 +76,6 @@ def _by_appearance(column: Category, table: Any, rows: Array) -> Array:
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     numbers: Array = np.argsort(np.argsort(first))[inverse]
     return numbers
-
-
-def _names_rows(cells: Any) -> bool:
-    """Whether whole numbers are those of an identifier: in order, without gaps, or as drawn from a large range."""
-    values = cells.to_numpy().astype(np.float64)
-    n, low, high = len(values), values.min(), values.max()
-    if n < _NAMED or len(np.unique(values)) < n:
-        return False
-    steps = np.diff(values)
-    is_drawn = high - low > _SPARSE * n and len(str(int(low))) == len(str(int(high)))
-    return bool((steps > 0).all() or (steps < 0).all() or high - low < 3 * n or is_drawn)
 
 
 def of_parts(schema: Schema, source: Columns) -> Iterator[str]:

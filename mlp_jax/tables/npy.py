@@ -30,8 +30,7 @@ def load(path: Path) -> Any:
     except MemoryError:
         raise InputError(f"cannot read {path}: it needs more memory than there is") from None
     except Exception as error:  # numpy raises whatever the parts of a damaged file meet: of tokens, types, archives
-        reason = str(error)[:200]
-        raise InputError(f"cannot read {path}: damaged, or not a numpy file of plain arrays ({reason})") from None
+        raise InputError(f"cannot read {path}: damaged, or no numpy file of plain arrays ({error!s:.200})") from None
 
 
 def _plain(found: Any) -> Any:

@@ -18,13 +18,10 @@ from mlp_jax.tables.text import Arrow, Dialect, types_in_blocks
 
 
 class Progress(Protocol):
-    """Who is told what is being done."""
+    """Who is told what a person should know, and which share of something has been read."""
 
-    def say(self, message: str) -> None:
-        """Something that a person should know."""
-
-    def reading(self, what: str, share: float) -> None:
-        """Of something that is read, this share has been."""
+    def say(self, message: str) -> None: ...
+    def reading(self, what: str, share: float) -> None: ...
 
 
 class _File(NamedTuple):

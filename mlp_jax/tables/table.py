@@ -97,7 +97,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None, place: Any
         require_representable(examples, wanted.dtype, name)
     said += about_columns
     said += findings.of_words_for_missing(noted, schema)
-    said += findings.of_columns(schema, table, x, rows["train"], source, wanted.dtype)
+    said += findings.of_columns(schema, table, x, rows["train"], wanted.dtype)
     said += findings.of_parts(schema, source)
     if len(targets) == 1:
         said += findings.of_many_classes(targets[0], records[0])

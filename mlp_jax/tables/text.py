@@ -83,8 +83,6 @@ def read_text(
             found,
             column_types={given[name]: kind for name, kind in types.items() if name in given},
             include_columns=[given[name] for name in names] if names is not None else None,
-            null_values=_null_values(found),
-            decimal_point=found.decimal,
         )
         try:
             tables = iter([csv.read_csv(stream, **options)]) if whole else iter(csv.open_csv(stream, **options))
@@ -118,7 +116,7 @@ def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict
         header, found = _header(path, head, dialect)
     given = {name: types[name.strip()] for name in header if name.strip() in types}
     while True:
-        options = _options(found, column_types=given, null_values=_null_values(found), decimal_point=found.decimal)
+        options = _options(found, column_types=given)
         known = given
         try:
             with opened(path) as (_, stream):
@@ -143,12 +141,10 @@ def _kinds() -> list[Any]:
     return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
 
 
-def _null_values(dialect: Dialect) -> list[str]:
-    return [*dialect.missing, *(f" {word}" for word in dialect.missing)]
-
-
 def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:
     delimiter, quote = dialect.delimiter, dialect.quote
+    convert["null_values"] = [*dialect.missing, *(f" {word}" for word in dialect.missing)]
+    convert["decimal_point"] = dialect.decimal
     return {
         "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
         "parse_options": csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=True),
@@ -166,12 +162,8 @@ def _as_texts(path: Path, dialect: Dialect, table: Arrow, types: dict[str, Any])
     options = _options(dialect, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
     with opened(path) as (_, stream):
         for block in csv.open_csv(stream, **options) if whole else ():
-            texts |= {name for name in whole if _has_leading_zeros(block[name])}
+            texts |= {name for name in whole if pc.any(pc.match_substring_regex(block[name], LEADING_ZERO)).as_py()}
     return {name.strip() for name in texts}
-
-
-def _has_leading_zeros(words: Arrow) -> bool:
-    return bool(pc.any(pc.match_substring_regex(words, LEADING_ZERO)).as_py())
 
 
 def cleaned(
@@ -236,11 +228,8 @@ def _suits(delimiter: str, lines: list[str], dialect: Dialect) -> tuple[float, i
 
 
 def _has_decimal_commas(cells: list[str]) -> bool:
-    def count(point: str) -> int:
-        numbers = (cell.strip().lstrip("+-").split(point) for cell in cells)
-        return sum(len(halves) == 2 and all(map(str.isdecimal, halves)) for halves in numbers)
-
-    return count(",") > count(".")
+    points = [number[1] for cell in cells if (number := re.fullmatch(r"\s*[+-]*\d+([.,])\d+\s*", cell))]
+    return points.count(",") > points.count(".")
 
 
 def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> None:

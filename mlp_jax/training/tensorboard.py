@@ -17,7 +17,7 @@ class Board:
         folder.make_folder()
         self._folder = ExitStack()
         name = self._folder.enter_context(folder.named(is_folder=True))
-        self._writer = _summary_writer()(name, purge_step=done + 1)
+        self._writer = summary_writer()(name, purge_step=done + 1)
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Add the records of epochs."""
@@ -38,12 +38,8 @@ class Board:
         self._folder.close()
 
 
-def require_tensorboard() -> None:
-    """Raise an InputError if tensorboardX is not installed."""
-    _summary_writer()
-
-
-def _summary_writer() -> Any:
+def summary_writer() -> Any:
+    """What writes events; an InputError if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:

@@ -92,7 +92,7 @@ def checksum(path: Place) -> str:
     """The SHA-256 of a file of weights."""
     try:
         with path.open() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 

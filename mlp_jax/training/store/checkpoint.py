@@ -17,7 +17,7 @@ from mlp_jax.training.moment import Moment
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.directory import CHECKPOINTS
 from mlp_jax.training.store.forms import CheckpointNotes
-from mlp_jax.training.store.tensors import DamagedFile
+from mlp_jax.training.store.tensors import DamagedFile, kind_of
 
 
 def save(path: Place, moment: Moment, config: Config, prepared: Prepared) -> None:
@@ -73,7 +73,7 @@ def load(path: Place, like: Moment, config: Config, prepared: Prepared) -> Momen
     require_same_data(notes["data"], prepared)
     expected = _arrays(like)
     for name in sorted(expected.keys() | found.keys()):
-        kinds = _kind(found.get(name)), _kind(expected.get(name))
+        kinds = kind_of(found.get(name)), kind_of(expected.get(name))
         if kinds[0] != kinds[1]:
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
     if notes["config"] != fingerprint(config):
@@ -94,7 +94,3 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
 
 def _arrays(moment: Moment) -> tensors.Tensors:
     return {name: value for name, value in tensors.by_path(moment).items() if name != "step"}
-
-
-def _kind(array: Any) -> str:
-    return "absent" if array is None else f"{array.dtype} {array.shape}"

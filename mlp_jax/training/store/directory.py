@@ -80,7 +80,8 @@ class RunDirectory:
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
         runs = (self, *self.children(config), *self._children_before())
-        data = [Path(path) for found in config.data.files.values() for path in _each(found)]
+        found = config.data.files.values()
+        data = [Path(path) for each in found if each for path in (each if isinstance(each, tuple) else (each,))]
         for run in runs:
             run._require_elsewhere(data)
         there = [file for run in runs for file in run.there()]
@@ -262,10 +263,6 @@ class RunDirectory:
 
 def _as_text(config: Config) -> bytes:
     return yaml.as_text(configuration.as_values(config)).encode()
-
-
-def _each(found: Any) -> Sequence[Any]:
-    return found if isinstance(found, list | tuple) else () if found is None else (found,)
 
 
 def _finite(value: Any) -> Any:

@@ -55,6 +55,11 @@ def read(path: Path | Place, kind: type[Notes] = Notes) -> tuple[Tensors, dict[s
     return tensors, notes
 
 
+def kind_of(array: Any) -> str:
+    """Dtype and shape, in words."""
+    return "absent" if array is None else f"{array.dtype} {array.shape}"
+
+
 def by_path(tree: Any) -> Tensors:
     """The leaves of a pytree by their paths, as in params.0.W."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
