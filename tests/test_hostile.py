@@ -11,7 +11,8 @@ import pytest
 from runs import iris, train
 
 from mlp_jax.errors import InputError
-from mlp_jax.tables import npy
+from mlp_jax.tables import files, npy
+from mlp_jax.tables.text import Dialect
 from mlp_jax.training import config
 from mlp_jax.training.run import load
 
@@ -157,6 +158,13 @@ def test_a_configuration_has_limits(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as refused:
         config.load(tmp_path / "x.yaml")
     assert len(str(refused.value)) < 5000
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000, '{"a": [], "b": ' * 100_000])
+def test_a_deep_table_of_json_is_refused(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=r"cannot read .*x.json: (it is nested too deeply|maximum recursion)"):
+        files.read([tmp_path / "x.json"], Dialect(), {})
 
 
 def test_a_number_of_thousands_of_digits_from_python():

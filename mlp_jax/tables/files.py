@@ -8,6 +8,7 @@ import json as plain_json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ KINDS = {
     ".json": "json", ".jsonl": "json", ".ndjson": "json",
 }  # fmt: skip
 _LONGEST = 2**31 - 1  # bytes that are read at once
+_DEEPEST = 100  # records within records
+_NO_BRACKET = re.compile(rb'(?s)"(?:[^"\\]|\\.)*"|[^][{}"]+')  # a text, or what stands between brackets
 _OTHERS = {
     ".zip": "unpack it first",
     ".xlsx": "save the sheet as CSV or Parquet first",
@@ -218,11 +221,8 @@ def _feather(
     with path.open("rb") as stream:
         file = pa.ipc.open_file(stream)
         require_columns(str(path), names or (), file.schema.names)
-        if whole or not file.num_record_batches:
-            yield file.read_all()
-            return
-        wanted = file.schema.names if names is None else names
-        yield from (file.get_batch(k).select(wanted) for k in range(file.num_record_batches))
+        wanted, count = file.schema.names if names is None else names, file.num_record_batches
+        yield from [file.read_all()] if whole or not count else (file.get_batch(k).select(wanted) for k in range(count))
 
 
 def _json(
@@ -234,6 +234,9 @@ def _json(
     try:
         if head.lstrip()[:1] == b"[":
             content = b"\n".join(plain_json.dumps(record).encode() for record in plain_json.loads(content))
+        brackets = _NO_BRACKET.sub(b"", content)
+        if max(accumulate((1 if sign in b"[{" else -1 for sign in brackets), initial=0)) > _DEEPEST:
+            raise ValueError("it is nested too deeply")  # pyarrow would end the process
         table = json.read_json(
             pa.BufferReader(content), read_options=json.ReadOptions(block_size=min(len(content) + 1, _LONGEST))
         )

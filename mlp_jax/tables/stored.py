@@ -118,8 +118,7 @@ def as_parquet(
     """
     progress.reading(path.name, 0.0)
     if files.kind_of(path) == "parquet":
-        for _ in files.read_blocks(path, dialect, {}, [], whole=False):  # which says what is wrong with it
-            break
+        next(files.read_blocks(path, dialect, {}, [], whole=False), None)  # which says what is wrong with it
         return StoredTable([_File.of(path, dialect)])
     if not path.is_file():
         raise InputError(f"cannot read {path} into data.cache: it must be a file, for it is read more than once")

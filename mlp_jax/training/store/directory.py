@@ -172,7 +172,7 @@ class RunDirectory:
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
-        self._write(self.config, _as_text(config))
+        self.write(self.config, _as_text(config))
 
     def load_config(self) -> Config:
         """Read the resolved configuration."""
@@ -183,7 +183,7 @@ class RunDirectory:
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; numbers that are not finite become null."""
-        self._write(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
+        self.write(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
     def load_summary(self, several: bool = False) -> dict[str, Any]:
         """Read `summary.json`, of one training or of several."""
@@ -236,17 +236,14 @@ class RunDirectory:
         with self.writing(), self.metrics.open("ab") as file:
             os.fsync(file.fileno())
 
-    def save_predictions(self, table: str) -> None:
-        """Write what the examples of each fold were predicted as."""
-        self._write(self.predictions, table.encode())
-
     def save_crash(self, report: str) -> None:
         """Write what made the run diverge."""
         with self.writing():
             self.crashes.make_folder()
-        self._write(self.crash, f"{report}\n".encode())
+        self.write(self.crash, f"{report}\n".encode())
 
-    def _write(self, file: Place, content: bytes) -> None:
+    def write(self, file: Place, content: bytes) -> None:
+        """Write one of the files."""
         with self.writing():
             write_atomically(file, content)
 
