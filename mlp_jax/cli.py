@@ -99,8 +99,7 @@ def _fail(message: Any, status: int) -> int:
 
 def _with_flags(message: str) -> str:
     """A message that speaks of arguments of `fit`, in the words of the command."""
-    message = re.sub(r"\b(resume|overwrite)=True\b", r"--\1", message)
-    return message.replace("run_dir=…", "--run-dir")
+    return re.sub(r"\b(resume|overwrite)=True\b", r"--\1", message).replace("run_dir=…", "--run-dir")
 
 
 def _command_to_resume(options: argparse.Namespace) -> str:

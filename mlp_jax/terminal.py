@@ -73,9 +73,10 @@ def is_gone(stream: object) -> bool:
 
 
 def say(message: str) -> None:
-    """A line to standard error, from the command and not its result."""
+    """A line to standard error, from the command and not its result; a name of a million letters is cut."""
+    lines = (line[:4000] for line in escaped(message).split("\n"))
     with suppress(OSError):
-        print(f"mlp-jax: {escaped(message)}", file=sys.stderr, flush=True)
+        print("mlp-jax: " + "\n".join(lines), file=sys.stderr, flush=True)
 
 
 def leave(message: str, status: int) -> NoReturn:

@@ -47,9 +47,7 @@ def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: 
 
 def _difference(file: str, key: Key, before: Any, now: Any) -> Difference:
     epoch, size = int(key[0]) + 1 if key and file.endswith("metrics.jsonl") else None, _size(before, now)
-    how = f"({_in_words(before)}, now {_in_words(now)})"
-    if np.isfinite(size):
-        how = f"by {size:.1e} of its largest entry"
+    how = f"by {size:.1e} of its largest entry" if np.isfinite(size) else f"({_in_words(before)}, now {_in_words(now)})"
     place = f"epoch {epoch}, " * bool(epoch) + listed([".".join(map(str, key[bool(epoch) :]))])
     return Difference(f"{file}, {place} {how}", size, epoch)
 
