@@ -219,7 +219,7 @@ def try_links(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     bad: list[str] = []
     changes = "--set", "training.epochs=4", "training.checkpoint_seconds=0"
-    for name, more in (("one", ()), ("two", ("seeds=0..1",))):
+    for name, more in (("alone", ()), ("seeds", ("seeds=0..1",))):
         assert command("train", XOR, "--run-dir", work / name, *changes, *more)[0] == 0
     longer = "--set", "training.epochs=6", "training.checkpoint_seconds=0"
     jobs: dict[str, tuple[str, Callable[[Path], tuple[Any, ...]]]] = {
@@ -231,8 +231,8 @@ def try_links(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
         "report": ("seed-1", lambda run: ("report", run)),
     }
     for name, (folder, job) in jobs.items():
-        source, number, before = work / ("two" if folder == "seed-1" else "one"), 0, _all_in(work / "one")
-        target = work / "one" if folder == "seed-1" else work / "one" / folder
+        source, number, before = work / ("seeds" if folder == "seed-1" else "alone"), 0, _all_in(work / "alone")
+        target = work / "alone" if folder == "seed-1" else work / "alone" / folder
         while True:
             run = _work_folder(work / "tried") / "run"
             shutil.copytree(source, run)
@@ -245,7 +245,7 @@ def try_links(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
             if swap.count <= number:
                 break
             counts[name] += 1
-            if _all_in(work / "one") != before or status not in (0, 2):
+            if _all_in(work / "alone") != before or status not in (0, 2):
                 bad.append(f"{name}, {folder} a link from {number} on: exit {status}, {said!r}, or written behind it")
             number += every
     return counts, bad
