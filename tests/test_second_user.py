@@ -15,6 +15,7 @@ from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
 from mlp_jax.tables import bundled
 from mlp_jax.training.build import prepare
+from mlp_jax.training.progress import Reporter
 
 NOBODY = 65534
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to be another")
@@ -134,7 +135,7 @@ def of_a_table(folder, **data):
 
 def test_examples_are_not_kept_where_another_user_writes(shared):
     with pytest.raises(InputError, match="data.cache: .* must be a folder of yours alone"):
-        prepare(of_a_table(shared, cache=shared / "cache"))
+        prepare(of_a_table(shared, cache=shared / "cache"), progress=Reporter(0))
 
 
 def test_the_cache_that_a_run_of_others_names_is_not_written(shared, tmp_path, monkeypatch):

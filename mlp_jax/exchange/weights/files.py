@@ -37,7 +37,7 @@ def from_safetensors(path: str | Path, net: MLP, dtype: Any = None) -> Params:
             found = {name: file.get_tensor(name) for name in in_order(file.keys())}
     except FileNotFoundError:
         raise InputError(f"cannot read {place}: no such file") from None
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:  # of a dtype that numpy lacks
         raise InputError(f"cannot read {place} as safetensors: {error}") from None
     try:
         ours = {name: value for name, value in found.items() if not name.startswith(_BESIDE)}

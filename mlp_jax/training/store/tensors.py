@@ -43,7 +43,7 @@ def read(path: Path | Place, kind: type[Notes] = Notes) -> tuple[Tensors, dict[s
             entry = (file.metadata() or {}).get("mlp_jax", "")
     except FileNotFoundError:
         raise InputError(f"cannot read {path}: no such file") from None
-    except (OSError, SafetensorError, TypeError, MemoryError) as error:  # a TypeError: a dtype that numpy lacks
+    except (OSError, SafetensorError, TypeError, AttributeError, MemoryError) as error:  # of a dtype that numpy lacks
         raise DamagedFile(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
     try:
         found = kind.of_json(entry, "its notes")
