@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import warnings
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,10 @@ def is_private(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not hasattr(os, "geteuid"):  # Windows, where a home is its user's
             return True
-        status = folder.stat()
-        return _is_own(status, writable_by_others=False) and _are_own(folder, _is_closed(status))
+        others = 0o022 if folder.stat().st_mode & 0o077 else 0  # where they cannot enter, it matters not what they may
+        within = (os.path.join(place, name) for place, *both in os.walk(folder) for found in both for name in found)
+        above = folder.resolve().parents[:-1]
+        return all(map(_is_kept, above)) and all(_is_own(path, others) for path in (folder, *within))
     except OSError:
         return False
 
@@ -35,21 +38,13 @@ def heal(folder: Path) -> None:
     warnings.showwarning = heal_or_show
 
 
-def _are_own(folder: Path | str, is_closed: bool) -> bool:
-    """Whether all within a folder is the user's own; where others cannot enter, it does not matter what they may."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            status = entry.stat()
-            if not _is_own(status, writable_by_others=is_closed):
-                return False
-            if entry.is_dir() and not _are_own(entry.path, is_closed or _is_closed(status)):
-                return False
-    return True
+def _is_kept(folder: Path) -> bool:
+    """Whether nobody but this user and the administrator can put another in the place of what is in a folder."""
+    status = folder.stat()
+    others = 0o002 if status.st_gid == os.getegid() else 0o022  # a group of one's own is oneself
+    return status.st_uid in (0, os.geteuid()) and bool(status.st_mode & stat.S_ISVTX or not status.st_mode & others)
 
 
-def _is_own(status: os.stat_result, writable_by_others: bool) -> bool:
-    return status.st_uid == os.geteuid() and (writable_by_others or not status.st_mode & 0o022)
-
-
-def _is_closed(status: os.stat_result) -> bool:
-    return not status.st_mode & 0o077
+def _is_own(path: Any, others: int) -> bool:
+    status = os.stat(path)
+    return status.st_uid == os.geteuid() and not status.st_mode & others

@@ -46,18 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.version:
-        put(f"mlp-jax {__version__}")
-        if options.verbose:
-            import_module("mlp_jax.commands.version").run()
-        return 0
-    if options.command is None or options.verbose:
+    if not options.version and (options.command is None or options.verbose):
         parser.error(
             "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
         )
     from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
 
     try:
+        if options.version:
+            put(f"mlp-jax {__version__}")
+            if options.verbose:
+                import_module("mlp_jax.commands.version").run()
+            sys.stdout.flush()
+            return 0
         config = _config_of(options)
         if options.command == "train" and (count := _to_start(options, config)):
             from mlp_jax.processes.launching import launch
@@ -98,8 +99,7 @@ def _fail(message: Any, status: int) -> int:
 
 def _with_flags(message: str) -> str:
     """A message that speaks of arguments of `fit`, in the words of the command."""
-    message = re.sub(r"\b(resume|overwrite)=True\b", r"--\1", message)
-    return message.replace("run_dir=…", "--run-dir")
+    return re.sub(r"\b(resume|overwrite)=True\b", r"--\1", message).replace("run_dir=…", "--run-dir")
 
 
 def _command_to_resume(options: argparse.Namespace) -> str:
@@ -116,33 +116,29 @@ def _command_to_resume(options: argparse.Namespace) -> str:
 
 # Of each command, its arguments, of those joined by | one at most, and what it does.
 COMMANDS = {
-    "train": (
-        "config --set --sweep --run-dir --resume|--overwrite --processes --coordinator --process-id",
-        "train a network as a YAML file says, or many",
-    ),
+    "train": ("config --set --sweep --run-dir --resume|--overwrite --processes --coordinator --process-id",
+              "train a network as a YAML file says, or many"),
     "inspect": ("config --set", "data, network, flops and memory of a configuration, without training"),
-    "report": (
-        "run_dirs --output",
-        "a run on one HTML page: curves, confusion, health of layers; or how several differ",
-    ),
+    "report": ("run_dirs --output",
+               "a run on one HTML page: curves, confusion, health of layers; or how several differ"),
     "reproduce": ("run_dir", "train a run anew, and say how far it comes out the same"),
     "evaluate": ("run_dir labelled --weights", "cost and metrics of a trained network on its data, or on a new file"),
     "predict": ("run_dir file --keep --output", "predictions of a trained network for new inputs, as CSV or Parquet"),
     "export": ("run_dir model --overwrite", "a trained network as .onnx, .stablehlo, or .py for NumPy alone"),
-    "verify": (
-        "target --replay --args --grad --reference --transforms --seed --json --set",
-        "check a gradient: of a function of yours, or of a configuration's network; list the rules of a package",
-    ),
-    "audit": (
-        "--exact --seconds --folder program",
-        "run a program, and check every gradient rule that it uses: mlp-jax audit -- pytest tests/",
-    ),
+    "verify": ("target --replay --args --grad --reference --transforms --seed --json --set",
+               "check a gradient: of a function, or of a configuration's network; list the rules of a package"),
+    "audit": ("--exact --seconds --folder program",
+              "run a program, and check every gradient rule that it uses: mlp-jax audit -- pytest tests/"),
     "draw": ("config --set --gradient --output", "the graph of a network's cost, and of its gradient"),
-}
+}  # fmt: skip
 
 
-def _file(metavar: str, help: str | None = None) -> dict[str, Any]:
-    return {"type": Path, "metavar": metavar, "help": help}
+def _takes(metavar: str, help: str | None = None, type: Any = str, **more: Any) -> dict[str, Any]:
+    return {"metavar": metavar, "help": help, "type": type, **more}
+
+
+def _file(metavar: str, help: str | None = None, **more: Any) -> dict[str, Any]:
+    return _takes(metavar, help, Path, **more)
 
 
 def _switch(help: str) -> dict[str, Any]:
@@ -152,73 +148,43 @@ def _switch(help: str) -> dict[str, Any]:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
-    "run_dirs": {**_file("RUN_DIR", "a run; or a sweep, or several runs to compare"), "nargs": "+"},
+    "run_dirs": _file("RUN_DIR", "a run; or a sweep, or several runs to compare", nargs="+"),
     "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
-    "labelled": {**_file("[FILE]", "a table with the targets, too"), "nargs": "?"},
+    "labelled": _file("[FILE]", "a table with the targets, too", nargs="?"),
     "model": _file("FILE", "ends in .onnx, .stablehlo or .py; a model card is written beside it, FILE.md"),
     "--weights": _file("FILE", "evaluate these in place of the run's: .safetensors, ours or of PyTorch; or a run"),
-    "target": {
-        "nargs": "?",
-        "metavar": "MODULE:FUNCTION|CONFIG.yaml|PACKAGE",
-        "help": "module:function, a YAML file, or a package whose gradient rules are listed",
-    },
+    "target": _takes("MODULE:FUNCTION|CONFIG.yaml|PACKAGE",
+                     "module:function, a YAML file, or a package whose gradient rules are listed", nargs="?"),
     "--replay": _file("FILE", "check a call again that `mlp-jax audit` has kept"),
-    "--set": {
-        "action": "extend",
-        "nargs": "+",
-        "default": [],
-        "metavar": "KEY=VALUE",
-        "help": "override keys of the file, as in optimizer.learning_rate=0.05 seed=1; "
-        "precedence: defaults, then the file, then --set; paths of data start at the file's folder",
-    },
-    "--sweep": {
-        "action": "extend",
-        "nargs": "+",
-        "default": [],
-        "metavar": "KEY=VALUE,VALUE",
-        "help": "train a run for each value, and each combination with those of other keys, as in "
-        "optimizer.learning_rate=0.01,0.003 seed=0..9",
-    },
+    "--set": _takes("KEY=VALUE", "override keys of the file, as in optimizer.learning_rate=0.05 seed=1; precedence: "
+                    "defaults, then the file, then --set; paths of data start at the file's folder",
+                    action="extend", nargs="+", default=[]),
+    "--sweep": _takes("KEY=VALUE,VALUE", "train a run for each value, and each combination with those of other keys, "
+                      "as in optimizer.learning_rate=0.01,0.003 seed=0..9", action="extend", nargs="+", default=[]),
     "--run-dir": _file("DIR", "where to write (default runs/NAME of CONFIG)"),
-    "--processes": {
-        "type": int,
-        "metavar": "N",
-        "help": "train in so many processes: on this machine's processors, to try it out; with --coordinator anywhere",
-    },
-    "--coordinator": {"metavar": "HOST:PORT", "help": "where process 0 answers, the same for each process"},
-    "--process-id": {"type": int, "metavar": "I", "help": "which of the processes this is, from 0"},
+    "--processes": _takes("N", "train in so many processes: on this machine's processors, to try it out; with "
+                          "--coordinator anywhere", int),
+    "--coordinator": _takes("HOST:PORT", "where process 0 answers, the same for each process"),
+    "--process-id": _takes("I", "which of the processes this is, from 0", int),
     "--resume": _switch("go on with the run in that directory"),
     "--overwrite": _switch("replace what is there"),
-    "--output": _file(
-        "FILE",
-        "a page: report.html in RUN_DIR if not given, of several runs comparison.html; a picture: .svg, .dot or .mmd "
-        "(Mermaid), else as text; "
-        "predictions: .csv or .parquet, else to standard output",
-    ),
-    "--keep": {"nargs": "+", "default": [], "metavar": "COLUMN", "help": "columns to carry along"},
+    "--output": _file("FILE", "a page: report.html in RUN_DIR if not given, of several runs comparison.html; a "
+                      "picture: .svg, .dot or .mmd (Mermaid), else as text; predictions: .csv or .parquet, else "
+                      "to standard output"),
+    "--keep": _takes("COLUMN", "columns to carry along", nargs="+", default=[]),
     "--gradient": _switch("with its gradient for the parameters, by Algorithm 6.5"),
-    "--args": {
-        "metavar": "MODULE:NAME",
-        "help": "its arguments: a tuple, or a function that returns one (example_args)",
-    },
-    "--grad": {"metavar": "MODULE:FUNCTION", "help": "a hand-written gradient of the function, to check"},
-    "--reference": {"metavar": "MODULE:FUNCTION", "help": "a function whose gradient is the truth"},
+    "--args": _takes("MODULE:NAME", "its arguments: a tuple, or a function that returns one (example_args)"),
+    "--grad": _takes("MODULE:FUNCTION", "a hand-written gradient of the function, to check"),
+    "--reference": _takes("MODULE:FUNCTION", "a function whose gradient is the truth"),
     "--transforms": _switch("also under jit, vmap, scan, other dtypes and sizes"),
-    "--seed": {"type": int, "default": 0, "metavar": "SEED", "help": "of the random cotangents (default 0)"},
+    "--seed": _takes("SEED", "of the random cotangents (default 0)", int, default=0),
     "program": {"nargs": argparse.REMAINDER, "metavar": "-- COMMAND ...", "help": "as you run it"},
     "--exact": _switch("leave compiled programs as they are, equal bit for bit; values then come from eager calls"),
-    "--seconds": {
-        "type": float,
-        "default": 120.0,
-        "metavar": "SECONDS",
-        "help": "for the checks of each process (default 120); what is left over is listed",
-    },
-    "--folder": {
-        **_file("DIR", "for the report, and calls that did not pass (default audit)"),
-        "default": Path("audit"),
-    },
+    "--seconds": _takes("SECONDS", "for the checks of each process (default 120); what is left over is listed", float,
+                        default=120.0),
+    "--folder": _file("DIR", "for the report, and calls that did not pass (default audit)", default=Path("audit")),
     "--json": _file("FILE", "write every number of the reports"),
-}
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -232,24 +198,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", **_switch("with --version: those of all that is needed, device and flags, too"))
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     for name, (takes, help) in COMMANDS.items():
-        words = takes.split()
-        command = commands.add_parser(name, help=help, usage=" ".join(["mlp-jax", name, *map(_usage, words)]))
-        for word in words:
+        command = commands.add_parser(name, help=help)
+        for word in takes.split():
             group = command.add_mutually_exclusive_group() if "|" in word else command
             for argument in word.split("|"):
                 group.add_argument(argument, **ARGUMENTS[argument])
     return parser
-
-
-def _usage(word: str) -> str:
-    """As in CONFIG, [--set KEY=VALUE ...] or [--resume | --overwrite]; argparse would put the options first."""
-    if not word.startswith("-"):
-        return f"{ARGUMENTS[word]['metavar']}{' ...' * (ARGUMENTS[word].get('nargs') == '+')}"
-    flags = []
-    for flag in word.split("|"):
-        several = ["..."] if "nargs" in ARGUMENTS[flag] else []
-        flags.append(" ".join([flag, *filter(None, [ARGUMENTS[flag].get("metavar")]), *several]))
-    return f"[{' | '.join(flags)}]"
 
 
 # --- before a command runs --------------------------------------------------------------------------

@@ -2,15 +2,16 @@
 
 import contextlib
 import errno
-import operator
 import os
 import secrets
 import stat
 import weakref
 from collections.abc import Iterator
-from functools import reduce
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
+
+from mlp_jax.errors import InputError
 
 fcntl: Any
 try:
@@ -18,57 +19,209 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-NO_FILE = "it is no regular file"
 _LARGEST_TEXT = 2**28  # bytes: records of a million epochs
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd  # not on Windows, where paths are followed
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+_NO_LINK, _FOLDER, _NO_WAIT, _BINARY = (
+    getattr(os, f"O_{name}", 0) for name in ("NOFOLLOW", "DIRECTORY", "NONBLOCK", "BINARY")
+)
+
+
+class Place:
+    """A file or a folder in a directory that may be somebody else's, of which only the directory itself may be a link.
+
+    Each folder from there on is opened within the one before it, and a file within its folder, so that no link is
+    followed, whoever lays one and when.
+
+    Raises:
+        InputError: of each method: there is a link in the way.
+    """
+
+    def __init__(self, name: str | Path, parent: "Place | None" = None) -> None:
+        """A directory by its path; or what has a name in a folder, its `parent`."""
+        self.name, self.parent = str(name), parent
+
+    @staticmethod
+    def of(path: "Path | Place") -> "Place":
+        """A file that a person named, in whatever folder; or the place itself."""
+        return path if isinstance(path, Place) else Place(path.name, Place(path.parent))
+
+    def __fspath__(self) -> str:
+        return os.path.join(self.parent, self.name) if self.parent else self.name
+
+    __str__ = __fspath__
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(name, self)
+
+    def beside(self, name: str) -> "Place":
+        """Another one in the same folder."""
+        return Place(name, self.parent)
+
+    @contextlib.contextmanager
+    def _in_folder(self) -> Iterator[tuple[str, int | None]]:
+        """Its name in the folder that it is in, and the descriptor of that."""
+        if _BY_DESCRIPTOR and self.parent:
+            with self.parent.as_folder() as folder:
+                yield self.name, folder
+        else:
+            yield str(self), None
+
+    @contextlib.contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        with self._in_folder() as (name, folder):
+            try:
+                descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+            except OSError as error:
+                if flags & _NO_LINK and (status := self.status()) and stat.S_ISLNK(status.st_mode):
+                    raise InputError(f"{self} is a link, which is not followed: put there what it leads to") from None
+                raise OSError(error.errno, error.strerror, str(self)) from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def as_folder(self) -> contextlib.AbstractContextManager[int]:
+        """The descriptor of the folder that it is."""
+        return self._opened(_FOLDER | (_NO_LINK if self.parent else 0))
+
+    @contextlib.contextmanager
+    def open(self, mode: Literal["rb", "ab"] = "rb") -> Iterator[BinaryIO]:
+        """The regular file that it is, to read, or to write at its end: no pipe is waited for.
+
+        Raises:
+            OSError: there is none; or it is to be written to, and has another name elsewhere.
+        """
+        flags = os.O_WRONLY | os.O_APPEND if mode == "ab" else os.O_RDONLY
+        with self._opened(flags | _NO_LINK | _NO_WAIT | _BINARY) as descriptor:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file", str(self))
+            if mode == "ab" and status.st_nlink > 1:
+                raise OSError(errno.EMLINK, "it is a file elsewhere, too (a hard link)", str(self))
+            with open(descriptor, mode, closefd=False) as file:
+                yield file
+
+    @contextlib.contextmanager
+    def named(self, is_folder: bool = False) -> Iterator[str]:
+        """A name for who takes one: on Linux that of the open file or folder, whatever comes to stand in its place."""
+        if is_folder and not _BY_DESCRIPTOR:
+            yield str(self)
+            return
+        with self.as_folder() if is_folder else self.open() as opened:
+            name = f"/proc/self/fd/{opened if isinstance(opened, int) else opened.fileno()}"
+            yield name if os.path.exists(name) else str(self)
+
+    def read(self) -> bytes:
+        """The content of a file of text.
+
+        Raises:
+            OSError: as of `open`; or it is larger than any that a run writes.
+        """
+        with self.open() as file:
+            content = file.read(_LARGEST_TEXT + 1)
+        if len(content) > _LARGEST_TEXT:
+            raise OSError(errno.EFBIG, f"it has more than {_LARGEST_TEXT:,} bytes", str(self))
+        return content
+
+    @contextlib.contextmanager
+    def replaced(self, keep_mode: bool = False) -> Iterator[BinaryIO]:
+        """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
+
+        Until then it has a name that nobody can foretell, and is none that was there.
+        """
+        with self._in_folder() as (name, folder):
+            temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666, dir_fd=folder)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self)) from None
+            try:
+                with open(descriptor, "wb") as file:
+                    if keep_mode and os.chmod in os.supports_fd and (before := self.status()):
+                        os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+            with contextlib.suppress(OSError):  # so that the new name outlives a loss of power; not all systems can
+                os.fsync(-1 if folder is None else folder)
+
+    def status(self) -> os.stat_result | None:
+        """What stands there, a link as such; None if nothing does."""
+        try:
+            with self._in_folder() as (name, folder):
+                return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def exists(self) -> bool:
+        """Whether anything stands there."""
+        return self.status() is not None
+
+    def found(self, pattern: str) -> "list[Place]":
+        """What is in the folder that it is under names of a pattern, in their order."""
+        try:
+            with self.as_folder() if _BY_DESCRIPTOR else contextlib.nullcontext(self) as folder:
+                names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [self / name for name in sorted(names) if fnmatchcase(name, pattern)]
+
+    def unfinished(self) -> "list[Place]":
+        """What kills have left of the file, or of those of its name, a pattern, that were being written."""
+        return self.parent.found(f".{self.name}.{'[0-9a-f]' * 16}.part") if self.parent else []
+
+    def make_folder(self) -> None:
+        """Make the folder, unless it is there."""
+        if not self.parent:
+            return Path(self).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), self._in_folder() as (name, folder):
+            os.mkdir(name, dir_fd=folder)
+
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._in_folder() as (name, folder):
+            os.unlink(name, dir_fd=folder)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder, if it is there."""
+        with contextlib.suppress(OSError), self._in_folder() as (name, folder):
+            os.rmdir(name, dir_fd=folder)
+
+
+def write_atomically(path: Path | Place, content: bytes) -> None:
     """Write a file that is there whole or, after a crash or on a full disk, as it was before."""
-    with replaced(path) as file:
+    with Place.of(path).replaced() as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def replaced(path: Path, keep_mode: bool = False) -> Iterator[BinaryIO]:
-    """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
-
-    Until then it has a name that nobody can foretell, and is none that was there.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as file:
-            if keep_mode and path.exists() and os.chmod in os.supports_fd:
-                os.chmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _keep_name(path.parent)
-
-
-@contextlib.contextmanager
-def written_where_told(path: Path) -> Iterator[BinaryIO]:
+def written_where_told(path: Path | Place) -> Iterator[BinaryIO]:
     """A stream into the file that a person named, as by `>`: through links, and into a pipe or a device as it is.
 
-    A regular file is replaced whole, and keeps its mode.
+    A regular file is replaced whole, and keeps its mode. In a `Place`, which nobody named, no link is followed.
     """
-    if is_stream(path):
-        with path.open("wb") as file:
-            yield file
-        return
-    with replaced(path.resolve(), keep_mode=True) as file:
-        yield file
+    if isinstance(path, Place):
+        file: contextlib.AbstractContextManager[BinaryIO] = path.replaced()
+    else:
+        file = path.open("wb") if is_stream(path) else Place.of(path.resolve()).replaced(keep_mode=True)
+    with file as stream:
+        yield stream
 
 
 class Lock:
     """A lock on a folder, to read what is in it together with others, or to write it alone; even kill -9 ends it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(folder, os.O_RDONLY) if fcntl else -1
-        self.release = weakref.finalize(self, _closed, self._descriptor)
+    def __init__(self, folder: Place) -> None:
+        with folder.as_folder() if fcntl else contextlib.nullcontext(0) as descriptor:
+            self._descriptor = os.dup(descriptor)
+        self.release = weakref.finalize(self, os.close, self._descriptor)
 
     def taken(self, alone: bool) -> bool:
         """Whether nobody stands against it, as always on Windows and on a file system without locks."""
@@ -83,68 +236,6 @@ class Lock:
         return True
 
 
-def _closed(descriptor: int) -> None:
-    if descriptor >= 0:
-        os.close(descriptor)
-
-
-def unfinished(folder: Path, name: str) -> list[Path]:
-    """What kills have left of a file, or of those of a pattern, that was being written."""
-    return list(folder.glob(f".{name}.{'[0-9a-f]' * 16}.part"))
-
-
-def require_regular(path: Path) -> None:
-    """Raise an OSError where something stands that is no regular file: a pipe would be waited for."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, NO_FILE, str(path))
-
-
-@contextlib.contextmanager
-def opened_own(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """The descriptor of a regular file of a run: no link is followed, no pipe waited for, however it came there.
-
-    Raises:
-        OSError: there is none; it is a link, or no file; or it is to be written to, and has another name elsewhere.
-    """
-    guards = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-    try:
-        descriptor = os.open(path, reduce(operator.or_, guards, flags), 0o666)
-    except OSError as error:
-        raise OSError(error.errno, "it is a link", str(path)) if error.errno == errno.ELOOP else error from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, NO_FILE, str(path))
-        if flags != os.O_RDONLY and status.st_nlink > 1:
-            raise OSError(errno.EMLINK, "it is a file elsewhere, too (a hard link)", str(path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def read_own(path: Path) -> bytes:
-    """The content of a file of a run that is text, `opened_own`.
-
-    Raises:
-        OSError: as there; or it is larger than any that a run writes.
-    """
-    with opened_own(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        content = file.read(_LARGEST_TEXT + 1)
-    if len(content) > _LARGEST_TEXT:
-        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_TEXT:,} bytes", str(path))
-    return content
-
-
 def is_stream(path: Path) -> bool:
     """Whether this is no regular file, or one that is open already, as what /dev/stdout leads to."""
     return path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",)))
-
-
-def _keep_name(folder: Path) -> None:
-    """Write the folder, too, so that the new name outlives a loss of power; not all systems can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

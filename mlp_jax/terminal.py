@@ -4,8 +4,9 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # What a terminal without a sign gets in its place; of others the number.
 _PLAIN = {"±": "+-", "·": "*", "…": "...", "∂": "d", "−": "-", "→": "->", "≤": "<=", "≥": ">=", "×": "x"}
@@ -33,20 +34,19 @@ class Stream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write, while there is somebody to read it."""
-        if not self.is_gone:
-            try:
-                return super().write(text)
-            except self.forgives:
-                self.is_gone = True
+        self._try(super().write, text)
         return len(text)
 
     def flush(self) -> None:
         """Write what waits."""
-        if not self.is_gone:
-            try:
-                super().flush()
-            except self.forgives:
-                self.is_gone = True
+        self._try(super().flush)
+
+    def _try(self, do: Callable[..., Any], *what: str) -> None:
+        try:
+            if not self.is_gone:
+                do(*what)
+        except self.forgives:
+            self.is_gone = True
 
 
 def open_streams() -> None:
@@ -73,9 +73,10 @@ def is_gone(stream: object) -> bool:
 
 
 def say(message: str) -> None:
-    """A line to standard error, from the command and not its result."""
+    """A line to standard error, from the command and not its result; a name of a million letters is cut."""
+    lines = (line[:4000] for line in escaped(message).split("\n"))
     with suppress(OSError):
-        print(f"mlp-jax: {escaped(message)}", file=sys.stderr, flush=True)
+        print("mlp-jax: " + "\n".join(lines), file=sys.stderr, flush=True)
 
 
 def leave(message: str, status: int) -> NoReturn:

@@ -2,14 +2,18 @@
 """What disks, strangers and forgers can do, tried by the thousand; the test suite tries a few hundred of each.
 
     scripts/run python scripts/hostile.py faults [N]   # each file operation of commands, or one of N, fails in 5 ways
+    scripts/run python scripts/hostile.py links [N]    # before each operation, a folder of a run becomes a link
     scripts/run python scripts/hostile.py fuzz [CASES] # damaged files through each door (default 100,000)
     scripts/run python scripts/hostile.py forgery      # each field of each file of finished runs, changed in turn
+    scripts/run python scripts/hostile.py shapes [N]   # networks of so many shapes in one process: its memory
 
 Each prints its counts, and what it found: exit status 1 if that is anything.
 """
 
+import builtins
 import contextlib
 import errno
+import gzip
 import io
 import json
 import os
@@ -23,8 +27,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from pyarrow import csv as pa_csv
+from pyarrow import feather, parquet
 
 from mlp_jax import cli
 from mlp_jax.commands.claims import differences
@@ -66,11 +73,13 @@ class Killed(BaseException):
 
 
 KINDS = ("killed", "EIO", "ENOSPC", "read-only", "short")
-_CHANGING = ("mkdir", "unlink", "rmdir", "replace", "rename", "fsync")
+_CHANGING = ("mkdir", "unlink", "rmdir", "replace", "fsync")
 
 
 class Faults:
     """Lets the operation of this number, counted from 0, fail in one way: once, or from there on."""
+
+    looks = False  # whether reading is an operation, too
 
     def __init__(self, kind: str = "", number: int = -1) -> None:
         self.kind, self.number, self.count = kind, number, 0
@@ -91,12 +100,33 @@ class Faults:
             raise OSError(number, os.strerror(number))
         return False
 
-    def after_half(self) -> None:
-        """What comes after half of a write."""
-        if self.kind == "killed":
+    def by_half(self, write: Callable[[Any], int], content: Any) -> int:
+        """Write the content, or half of it."""
+        half = self.met(writes=True)
+        done = write(content[: max(len(content) // 2, 1)] if half else content)
+        if half and self.kind == "killed":
             raise Killed
-        if self.kind == "ENOSPC":
+        if half and self.kind == "ENOSPC":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return done
+
+
+class Swap(Faults):
+    """Puts a link in the place of a folder before the operation of this number, as whoever may write there can."""
+
+    looks = True
+
+    def __init__(self, folder: Path, target: Path, number: int) -> None:
+        super().__init__("linked", number)
+        self.folder, self.target = folder, target
+
+    def met(self, writes: bool) -> bool:
+        """Count an operation."""
+        if self.count == self.number and self.folder.exists():
+            self.folder.rename(f"{self.folder} of before")
+            self.folder.symlink_to(self.target)
+        self.count += 1
+        return False
 
 
 class _File(io.FileIO):
@@ -105,61 +135,41 @@ class _File(io.FileIO):
     faults: Faults
 
     def write(self, content: Any) -> int:
-        half = self.faults.met(writes=True)
-        content = bytes(content)
-        done = super().write(content[: max(len(content) // 2, 1)] if half else content)
-        if half:
-            self.faults.after_half()
-        return done
+        return self.faults.by_half(super().write, bytes(content))
 
 
 @contextlib.contextmanager
 def failing(folder: Path, faults: Faults) -> Iterator[None]:
     """Operations on what is in a folder, and on descriptors, pass through `faults`."""
     plain = {name: getattr(os, name) for name in (*_CHANGING, "write", "open")}
-    plain_open = io.open
+    plain_open = builtins.open
 
-    def is_there(path: Any) -> bool:
-        return isinstance(path, int) or str(path).startswith(str(folder))
-
-    def changing(name: str) -> Callable[..., Any]:
+    def counted(name: str) -> Callable[..., Any]:
         def operation(path: Any, *more: Any, **named: Any) -> Any:
-            if is_there(path):
+            in_folder = named.get("dir_fd") or named.get("src_dir_fd") or isinstance(path, int)
+            changes = name != "open" or faults.looks or more[0] & (os.O_WRONLY | os.O_RDWR)
+            if changes and (in_folder or str(path).startswith(str(folder))):
                 faults.met(writes=False)
             return plain[name](path, *more, **named)
 
         return operation
 
     def write(descriptor: int, content: bytes) -> int:
-        half = faults.met(writes=True)
-        done: int = plain["write"](descriptor, content[: max(len(content) // 2, 1)] if half else content)
-        if half:
-            faults.after_half()
-        return done
+        return faults.by_half(lambda part: plain["write"](descriptor, part), content)
 
-    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
-        if is_there(path) and flags & (os.O_WRONLY | os.O_RDWR):
-            faults.met(writes=False)
-        found: int = plain["open"](path, flags, *more, **named)
-        return found
-
-    def opened_stream(path: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-        if mode in ("xb", "wb") and is_there(path):
-            faults.met(writes=False)
-            raw = _File(path, mode)
+    def opened(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if mode in ("wb", "ab") and isinstance(file, int):
+            raw = _File(file, mode, **named)
             raw.faults = faults
             return io.BufferedWriter(raw, 64)  # so that a file is several writes
-        return plain_open(path, mode, *more, **named)
+        return plain_open(file, mode, *more, **named)
 
-    for name in _CHANGING:
-        setattr(os, name, changing(name))
-    os.write, os.open, io.open = write, opened, opened_stream  # type: ignore[assignment]
-    try:
+    with contextlib.ExitStack() as patches:
+        for name in (*_CHANGING, "open"):
+            patches.enter_context(patch.object(os, name, counted(name)))
+        patches.enter_context(patch.object(os, "write", write))
+        patches.enter_context(patch.object(builtins, "open", opened))
         yield
-    finally:
-        for name, function in plain.items():
-            setattr(os, name, function)
-        io.open = plain_open
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -202,6 +212,47 @@ def try_faults(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
                 bad += [f"{name}, {kind} at {number} of {dry.count}: {why}" for why in _tried(
                     folder, job(folder), Faults(kind, number), wanted, ("--resume",) * (name == "train"))]  # fmt: skip
     return counts, bad
+
+
+def try_links(work: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
+    """Before each operation, or one of so many, of commands on a run a folder in it becomes a link to another run's."""
+    counts: Counter[str] = Counter()
+    bad: list[str] = []
+    changes = "--set", "training.epochs=4", "training.checkpoint_seconds=0"
+    for name, more in (("alone", ()), ("seeds", ("seeds=0..1",))):
+        assert command("train", XOR, "--run-dir", work / name, *changes, *more)[0] == 0
+    longer = "--set", "training.epochs=6", "training.checkpoint_seconds=0"
+    jobs: dict[str, tuple[str, Callable[[Path], tuple[Any, ...]]]] = {
+        "overwrite": ("checkpoints", lambda run: ("train", XOR, "--run-dir", run, *changes, "--overwrite")),
+        "resume": ("checkpoints", lambda run: ("train", XOR, "--run-dir", run, *longer, "--resume")),
+        "resume of seeds": ("seed-1", lambda run: ("train", XOR, "--run-dir", run, *longer, "seeds=0..1", "--resume")),
+        "overwrite of seeds": ("seed-1", lambda run: ("train", XOR, "--run-dir", run, *changes, "--overwrite")),
+        "evaluate": ("seed-1", lambda run: ("evaluate", run)),
+        "report": ("seed-1", lambda run: ("report", run)),
+    }
+    for name, (folder, job) in jobs.items():
+        source, number, before = work / ("seeds" if folder == "seed-1" else "alone"), 0, _all_in(work / "alone")
+        target = work / "alone" if folder == "seed-1" else work / "alone" / folder
+        while True:
+            run = _work_folder(work / "tried") / "run"
+            shutil.copytree(source, run)
+            swap = Swap(run / folder, target, number)
+            try:
+                with failing(run, swap):
+                    status, said = command(*job(run))
+            except Exception as error:  # what is looked for
+                status, said = -1, f"{type(error).__name__}: {error}"
+            if swap.count <= number:
+                break
+            counts[name] += 1
+            if _all_in(work / "alone") != before or status not in (0, 2):
+                bad.append(f"{name}, {folder} a link from {number} on: exit {status}, {said!r}, or written behind it")
+            number += every
+    return counts, bad
+
+
+def _all_in(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def _work_folder(path: Path) -> Path:
@@ -304,22 +355,25 @@ def try_fuzz(work: Path, cases: int, first: int = 0) -> tuple[Counter[str], list
     files = [file for run in runs for file in run.rglob("*") if file.suffix in (".json", ".jsonl", ".yaml")]
     weights = [file for run in runs for file in run.rglob("*.safetensors") if "checkpoints" not in file.parts]
     arrays = {name: _saved(name) for name in (".npy", ".npz")}
+    tables = _tables()
     for number in range(first, first + cases):
         rng = random.Random(number)
-        door = rng.choices(("run", "weights", "array", "table", "configuration"), (40, 10, 30, 10, 10))[0]
+        door = rng.choices(("run", "weights", "array", "table", "configuration"), (40, 10, 20, 20, 10))[0]
         started = time.process_time()
         try:
             if door in ("run", "weights"):
                 _open_run(work, rng, rng.choice(weights if door == "weights" else files), bool(number % 200))
             elif door == "array":
                 _open_array(work / f"x{(kind := rng.choice(list(arrays)))}", damaged(rng, arrays[kind]))
+            elif door == "table":
+                name = rng.choice(list(tables))
+                (work / name).write_bytes(damaged(rng, tables[name]))
+                (work / "x.yaml").write_text(OF_TABLE.replace("data.csv", name))
+                prepare(configuration.load(work / "x.yaml"))
             else:
-                (work / "data.csv").write_bytes(damaged(rng, TABLE.encode()) if door == "table" else TABLE.encode())
-                text = OF_TABLE if door == "table" else rng.choice((OF_TABLE, XOR.read_text(encoding="utf-8")))
-                (work / "x.yaml").write_bytes(text.encode() if door == "table" else damaged(rng, text.encode()))
-                found = configuration.load(work / "x.yaml")
-                if door == "table":
-                    prepare(found)
+                text = rng.choice((OF_TABLE, XOR.read_text(encoding="utf-8")))
+                (work / "x.yaml").write_bytes(damaged(rng, text.encode()))
+                configuration.load(work / "x.yaml")
             counts[f"{door}, accepted"] += 1
         except InputError as error:
             counts[f"{door}, refused"] += 1
@@ -339,6 +393,17 @@ def _runs(work: Path) -> list[Path]:
     for name, more in (("one", ()), ("two", ("--set", "seeds=0..1"))):
         assert command("train", work / "table.yaml", "--run-dir", work / name, *more)[0] == 0
     return [work / "one", work / "two"]
+
+
+def _tables() -> dict[str, bytes]:
+    """The table in each form."""
+    table, found = pa_csv.read_csv(io.BytesIO(TABLE.encode())), {"fuzzed.csv": TABLE.encode()}
+    for suffix, write in ((".parquet", parquet.write_table), (".feather", feather.write_feather)):
+        stream = io.BytesIO()
+        write(table, stream)
+        found[f"fuzzed{suffix}"] = stream.getvalue()
+    found["fuzzed.json"] = "\n".join(map(json.dumps, table.to_pylist())).encode()
+    return found | {"fuzzed.csv.gz": gzip.compress(TABLE.encode())}
 
 
 def _saved(suffix: str) -> bytes:
@@ -472,13 +537,32 @@ def _changed(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, "forged" if isinstance(tree, str) else 1
 
 
+# --- shapes: a thousand networks in one process ---------------------------------------------------------
+
+
+def try_shapes(shapes: int = 1000) -> tuple[Counter[str], list[str]]:
+    """Train and use so many networks of different shapes; memory is to end no larger than after the first half."""
+    counts: Counter[str] = Counter()
+    x = np.linspace(-1, 1, 30)[:, None]
+    plan = {"optimizer": {"name": "sgd", "learning_rate": 0.1}, "training": {"epochs": 1, "batch_size": 8}}
+    for k in range(1, shapes + 1):
+        fit({"network": {"widths": [1, 1 + k % 40, 1 + k // 40, 1]}, **plan}, (x, x)).predict(x)
+        if k % (shapes // 10) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            counts[f"{k:6,} shapes, MiB"] = pages * resource.getpagesize() // 2**20
+    before, after = counts[f"{shapes // 2:6,} shapes, MiB"], counts[f"{shapes:6,} shapes, MiB"]
+    return counts, [f"{after - before} MiB more after the second half"] if after > 1.1 * before else []
+
+
 def main() -> int:
     """Run one of them in a folder of its own."""
     what, *more = sys.argv[1:] or ["fuzz"]
     kinds: dict[str, Callable[[Path], tuple[Counter[str], list[str]]]] = {
         "faults": lambda work: try_faults(work, int(more[0]) if more else 1),
+        "links": lambda work: try_links(work, int(more[0]) if more else 1),
         "fuzz": lambda work: try_fuzz(work, int(more[0]) if more else 100_000, int(more[1]) if more[1:] else 0),
         "forgery": try_forgery,
+        "shapes": lambda work: try_shapes(int(more[0]) if more else 1000),
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         started = time.perf_counter()

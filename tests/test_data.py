@@ -40,7 +40,7 @@ X, Y = np.arange(6.0).reshape(3, 2), np.arange(3.0)
 
 def test_npz_and_npy_give_the_same_examples(tmp_path):
     for source in (npz(tmp_path, x=X, y=Y[:, None]), npy(tmp_path, X, Y[:, None])):
-        table = reading.read(config(source).data)
+        table = reading.checked(config(source).data.read())
         np.testing.assert_array_equal(table.x, X)
         np.testing.assert_array_equal(table.y, Y[:, None])
 
@@ -51,7 +51,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
         {"source": "npy", "x": tmp_path / "none.npy", "y": tmp_path / "none.npy"},
     ):
         with pytest.raises(InputError, match=r"cannot read .*none\.(npz|npy): No such file"):
-            reading.read(config(source).data)
+            reading.checked(config(source).data.read())
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "folder").mkdir()
     np.savez_compressed(tmp_path / "whole.npz", x=np.ones((99, 9)), y=np.ones(99))
@@ -59,21 +59,21 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "flipped.npz").write_bytes(whole[:60] + bytes(99 - b for b in whole[60:90] if b < 99) + whole[90:])
     for name, source, message in (
-        ("text.npz", {"source": "npz"}, "not a numpy file of plain arrays"),
-        ("half.npz", {"source": "npz"}, "damaged, or not a numpy file of plain arrays"),
+        ("text.npz", {"source": "npz"}, "no numpy file of plain arrays"),
+        ("half.npz", {"source": "npz"}, "damaged, or no numpy file of plain arrays"),
         ("flipped.npz", {"source": "npz"}, "cannot read"),
         ("a\0b", {"source": "npz"}, "cannot read"),
         ("folder", {"source": "npz"}, "Is a directory"),
     ):
         with pytest.raises(InputError, match=message):
-            reading.read(config({**source, "path": tmp_path / name}).data)
+            reading.checked(config({**source, "path": tmp_path / name}).data.read())
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"x": X}, "has no array 'y'; it has x"),
-        ({"x": X, "y": np.array([None, 1, 2])}, "not a numpy file of plain arrays (Object arrays cannot be"),
+        ({"x": X, "y": np.array([None, 1, 2])}, "no numpy file of plain arrays (Object arrays cannot be"),
         ({"x": X, "y": np.array([["a"], ["b"], ["c"]])}, "the targets of {path} must be an array of real numbers"),
         ({"x": X + 1j, "y": Y}, "the inputs of {path} must be an array of real numbers"),
         ({"x": Y, "y": Y}, "have shape (3,); they must be (n, d); save x[:, None]"),
@@ -86,7 +86,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
 def test_arrays_that_cannot_be_used(arrays, message, tmp_path):
     source = npz(tmp_path, **arrays)
     with pytest.raises(InputError, match=re.escape(message.format(path=source["path"]))):
-        reading.read(config(source).data)
+        reading.checked(config(source).data.read())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_split_is_a_partition_and_a_function_of_its_seed():
     parts = rows(0)
     assert [len(part.x) for part in parts.values()] == [105, 30, 15]
     together = np.concatenate([np.column_stack(part) for part in parts.values()])
-    iris = reading.read(config({"source": "iris"}).data)
+    iris = reading.checked(config({"source": "iris"}).data.read())
     assert sorted(map(tuple, together)) == sorted(map(tuple, np.column_stack([iris.x, iris.y])))
     np.testing.assert_array_equal(rows(0)["test"].x, parts["test"].x)
     assert (rows(1)["test"].x != parts["test"].x).any()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "mlp_jax"
 # What each room may import beside itself. A room is a folder or a file; of two that fit, the longer name is meant.
 ROOMS = {
     "errors": "",
-    "files": "",
+    "files": "errors",
     "forks": "",
     "guest": "errors forks",
     "caches": "",
@@ -25,11 +25,11 @@ ROOMS = {
     "verify.ours": "autodiff mlp",
     "tables": "errors files caches sections mlp",
     "training.step": "autodiff mlp",
-    "training.config": "errors sections mlp tables",
+    "training.config": "errors files sections mlp tables",
     "training.store": "errors files sections mlp tables training.config training.moment",
     "training.moment": "training.step",
     "training": (
-        "errors guest sections terminal processes autodiff mlp tables exchange.weights "
+        "errors files guest sections terminal processes autodiff mlp tables exchange.weights "
         "training.step training.config training.store training.moment"
     ),
     "estimators": "errors guest mlp tables training training.step",

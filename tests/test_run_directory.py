@@ -18,7 +18,7 @@ from mlp_jax.training.build import build_network, prepare
 from mlp_jax.training.config import fingerprint
 from mlp_jax.training.progress import Reporter
 from mlp_jax.training.store import checkpoint, weights
-from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.directory import CHECKPOINTS, RunDirectory
 from mlp_jax.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("usual_promotion")
@@ -26,6 +26,10 @@ pytestmark = pytest.mark.usefixtures("usual_promotion")
 
 def files_of(run):
     return {file.relative_to(run): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+def newest_first(checkpoints):
+    return sorted(checkpoints.glob(CHECKPOINTS), reverse=True)
 
 
 def same_but_for_records(one, other):
@@ -114,7 +118,7 @@ def test_a_sweep_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path):
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(run):
-    for file in (*checkpoint.newest_first(run / "checkpoints"), run / "weights.safetensors"):
+    for file in (*newest_first(run / "checkpoints"), run / "weights.safetensors"):
         file.unlink()
     train(iris(), run, resume=True, reporter=Hears)
     assert "has no checkpoint yet: starting from the beginning" in Hears.heard[0]
@@ -131,12 +135,12 @@ def test_a_run_killed_before_its_first_line_starts_again(run):
 
 
 def remove_checkpoints(run):
-    for file in checkpoint.newest_first(run / "checkpoints"):
+    for file in newest_first(run / "checkpoints"):
         file.unlink()
 
 
 def damage_checkpoints(run):
-    for file in checkpoint.newest_first(run / "checkpoints"):
+    for file in newest_first(run / "checkpoints"):
         file.write_bytes(flipped(file.read_bytes()))
 
 
@@ -332,7 +336,7 @@ DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "
 def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(run, damage, tmp_path):
     whole, run = run, tmp_path / "two"
     train(iris(training__checkpoint_seconds=0.0), run)
-    newest, before = checkpoint.newest_first(run / "checkpoints")
+    newest, before = newest_first(run / "checkpoints")
     newest.write_bytes(damage(newest.read_bytes())) if damage else newest.unlink()
     train(iris(), run, resume=True, reporter=Hears)
     if damage:
@@ -346,7 +350,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(run, damag
 
 def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
     train(iris(seed=1), tmp_path / "other")
-    (mine,), (other,) = (checkpoint.newest_first(folder / "checkpoints") for folder in (run, tmp_path / "other"))
+    (mine,), (other,) = (newest_first(folder / "checkpoints") for folder in (run, tmp_path / "other"))
     mine.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="belongs to a run of another configuration; put the right file in its place"):
         train(iris(training__epochs=9), run, resume=True)
@@ -392,7 +396,7 @@ except InputError as error:
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120)
     message = f"cannot write the run directory {tmp_path / 'run'}: File too large; name another with run_dir=…\n"
     assert done.stdout == message, done.stderr
-    whole = checkpoint.newest_first(tmp_path / "run" / "checkpoints")
+    whole = newest_first(tmp_path / "run" / "checkpoints")
     config = iris(training__epochs=int(whole[0].stem[5:]) // 7 + 2)
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "whole")
@@ -402,7 +406,7 @@ except InputError as error:
 def test_a_checkpoint_of_another_network_is_refused_by_name(run):
     other = iris(network__widths=(4, 9, 3))
     prepared = prepare(other)
-    (path,) = checkpoint.newest_first(run / "checkpoints")
+    (path,) = newest_first(run / "checkpoints")
     with pytest.raises(InputError, match=r"mu\.0\.W is float32 \(4, 8\), needed is float32 \(4, 9\)"):
         checkpoint.load(path, Trainer(other, prepared).start(0), other, prepared)
     wider = build_network(iris(network__widths=(4, 8, 8, 3)).network)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from mlp_jax.training.environment import git_state
 from mlp_jax.training.fitting import fit
 from mlp_jax.training.run import load
 from mlp_jax.training.store import tensors
+from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.xla import jitted
 
 # --- reproduce: all that a directory claims ---------------------------------------------------------
@@ -141,18 +143,23 @@ def test_another_environment_is_named_though_all_comes_out(trained, tmp_path):
 # --- a directory from somebody else -------------------------------------------------------------------
 
 
+USES = {
+    "load": load,
+    "resume": lambda run: train(iris(training__epochs=3), run, resume=True),
+    "overwrite": lambda run: train(iris(), run, overwrite=True),
+}
+
+
 @pytest.mark.parametrize(
-    ("run", "place", "target"),
+    ("run", "place", "target", "refused"),
     [
-        ("one", "weights.safetensors", "one/weights.safetensors"),
-        ("one", "report.html", "absent"),
-        ("one", "checkpoints", "one/checkpoints"),
-        ("one", "tensorboard", "one"),
-        ("two", "seed-1", "one"),
-        ("two", "seed-0/checkpoints", "one/checkpoints"),
+        ("one", "weights.safetensors", "one/weights.safetensors", ["load"]),
+        ("one", "checkpoints", "one/checkpoints", ["resume", "overwrite"]),
+        ("two", "seed-1", "one", ["load", "resume", "overwrite"]),
+        ("two", "seed-0/checkpoints", "one/checkpoints", ["overwrite"]),
     ],
 )
-def test_nothing_behind_a_link_out_of_a_run_is_read_or_removed(trained, tmp_path, run, place, target):
+def test_nothing_behind_a_link_in_a_run_is_read_or_removed(trained, tmp_path, run, place, target, refused):
     run = shutil.copytree(trained / run, tmp_path / "run")
     other = shutil.copytree(trained / "one", tmp_path / "one")
     before = contents(other)
@@ -160,10 +167,26 @@ def test_nothing_behind_a_link_out_of_a_run_is_read_or_removed(trained, tmp_path
         shutil.rmtree(run / place)
     (run / place).unlink(missing_ok=True)
     (run / place).symlink_to(tmp_path / target)
-    for use in (load, lambda run: train(iris(), run, overwrite=True), lambda run: train(iris(), run, resume=True)):
-        with pytest.raises(InputError, match=rf"{place} is a link to .*, out of the run"):
+    for name, use in USES.items():
+        refuses = pytest.raises(InputError, match=rf"{place} is a link, which is not followed")
+        with refuses if name in refused else suppress(InputError):
             use(run)
     assert contents(other) == before
+
+
+def test_a_link_in_the_place_of_a_page_or_of_events_is_not_followed(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (run / "report.html").symlink_to(tmp_path / "mine")
+    (run / "tensorboard").symlink_to(tmp_path / "other")
+    write_report(run, RunDirectory(run).report)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert "</html>" in (run / "report.html").read_text()
+    assert not (run / "report.html").is_symlink()
+    with pytest.raises(InputError, match="tensorboard is a link, which is not followed"):
+        train(iris(training__tensorboard=True, training__epochs=2), run, resume=True)
+    assert not list((tmp_path / "other").iterdir())
 
 
 def contents(folder):
@@ -180,7 +203,7 @@ def test_a_pipe_in_a_run_is_not_waited_for(trained, tmp_path, name):
     run = shutil.copytree(trained / "one", tmp_path / "run")
     (run / name).unlink()
     os.mkfifo(run / name)
-    with pytest.raises(InputError, match=rf"{name}: it is no regular file"):
+    with pytest.raises(InputError, match=rf"{name}.*: it is no regular file"):
         load(run)
 
 
@@ -451,6 +474,62 @@ def test_a_picture_does_not_depend_on_the_folder_or_the_process(trained, tmp_pat
     with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 9, "svg.hashsalt": None}):
         write_report(trained / "one", tmp_path / "other.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+
+
+IN_A_PLACE = """
+import locale, os, sys
+from mlp_jax.cli import main
+from mlp_jax.terminal import open_streams
+open_streams()
+umask, config, run, out = sys.argv[1:]
+locale.setlocale(locale.LC_ALL, "")
+os.umask(int(umask, 8))
+for command in (["train", config, "--run-dir", out], ["report", run or out, "--output", out + "/page"],
+                ["predict", run or out, os.path.dirname(config) + "/data.csv", "--output", out + "/table.csv"]):
+    assert main(command) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What a training, a report and predictions write, under a mask of modes, in a folder, with variables."""
+    folder = tmp_path_factory.mktemp("told")
+    rows = "".join(f"{k % 7}.5,{'Iıİi'[k % 4]},{'größer' if k % 3 else 'kleiner'}\n" for k in range(60))
+    (folder / "data.csv").write_text(f"Länge,İl,y\n{rows}", encoding="utf-8")
+    (folder / "x.yaml").write_text("data: {path: data.csv, target: y}\nnetwork: {hidden_widths: [3]}\n"
+                                   "training: {epochs: 3, batch_size: 16}\n")  # fmt: skip
+
+    def written(name, umask="022", run="", **variables):
+        (folder / name).mkdir()
+        (folder / name / "matplotlibrc").write_text("lines.linewidth: 9\n" if run else "")
+        arguments = [sys.executable, "-c", IN_A_PLACE, umask, folder / "x.yaml", run, folder / name / "run"]
+        done = subprocess.run(arguments, cwd=folder / name, env=os.environ | variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        names = ("weights.safetensors", "metrics.jsonl", "schema.json", "page", "table.csv")
+        return folder / name / "run", {each: (folder / name / "run" / each).read_bytes() for each in names}
+
+    return written
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("umask", "language"),
+    [("000", None), pytest.param("077", "tr_TR", marks=pytest.mark.slow),
+     pytest.param("077", "de_DE", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_language_mask_of_modes_and_folder_change_no_number_and_no_picture(told, tmp_path, umask, language):
+    run, usual = told(f"usual {umask} {language}")
+    variables = PLAIN
+    if language:
+        name = f"{language}.UTF-8"
+        if subprocess.run(
+            ["localedef", "-i", language, "-f", "UTF-8", tmp_path / name], capture_output=True
+        ).returncode:
+            pytest.skip(f"the system cannot make {name}")
+        variables = {"LOCPATH": str(tmp_path), "LC_ALL": name}
+    assert told(f"other {umask} {language}", umask, run, **variables)[1] == usual
 
 
 @pytest.mark.parametrize("platforms", ["cuda", "nonsense"])

@@ -158,7 +158,7 @@ def test_files_of_other_kinds(tmp_path):
     refused(write(tmp_path, whole.read_bytes()[:900], "cut.parquet"), "cannot read")
     refused(write(tmp_path, b"PK", "a.xlsx"), "save the sheet as CSV or Parquet first")
     refused(write(tmp_path, b"PK", "a.zip"), "unpack it first")
-    refused(write(tmp_path, b"[1, 2]", "a.json"), "a.json:1: not a record")
+    refused(write(tmp_path, b"[1, 2]", "a.json"), "changed from object to number in record 1")
     refused(write(tmp_path, b"no gzip", "a.csv.gz"), "cannot read")
     refused(tmp_path / "none.csv", "No such file")
     (tmp_path / "folder.csv").mkdir()

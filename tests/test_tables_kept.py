@@ -133,8 +133,11 @@ def test_records_may_lack_keys_and_faults_have_their_line(tmp_path):
     lines = list(map(json.dumps, rows))
     for content in ("\n".join(lines), json.dumps(rows)):
         assert kinds(of(write(tmp_path, content, "a.json"))) == {"x": "number", "z": "number"}
-    refused(write(tmp_path, "\n".join([*lines[:9], '{"x" 3}']), "a.jsonl"), ":10: not a record in JSON")
-    refused(write(tmp_path, "\n".join([*lines, '{"x": "a"}']), "a.jsonl"), ":31: column 'x': 'a' is no number")
+    refused(write(tmp_path, "\n".join([*lines[:9], '{"x" 3}']), "a.jsonl"), "in record 10")
+    refused(
+        write(tmp_path, "\n".join([*lines, '{"x": "a"}']), "a.jsonl"),
+        "Column(/x) changed from number to string in record 31",
+    )
     for content in ("[]", "{}\n{}", ""):
         refused(write(tmp_path, content, "a.jsonl"), "is empty")
 

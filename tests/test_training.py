@@ -72,7 +72,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
     assert read_metrics(run)[-1]["validation"] == pytest.approx(summary["results"]["validation"], rel=1e-6)
 
     weights = load_file(run / "weights.safetensors")  # numpy alone can use it
-    table = reading.read(config.data)
+    table = reading.checked(config.data.read())
     h = (table.x - weights["inputs.mean"]) / weights["inputs.scale"]
     h = np.maximum(h @ weights["layers.0.W"] + weights["layers.0.b"], 0)
     z = h @ weights["layers.1.W"] + weights["layers.1.b"]

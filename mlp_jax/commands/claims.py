@@ -1,47 +1,34 @@
 """What a run directory claims, value by value, and where two of them differ."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.files import Place
+from mlp_jax.tables.text import listed
 from mlp_jax.training.environment import KEYS
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.checkpoint import newest_first
 from mlp_jax.training.store.directory import RunDirectory
+from mlp_jax.training.store.tensors import kind_of
 from mlp_jax.training.store.weights import read_schema
 
 Key = tuple[str | int, ...]
 
 _ABSENT = object()
 _VARYING = ("seconds", *KEYS)
-_LONGEST = 60  # letters of a value or a key that are shown
 
 
 class Difference(NamedTuple):
-    """A value that differs: where it stands, and by how much, relative to its largest entry.
+    """A value that differs: where and how, in words; by how much, relative to its largest entry; of which record.
 
     Infinitely, if it is no floating-point number, is missing, or is finite in one of the two alone.
     """
 
-    file: str
-    key: Key
+    words: str
     size: float
-    before: Any
-    now: Any
-
-    @property
-    def epoch(self) -> int | None:
-        """Of whose record it is."""
-        return int(self.key[0]) + 1 if self.file.endswith("metrics.jsonl") else None
-
-    def __str__(self) -> str:
-        key = _cut(".".join(map(str, self.key[1:] if self.epoch else self.key)))
-        place = f"{self.file}, {f'epoch {self.epoch}, ' if self.epoch else ''}{key}"
-        if np.isfinite(self.size):
-            return f"{place} by {self.size:.1e} of its largest entry"
-        return f"{place} ({_in_words(self.before)}, now {_in_words(self.now)})"
+    epoch: int | None
 
 
 def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: str = "") -> Iterator[Difference]:
@@ -55,7 +42,14 @@ def differences(before: RunDirectory, now: RunDirectory, several: bool, folder: 
         for key in claims[0] | claims[1]:
             pair = claims[0].get(key, _ABSENT), claims[1].get(key, _ABSENT)
             if not _are_same(*pair):
-                yield Difference(folder + file, key, _size(*pair), *pair)
+                yield _difference(folder + file, key, *pair)
+
+
+def _difference(file: str, key: Key, before: Any, now: Any) -> Difference:
+    epoch, size = int(key[0]) + 1 if key and file.endswith("metrics.jsonl") else None, _size(before, now)
+    how = f"by {size:.1e} of its largest entry" if np.isfinite(size) else f"({_in_words(before)}, now {_in_words(now)})"
+    place = f"epoch {epoch}, " * bool(epoch) + listed([".".join(map(str, key[bool(epoch) :]))])
+    return Difference(f"{file}, {place} {how}", size, epoch)
 
 
 def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
@@ -73,7 +67,7 @@ def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     return claims
 
 
-def _in_tensors(file: Path) -> dict[str, Any]:
+def _in_tensors(file: Place) -> dict[str, Any]:
     arrays, notes = tensors.read(file)
     return {**arrays, "notes": notes}
 
@@ -90,12 +84,12 @@ def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
 def _are_same(one: Any, other: Any) -> bool:
     """To the byte: 1 is not 1.0, 0.0 not −0.0, and NaN is the NaN of the same bits."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return _kind(one) == _kind(other) and one.tobytes() == other.tobytes()
+        return kind_of(one) == kind_of(other) and one.tobytes() == other.tobytes()
     return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _size(one: Any, other: Any) -> float:
-    are_arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and _kind(one) == _kind(other)
+    are_arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and kind_of(one) == kind_of(other)
     if not are_arrays and not (isinstance(one, float) and isinstance(other, float)):
         return np.inf
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
@@ -105,18 +99,10 @@ def _size(one: Any, other: Any) -> float:
     return size if np.isfinite(size) else np.inf
 
 
-def _kind(array: Any) -> str:
-    return f"{array.dtype} {array.shape}"
-
-
 def _in_words(value: Any) -> str:
     if value is _ABSENT:
         return "absent"
     if not isinstance(value, np.ndarray):
-        return _cut(repr(value))
+        return listed([repr(value)])
     bad = value.size - np.isfinite(np.asarray(value, np.float64)).sum()
-    return f"{_kind(value)}, {bad:,} of {value.size:,} not finite" if bad else _kind(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return f"{kind_of(value)}, {bad:,} of {value.size:,} not finite" if bad else kind_of(value)

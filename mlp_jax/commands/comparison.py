@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.commands import page
+from mlp_jax.files import Place
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import yaml
 from mlp_jax.training.config.axes import REPEATS
@@ -21,7 +22,7 @@ _BESIDE = ("data", "examples", "device", "processors", "versions", "x64", "flags
 
 
 @page.usual_style()
-def write_comparison(run_dirs: list[Path], path: Path) -> None:
+def write_comparison(run_dirs: list[Path], path: Path | Place) -> None:
     """Write the page of the runs in these directories, of a sweep all that it has.
 
     Raises:

@@ -18,10 +18,12 @@ from mlp_jax.tables.numbers import Number
 from mlp_jax.tables.packed import Packed
 from mlp_jax.tables.preparation import Examples, Prepared, class_counts
 from mlp_jax.tables.schema import Dropped, Schema
+from mlp_jax.tables.text import listed
 from mlp_jax.terminal import put
 from mlp_jax.training.build import batch_size, build_network, build_program, initial_params, prepare, resolve
 from mlp_jax.training.config import Config, choices
 from mlp_jax.training.environment import processors
+from mlp_jax.training.progress import Reporter
 from mlp_jax.training.step import initial_state
 
 _LONGEST = 24  # letters of a category
@@ -40,7 +42,7 @@ def inspect(config: Config) -> list[tuple[str, str]]:
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, progress=Reporter(0))
     config = resolve(config, prepared)
     net = build_network(config.network, prepared)
     return [*_about_data(prepared, net), *_about_network(net, config), *_about_step(net, config, prepared)]
@@ -75,10 +77,10 @@ def _about_inputs(prepared: Prepared) -> list[tuple[str, str]]:
 
 def _about_columns(schema: Schema) -> list[str]:
     """A line for each column: what it was taken for and why, and what it holds."""
-    width = max(len(column.name) for column in schema.columns)
-    lines = []
+    names = [listed([column.name]) for column in schema.columns]
+    lines, width = [], max(map(len, names))
     dropped = Counter(column.why for column in schema.columns if isinstance(column, Dropped))
-    for column in schema.columns:
+    for name, column in zip(names, schema.columns, strict=True):
         if isinstance(column, Dropped) and dropped[column.why] > _SHOWN:
             continue  # which is said above in one line for all
         if isinstance(column, Category):
@@ -94,7 +96,7 @@ def _about_columns(schema: Schema) -> list[str]:
         else:
             what = ""
         missing = f"; {column.missing:,} missing" if column.missing and what else ""
-        lines.append(f"{column.name:{width}}  {column.kind:8}  {what}{missing}{'  ' * bool(what)}({column.why})")
+        lines.append(f"{name:{width}}  {column.kind:8}  {what}{missing}{'  ' * bool(what)}({column.why})")
     return lines
 
 

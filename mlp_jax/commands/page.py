@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import written_where_told
+from mlp_jax.files import Place, written_where_told
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -20,7 +20,7 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 1
 """
 
 
-def write(path: Path, title: str, sections: Mapping[str, str]) -> None:
+def write(path: Path | Place, title: str, sections: Mapping[str, str]) -> None:
     """Write a page whose sections are HTML, by heading."""
     title = escape(title)
     body = "".join(f"<h2>{heading}</h2>{content}" for heading, content in sections.items())

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlp_jax.tables import files, npy
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
-from mlp_jax.terminal import is_gone, say
+from mlp_jax.terminal import escaped, is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
@@ -145,7 +146,9 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def _csv_writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
-    writer = csv.writer(stream, lineterminator="\n")
+    # a person sees what would be orders to a terminal; a program gets the words as they are
+    seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
+    writer = csv.writer(seen, lineterminator="\n")
     has_header: list[bool] = []
 
     def write(columns: dict[str, Any]) -> None:

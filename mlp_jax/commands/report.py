@@ -9,6 +9,7 @@ import numpy as np
 
 from mlp_jax.commands import page
 from mlp_jax.commands.comparison import write_comparison
+from mlp_jax.files import Place
 from mlp_jax.terminal import put
 from mlp_jax.training import config as configuration
 from mlp_jax.training.build import prepare
@@ -30,7 +31,7 @@ _SHOWN_ABOVE = ("results", "reason", "diverged", "classes", "baseline", "said", 
 def run(config: Config, options: Namespace) -> None:
     """Write the page, and say where it is."""
     one, *others = run_dirs = list(dict.fromkeys(options.run_dirs))
-    path = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
+    path: Path | Place = options.output or (Path("comparison.html") if others else RunDirectory(one).report)
     if others or config.sweep:
         write_comparison(run_dirs, path)
     else:
@@ -39,7 +40,7 @@ def run(config: Config, options: Namespace) -> None:
 
 
 @page.usual_style()
-def write_report(run_dir: Path, path: Path) -> None:
+def write_report(run_dir: Path, path: Path | Place) -> None:
     """Write the page of a run: results, curves, confusion or residuals, the health of the layers, and its records.
 
     Raises:

@@ -53,6 +53,8 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
             f"the run in {run_dir} was trained in {config.training.processes} processes, without "
             "training.reproducible_over: one process rounds otherwise, so that there is nothing to compare"
         )
+    if config.sweep and "data.cache" in config.sweep:
+        raise InputError(f"the runs in {run_dir} have a data.cache each, which would be written: reproduce one of them")
     if summary["status"] != "finished":
         crash = f"the crash/report.txt of its runs in {run_dir}" if config.several else directory.crash
         remedy = f"see {crash}" if summary["status"] == "diverged" else "finish it with --resume first"
@@ -61,6 +63,9 @@ def reproduce(run_dir: Path, reporter: type[Reporter] = Reporter) -> tuple[bool,
         again = RunDirectory(Path(folder) / "run")
         one = next(iter(directory.children(config)), directory)
         require_same_data(one.load_summary().get("data"), prepare(alone(one.load_config())))
+        if getattr(config.data, "cache", None):  # whose folder may be another's, or hold what another needs
+            data = config.data.model_copy(update={"cache": Path(folder) / "cache"})
+            config = config.model_copy(update={"data": data})
         fit(config, run_dir=again.path, reporter=reporter)
         found, summaries = list(differences(directory, again, config.several is not None)), [summary]
         for child, its in zip(directory.children(config), again.children(config), strict=True):
@@ -77,7 +82,7 @@ def judged(found: list[Difference], summaries: list[dict[str, Any]], now: dict[s
     if not found:
         return True, f"{EQUAL}{why}"
     worst_first = sorted(found, key=lambda difference: -difference.size)
-    shown = ", ".join(map(str, worst_first[:_SHOWN]))
+    shown = ", ".join(one.words for one in worst_first[:_SHOWN])
     more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
     first, steps = min((one.epoch for one in found if one.epoch), default=0), summary.get("steps_per_epoch")
     where = f"; the records differ from epoch {first} on" if first else ""

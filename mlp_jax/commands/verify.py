@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mlp_jax import autodiff
 from mlp_jax.errors import InputError
-from mlp_jax.files import read_own, written_where_told
+from mlp_jax.files import Place, written_where_told
 from mlp_jax.mlp import network
 from mlp_jax.tables import npy
 from mlp_jax.terminal import put
@@ -101,10 +101,10 @@ def list_rules(package: str) -> int:
         found = discover(package)
     except Exception as error:  # a module may raise anything
         raise InputError(f"cannot import {package}: {type(error).__name__}: {first_lines(error)}") from None
-    report = Path("audit") / "report.json"
+    report = Place("audit") / "report.json"
     verdicts: dict[str, list[str]] = {}
     try:
-        for finding in of_json(read_own(report).decode()).findings if report.exists() else ():
+        for finding in of_json(report.read().decode()).findings if report.exists() else ():
             verdicts.setdefault(str(finding.place), []).append(str(finding.verdict))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{report} is no report of an audit; remove it, or audit again") from None

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 
 from mlp_jax.terminal import put
 from mlp_jax.training.environment import processors
@@ -15,19 +15,12 @@ _PACKAGES = (  # what is needed, what extras bring, and whose frames and devices
 
 def run() -> None:
     """Print a line each; a device that cannot be used, the fault itself perhaps, is a line, too."""
-    installed = {name: found for name in _PACKAGES if (found := _version(name))}
+    installed = {found.name: found.version for found in distributions() if found.name in _PACKAGES}
     flags = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))]
     put(f"python {platform.python_version()}, {platform.platform()}, {processors()} processors")
-    put(f"installed: {', '.join(f'{name} {found}' for name, found in installed.items())}")
+    put(f"installed: {', '.join(f'{name} {found}' for name, found in sorted(installed.items()))}")
     put(f"device: {_device()}")
     put(f"flags: {' '.join(flags) or 'none'}")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _device() -> str:

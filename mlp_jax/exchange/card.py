@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.exchange.program import Input, Program
+from mlp_jax.tables.text import listed
 from mlp_jax.training import config as configuration
 from mlp_jax.training.run import Run
 
@@ -68,9 +69,7 @@ def _described(of: Input, suffix: str, missing: Iterable[str]) -> tuple[str, str
             + "".join(f", which a cell of {word} is" for word in (() if suffix == ".py" else numbers)),
         )
     words = [word for word, code in of.codes.items() if word and code != of.other]
-    shown = ", ".join(f"{word} = {of.codes[word]}" if suffix == ".stablehlo" else word for word in words[:_SHOWN]) + (
-        f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    )
+    shown = listed([f"{word} = {of.codes[word]}" if suffix == ".stablehlo" else word for word in words], _SHOWN)
     lost = f"{of.codes['']}" if suffix == ".stablehlo" else "empty"
     return ("int32 (n,)" if suffix == ".stablehlo" else "string (n,)"), f"{shown}; {lost} where it is missing"
 

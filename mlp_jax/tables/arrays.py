@@ -19,7 +19,7 @@ from mlp_jax.tables.preparation import (
     scaling,
     scaling_of_targets,
 )
-from mlp_jax.tables.reading import Table, first_true, read
+from mlp_jax.tables.reading import Table, checked, first_true
 from mlp_jax.tables.schema import Schema
 from mlp_jax.tables.sources import Source
 from mlp_jax.tables.targets import encode, labels, output_for
@@ -33,7 +33,7 @@ def prepare_arrays(source: Source, wanted: Wanted, arrays: Any = None) -> Prepar
     Raises:
         InputError: the data cannot be read, or do not fit the network.
     """
-    table, unit, schema = _with_known_targets(read(source, arrays), wanted)
+    table, unit, schema = _with_known_targets(checked(source.read(arrays)), wanted)
     outputs = wanted.outputs or _outputs(table.y)
     table = fit_to_network(table, unit, wanted.inputs, outputs)
     x, y = table.x, table.y

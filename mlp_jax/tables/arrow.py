@@ -1,6 +1,5 @@
 """pyarrow, imported when it is first used: what needs no table starts without it, and works where it is missing."""
 
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -13,12 +12,14 @@ class _Module:
 
     def __getattr__(self, attribute: str) -> Any:
         try:
-            return getattr(sys.modules.get(self._name) or import_module(self._name), attribute)
+            found = getattr(import_module(self._name), attribute)
         except ImportError:
             raise InputError(
                 "tables from files and frames are read by pyarrow, which is not installed: "
                 "pip install 'mlp_jax[tables]'; .npz and .npy files, arrays and scikit-learn's sets need none"
             ) from None
+        setattr(self, attribute, found)  # a table of many columns asks for it as often
+        return found
 
 
 pa: Any = _Module("pyarrow")

@@ -6,7 +6,6 @@ column K stand for; and for each part `rows-PART.npy`, which of the rows it has,
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
-from mlp_jax.files import Lock, unfinished, write_atomically
+from mlp_jax.files import Lock, Place, write_atomically
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
@@ -44,11 +43,13 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
             f"data.cache: {folder} cannot be used: it must be a folder of yours alone that nobody else can write to "
             f"(chmod -R go-w {folder})"
         )
-    identity, lock = _identity(source, wanted), Lock(folder)
+    identity, lock = _identity(source, wanted), Lock(Place(folder))
     _share(folder, lock)
     if (why := _why_not(folder, identity)) is None:
         return _opened(folder, lock)
-    there = sorted({file.name for file in folder.iterdir()} - {file.name for file in unfinished(folder, "*")})
+    there = sorted(
+        {file.name for file in folder.iterdir()} - {file.name for file in (Place(folder) / "*").unfinished()}
+    )
     if others := [name for name in there if "manifest.json" not in there or not any(map(Path(name).match, _OURS))]:
         raise InputError(f"data.cache: {folder} holds other files ({others[0]}): name a folder for the cache alone")
     if not lock.taken(alone=True):
@@ -70,6 +71,12 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
     pa.default_memory_pool().release_unused()
     _share(folder, lock)
     return _opened(folder, lock)
+
+
+def is_whole(source: TableData, wanted: Wanted) -> bool:
+    """Whether the cache of a table is there, so that it is read and not written."""
+    folder = Path(source.cache or "")
+    return folder.is_dir() and is_private(folder) and _why_not(folder, _identity(source, wanted)) is None
 
 
 def _share(folder: Path, lock: Lock) -> None:
@@ -148,8 +155,8 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str | None:
 def _empty(folder: Path) -> None:
     """Remove what a cache has, the manifest last: without it files are somebody else's."""
     for pattern in (*_OURS[1:], _OURS[0]):
-        for file in (*folder.glob(pattern), *unfinished(folder, pattern)):
-            file.unlink()
+        for file in (*Place(folder).found(pattern), *(Place(folder) / pattern).unfinished()):
+            file.remove()
 
 
 def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) -> None:
@@ -163,10 +170,8 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
         arrays |= {f"rows-{part}": x.rows.astype(np.min_scalar_type(len(packed.file.records))), f"y-{part}": y}
     arrays |= {f"weights-{part}": of for part, of in weights.items()}
     for name, values in arrays.items():
-        with (folder / f"{name}.npy").open("wb") as file:
+        with Place.of(folder / f"{name}.npy").replaced() as file:
             np.save(file, values)
-            file.flush()
-            os.fsync(file.fileno())
     for file_of_text in folder.glob("text-*.parquet"):
         file_of_text.unlink()
     write_atomically(folder / "schema.json", prepared.schema.as_json().encode())

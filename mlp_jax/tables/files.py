@@ -5,10 +5,11 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 
 import glob
 import json as plain_json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from mlp_jax.errors import InputError
@@ -22,6 +23,7 @@ from mlp_jax.tables.text import (
     bad_cells,
     cleaned,
     first_line,
+    listed,
     opened,
     read_text,
     require_columns,
@@ -33,6 +35,8 @@ KINDS = {
     ".json": "json", ".jsonl": "json", ".ndjson": "json",
 }  # fmt: skip
 _LONGEST = 2**31 - 1  # bytes that are read at once
+_DEEPEST = 100  # records within records
+_NO_BRACKET = re.compile(rb'(?s)"(?:[^"\\]|\\.)*"|[^][{}"]+')  # a text, or what stands between brackets
 _OTHERS = {
     ".zip": "unpack it first",
     ".xlsx": "save the sheet as CSV or Parquet first",
@@ -94,7 +98,7 @@ def read_each(
         table = read(path, types)
         if tables and set(table.column_names) != set(tables[0].column_names):
             differ = sorted(set(table.column_names) ^ set(tables[0].column_names))
-            raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {', '.join(differ[:5])}")
+            raise InputError(f"{path} and {found(patterns)[0]} do not have the same columns: {listed(differ, 5)}")
         tables.append(table)
         types = types_of(table) | types
     return tables
@@ -125,10 +129,6 @@ def together(tables: list[Arrow], name: str) -> Arrow:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        for column in tables[0].column_names:
-            if len(kinds := dict.fromkeys(str(table.column(column).type) for table in tables)) > 1:
-                words = " and ".join(kinds)
-                raise InputError(f"{name}: the files do not go together: column {column!r} is {words}") from None
         raise InputError(f"{name}: the files do not go together: {first_line(error)}") from None
 
 
@@ -152,11 +152,13 @@ def read_blocks(
         tables = _READERS[kind](path, dialect, types, names, whole)
         for table in tables:
             table = pa.table(table)  # of a batch of rows, too
+            if kind == "feather":  # whose offsets are taken as they stand
+                table.validate(full=True)
             yield plain(table, str(path))
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise InputError(f"cannot read {path}: {reason}") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+    except pa.ArrowException as error:
         raise InputError(f"cannot read {path}: {first_line(error)}") from None
 
 
@@ -179,8 +181,7 @@ def plain(table: Arrow, name: str) -> Arrow:
     """
     names = [column.strip() for column in table.column_names]
     if twice := sorted(column for column, count in Counter(names).items() if count > 1):
-        more = f" and {len(twice) - 5:,} more" if len(twice) > 5 else ""
-        raise InputError(f"{name}: the header names {', '.join(map(repr, twice[:5]))}{more} more than once")
+        raise InputError(f"{name}: the header names {listed([*map(repr, twice)], 5)} more than once")
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         kind = field.type
@@ -220,11 +221,8 @@ def _feather(
     with path.open("rb") as stream:
         file = pa.ipc.open_file(stream)
         require_columns(str(path), names or (), file.schema.names)
-        if whole or not file.num_record_batches:
-            yield file.read_all()
-            return
-        wanted = file.schema.names if names is None else names
-        yield from (file.get_batch(k).select(wanted) for k in range(file.num_record_batches))
+        wanted, count = file.schema.names if names is None else names, file.num_record_batches
+        yield from [file.read_all()] if whole or not count else (file.get_batch(k).select(wanted) for k in range(count))
 
 
 def _json(
@@ -236,12 +234,16 @@ def _json(
     try:
         if head.lstrip()[:1] == b"[":
             content = b"\n".join(plain_json.dumps(record).encode() for record in plain_json.loads(content))
+        brackets = _NO_BRACKET.sub(b"", content)
+        if max(accumulate((1 if sign in b"[{" else -1 for sign in brackets), initial=0)) > _DEEPEST:
+            raise ValueError("it is nested too deeply")  # pyarrow would end the process
         table = json.read_json(
             pa.BufferReader(content), read_options=json.ReadOptions(block_size=min(len(content) + 1, _LONGEST))
         )
-    except (ValueError, pa.ArrowInvalid) as error:
+    except (ValueError, RecursionError, pa.ArrowInvalid) as error:
         if content.strip():
-            raise InputError(_fault(path, content) or f"cannot read {path}: {first_line(error)}") from None
+            reason = re.sub(r"in row (\d+)", lambda row: f"in record {int(row[1]) + 1}", first_line(error))
+            raise InputError(f"cannot read {path}: {reason}") from None
         table = pa.table({})
     if not table.column_names:
         raise InputError(f"{path} is empty: a table needs records with names")
@@ -249,22 +251,4 @@ def _json(
     yield table
 
 
-def _fault(path: Path, content: bytes) -> str | None:
-    """The line that is no record, or has a cell of another kind than those before it."""
-    kinds: dict[str, type] = {}
-    for line, text in enumerate(content.splitlines(), start=1):
-        try:
-            record = plain_json.loads(text or b"{}")
-            cells = {name: float if type(cell) is int else type(cell) for name, cell in record.items()}
-        except (ValueError, AttributeError) as error:
-            return f"{path}:{line}: not a record in JSON: {first_line(error)}"
-        for name, kind in cells.items():
-            if cells[name] is not NoneType and kinds.setdefault(name, kind) is not kind:
-                return (
-                    f"{path}:{line}: column {name!r}: {record[name]!r} is no {_JSON[kinds[name]]}, as those before it"
-                )
-    return None
-
-
-_JSON = {float: "number", str: "text", bool: "boolean", dict: "record", list: "list"}
 _READERS = {"csv": read_text, "parquet": _parquet, "feather": _feather, "json": _json}

@@ -15,12 +15,13 @@ from mlp_jax.tables.schema import FEW_COLUMNS, Schema, subject
 from mlp_jax.tables.sources import Columns
 from mlp_jax.tables.splits import WORDS
 from mlp_jax.tables.targets import MOST_CLASSES, Labels, Target
+from mlp_jax.tables.text import listed
 
 Array = NDArray[Any]
 _FEW = 1000  # rows, on which most columns are seen to tell nothing
-_ENOUGH = 30  # rows, below which a perfect prediction may be chance
 _NAMED = 20  # rows, from which on a number of its own for each says something
 _SPARSE = 1e4  # times as many numbers as rows, from which on different ones are no measurement
+_ENOUGH = 30  # rows, below which a perfect prediction may be chance
 _LARGE = 1e4  # a target whose size makes the first steps large
 
 
@@ -29,8 +30,7 @@ def of_classes(y: Array, k: int, names: Sequence[str], train: Array) -> Iterator
     counts = np.bincount(y[train], minlength=k)
     few = [f"{name} has {count or 'no'}" for name, count in zip(names, counts, strict=True) if count < 2]
     if few:
-        shown = ", ".join(few[:6]) + (f" and {len(few) - 6} more" if len(few) > 6 else "")
-        yield f"classes with fewer than two training examples: {shown}"
+        yield f"classes with fewer than two training examples: {listed(few)}"
 
 
 def of_quantities(y: Array, names: Sequence[str], standardized: bool) -> Iterator[str]:
@@ -53,17 +53,28 @@ def of_columns(schema: Schema, table: Any, x: Array, train: Array, source: Colum
         for names in _alike([column for column in schema.used if isinstance(column, kind)], content, train):
             one = "one" if len(names) == 2 else "all but one"
             yield f"{subject(names)} are equal, but for their {differ}: name {one} in data.drop"
+    asked = {*source.columns, *(source.inputs or ())}
     for column in schema.used:
         if not isinstance(column, Number):
             continue
         cells = table.column(column.name)
-        asked = column.name in source.columns or column.name in (source.inputs or ())
-        if pa.types.is_integer(cells.type) and not cells.null_count and not asked and _names_rows(cells):
+        if column.name not in asked and pa.types.is_integer(cells.type) and not cells.null_count and _names_rows(cells):
             yield f"column {column.name!r} has another number in each row: if it names them, data.drop: [{column.name}]"
         if dtype != "float64" and max(abs(column.smallest), abs(column.largest)) > 2**24:
             lost = len(np.unique(as_numbers(cells))) - len(np.unique(x[:, place[column.name]]))
             if lost > 0:
                 yield f"column {column.name!r}: {lost:,} different numbers become equal in {dtype}"
+
+
+def _names_rows(cells: Any) -> bool:
+    """Whether whole numbers are those of an identifier: in order, without gaps, or as drawn from a large range."""
+    values = cells.to_numpy().astype(np.float64)
+    n, low, high = len(values), values.min(), values.max()
+    if n < _NAMED or len(np.unique(values)) < n:
+        return False
+    steps = np.diff(values)
+    is_drawn = high - low > _SPARSE * n and len(str(int(low))) == len(str(int(high)))
+    return bool((steps > 0).all() or (steps < 0).all() or high - low < 3 * n or is_drawn)
 
 
 def _alike(columns: list[Any], content: Any, rows: Array) -> Iterator[list[str]]:
@@ -82,17 +93,6 @@ def _by_appearance(column: Category, table: Any, rows: Array) -> Array:
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     numbers: Array = np.argsort(np.argsort(first))[inverse]
     return numbers
-
-
-def _names_rows(cells: Any) -> bool:
-    """Whether whole numbers are those of an identifier: in order, without gaps, or as drawn from a large range."""
-    values = cells.to_numpy().astype(np.float64)
-    n, low, high = len(values), values.min(), values.max()
-    if n < _NAMED or len(np.unique(values)) < n:
-        return False
-    steps = np.diff(values)
-    is_drawn = high - low > _SPARSE * n and len(str(int(low))) == len(str(int(high)))
-    return bool((steps > 0).all() or (steps < 0).all() or high - low < 3 * n or is_drawn)
 
 
 def of_parts(schema: Schema, source: Columns) -> Iterator[str]:

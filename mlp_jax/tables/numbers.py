@@ -49,14 +49,13 @@ class Number(Section):
         there = values if finite.all() else values[finite]
         if not len(there):
             raise ValueError("it holds no finite number")
-        median = float(np.median(there))
+        median, low, high = map(float, (np.median(there), *np.quantile(there, [0.25, 0.75])))
         missing = int(np.isnan(values).sum())
         del values, finite  # a column of many rows is large
         filled = np.concatenate([there, np.full(missing, median)]) if missing else there
         center, scale = 0.0, 1.0
         with np.errstate(over="ignore", invalid="ignore"):
-            low, high = np.quantile(there, [0.25, 0.75])
-            spread = float(high - low) or _spread_around(median, there)
+            spread = high - low or _spread_around(median, there)
             if standardize == "robust":
                 center = median
                 low, high = np.quantile(filled, [0.25, 0.75])

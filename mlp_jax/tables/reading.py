@@ -4,13 +4,14 @@ Whatever is wrong with a file is an `InputError` that names the file, the place 
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables import npy
+from mlp_jax.tables.text import listed
 
 Array = NDArray[Any]
 
@@ -33,20 +34,12 @@ class Table(NamedTuple):
     target_names: tuple[str, ...] = ()
 
 
-class Readable(Protocol):
-    """What examples come from: a `Source`, which knows this file, and not the other way round."""
-
-    def read(self, arrays: Any = None) -> Table:
-        """The examples, unchecked."""
-
-
-def read(source: Readable, arrays: Any = None) -> Table:
-    """The examples of a source, checked; of arrays, those that are given.
+def checked(table: Table) -> Table:
+    """The examples.
 
     Raises:
-        InputError: a file is missing or malformed, a number is not finite, or there are fewer than 2 examples.
+        InputError: shapes do not go together, a number is not finite, or there are fewer than 2 examples.
     """
-    table = source.read(arrays)
     _require_real(f"the inputs of {table.name}", table.x)
     if not isinstance(table.y, np.ndarray) or table.y.ndim != 1 or table.y.dtype.kind not in "USO":
         _require_real(f"the targets of {table.name}", table.y)
@@ -90,7 +83,7 @@ def read_npz(path: Path, x: str, y: str) -> Table:
         raise InputError(f"{path} is a single array, not a .npz archive; use data.source: npy")
     for key in (x, y):
         if key not in arrays:
-            raise InputError(f"{path} has no array {key!r}; it has {', '.join(arrays)}")
+            raise InputError(f"{path} has no array {key!r}; it has {listed([*arrays])}")
     return Table(str(path), arrays[x], arrays[y])
 
 

@@ -160,11 +160,14 @@ class Schema(Section):
 
     def surprises(self, table: Any, x: Array, rows: Array | None = None) -> "Surprises":
         """What encoded rows of a table, all of them or these, hold that the training part does not."""
-        found, k = Surprises(), 0
+        found, k, places = Surprises(), 0, None if rows is None else pa.array(rows)
         for column in self.used:
             cells = table.column(column.name)
-            cells = cells if rows is None else cells.take(pa.array(rows))
-            if not column.missing and (lost := int(pc.sum(pc.is_null(cells, nan_is_null=True)).as_py() or 0)):
+            cells = cells if places is None else cells.take(places)
+            lost = cells.null_count
+            if pa.types.is_floating(cells.type):
+                lost = pc.sum(pc.is_null(cells, nan_is_null=True)).as_py()
+            if lost and not column.missing:
                 found.count("missing", column.name, {"": lost})
             if isinstance(column, Category):
                 found.count("unseen", column.name, column.unseen(cells))

@@ -18,13 +18,10 @@ from mlp_jax.tables.text import Arrow, Dialect, types_in_blocks
 
 
 class Progress(Protocol):
-    """Who is told what is being done."""
+    """Who is told what a person should know, and which share of something has been read."""
 
-    def say(self, message: str) -> None:
-        """Something that a person should know."""
-
-    def reading(self, what: str, share: float) -> None:
-        """Of something that is read, this share has been."""
+    def say(self, message: str) -> None: ...
+    def reading(self, what: str, share: float) -> None: ...
 
 
 class _File(NamedTuple):
@@ -121,8 +118,7 @@ def as_parquet(
     """
     progress.reading(path.name, 0.0)
     if files.kind_of(path) == "parquet":
-        for _ in files.read_blocks(path, dialect, {}, [], whole=False):  # which says what is wrong with it
-            break
+        next(files.read_blocks(path, dialect, {}, [], whole=False), None)  # which says what is wrong with it
         return StoredTable([_File.of(path, dialect)])
     if not path.is_file():
         raise InputError(f"cannot read {path} into data.cache: it must be a file, for it is read more than once")

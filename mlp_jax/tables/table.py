@@ -30,7 +30,7 @@ from mlp_jax.tables.reading import first_true
 from mlp_jax.tables.schema import Schema, learn, not_a_number
 from mlp_jax.tables.sources import Columns, TableData
 from mlp_jax.tables.targets import MOST_CLASSES, Labels, encode, labels, output_for, rows_with_all
-from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, require_columns
+from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, listed, require_columns
 
 Array = NDArray[Any]
 
@@ -177,7 +177,7 @@ def _with_targets(
     for key, columns in (("data.target", source.targets), *((k, (c,)) for c, k in source.not_inputs.items())):
         if missing := [column for column in columns if column not in header]:
             blanks = "; are its columns separated by blanks? data.delimiter: ' '" if " " in header[0].strip() else ""
-            raise InputError(f"{name} has no column {missing[0]!r} ({key}); it has {_short(header)}{blanks}")
+            raise InputError(f"{name} has no column {missing[0]!r} ({key}); it has {listed(header, 12)}{blanks}")
         if nested := [column for column in columns if pa.types.is_nested(table.column(column).type)]:
             raise InputError(f"{name}: column {nested[0]!r} ({key}) holds cells within cells")
     if not table.num_rows:
@@ -194,10 +194,6 @@ def _with_targets(
     of_files = {part: place[rows[there[rows]]] for part, rows in of_files.items()}
     said = [f"{lost:,} of {len(there):,} rows have no target and are left out"]
     return table.filter(pa.array(there)), number, of_files, said
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _require_possible(y: Array, unit: Any, name: str, number: Array) -> None:

@@ -12,11 +12,10 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.output_units import OutputUnit
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
-from mlp_jax.tables.text import is_number
+from mlp_jax.tables.text import is_number, listed
 
 Array = NDArray[Any]
 MOST_CLASSES = 20  # different whole numbers, that are taken for classes where no output is said
-_SHOWN = 6
 _TRUTH = ("false", "true")
 
 
@@ -88,8 +87,10 @@ class Labels(NamedTuple):
 
     @property
     def are_whole(self) -> bool:
-        """Whether all are whole numbers."""
-        return self.numbers is not None and all(float(value).is_integer() for value in self.values)
+        """Whether all are whole numbers, of as many digits as a class may have."""
+        return self.numbers is not None and all(
+            float(value).is_integer() and abs(value) < 1e20 for value in self.values
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ def encode(targets: list[Labels], unit: OutputUnit, k: int | None, where: str) -
     for target in targets:
         if target.numbers is None:
             raise InputError(
-                f"{where}: column {target.name!r} (data.target) holds {_shown(target.names)}; a {unit.name} output "
+                f"{where}: column {target.name!r} (data.target) holds {listed(target.names)}; a {unit.name} output "
                 "needs numbers: leave network.output out, and classes are told apart"
             )
     y = np.stack([target.numbers for target in targets if target.numbers is not None], axis=1)
@@ -180,7 +181,7 @@ def _classes(target: Labels, k: int | None, where: str) -> tuple[Array, tuple[Ta
         return np.asarray(target.numbers, np.int32), (target.target(names),)
     if k is not None and found != k:
         raise InputError(
-            f"{where}: column {target.name!r} (data.target) has {found} different values, {_shown(names)}; "
+            f"{where}: column {target.name!r} (data.target) has {found} different values, {listed(names)}; "
             f"network.widths ends with {k}, the number of classes: let it end with {found}, or give "
             "network.hidden_widths, and they are counted"
         )
@@ -202,13 +203,9 @@ def _two_classes_each(targets: list[Labels], unit: OutputUnit, where: str) -> tu
         else:
             raise InputError(
                 f"{where}: column {target.name!r} (data.target) has {len(target.values)} different values, "
-                f"{_shown(target.names)}; a {unit.name} output tells two apart: for several classes softmax"
+                f"{listed(target.names)}; a {unit.name} output tells two apart: for several classes softmax"
             )
     return np.stack(columns, axis=1), tuple(records)
-
-
-def _shown(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit, where: str) -> Array:
@@ -222,13 +219,13 @@ def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit
         target = labels(record.name, column)
         if record.classes is None:
             if target.numbers is None:
-                raise InputError(f"{where}: column {record.name!r} holds {_shown(target.names)}, not numbers")
+                raise InputError(f"{where}: column {record.name!r} holds {listed(target.names)}, not numbers")
             found.append(target.numbers)
             continue
         numbers = [record.number_of(name) for name in target.names]
         if new := [name for name, number in zip(target.names, numbers, strict=True) if number is None]:
             raise InputError(
-                f"{where}: column {record.name!r} has classes that training did not know: {_shown(tuple(new))}"
+                f"{where}: column {record.name!r} has classes that training did not know: {listed(tuple(new))}"
             )
         found.append(np.array(numbers, np.int32)[target.codes])
     return found[0] if unit.kind == "classes" and len(found) == 1 else np.stack(found, axis=1).astype(np.float64)

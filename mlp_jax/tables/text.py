@@ -24,6 +24,7 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ENCODING = "is it Latin-1? then data.encoding: latin-1"
 _HEAD = 1 << 16  # bytes that are looked at to find the delimiter
 _SHOWN = 8  # columns with bad cells
+_LONGEST = 100  # letters of a name that are shown
 _ROWS = 100  # by which a delimiter is judged
 _BLOCK = 1 << 21  # no row may be longer
 LEADING_ZERO = "^[+-]?0[0-9]+$"  # a code, such as a postcode: no number
@@ -82,8 +83,6 @@ def read_text(
             found,
             column_types={given[name]: kind for name, kind in types.items() if name in given},
             include_columns=[given[name] for name in names] if names is not None else None,
-            null_values=_null_values(found),
-            decimal_point=found.decimal,
         )
         try:
             tables = iter([csv.read_csv(stream, **options)]) if whole else iter(csv.open_csv(stream, **options))
@@ -117,7 +116,7 @@ def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict
         header, found = _header(path, head, dialect)
     given = {name: types[name.strip()] for name in header if name.strip() in types}
     while True:
-        options = _options(found, column_types=given, null_values=_null_values(found), decimal_point=found.decimal)
+        options = _options(found, column_types=given)
         known = given
         try:
             with opened(path) as (_, stream):
@@ -142,12 +141,10 @@ def _kinds() -> list[Any]:
     return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
 
 
-def _null_values(dialect: Dialect) -> list[str]:
-    return [*dialect.missing, *(f" {word}" for word in dialect.missing)]
-
-
 def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:
     delimiter, quote = dialect.delimiter, dialect.quote
+    convert["null_values"] = [*dialect.missing, *(f" {word}" for word in dialect.missing)]
+    convert["decimal_point"] = dialect.decimal
     return {
         "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
         "parse_options": csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=True),
@@ -165,12 +162,8 @@ def _as_texts(path: Path, dialect: Dialect, table: Arrow, types: dict[str, Any])
     options = _options(dialect, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
     with opened(path) as (_, stream):
         for block in csv.open_csv(stream, **options) if whole else ():
-            texts |= {name for name in whole if _has_leading_zeros(block[name])}
+            texts |= {name for name in whole if pc.any(pc.match_substring_regex(block[name], LEADING_ZERO)).as_py()}
     return {name.strip() for name in texts}
-
-
-def _has_leading_zeros(words: Arrow) -> bool:
-    return bool(pc.any(pc.match_substring_regex(words, LEADING_ZERO)).as_py())
 
 
 def cleaned(
@@ -235,20 +228,25 @@ def _suits(delimiter: str, lines: list[str], dialect: Dialect) -> tuple[float, i
 
 
 def _has_decimal_commas(cells: list[str]) -> bool:
-    def count(point: str) -> int:
-        numbers = (cell.strip().lstrip("+-").split(point) for cell in cells)
-        return sum(len(halves) == 2 and all(map(str.isdecimal, halves)) for halves in numbers)
-
-    return count(",") > count(".")
+    points = [number[1] for cell in cells if (number := re.fullmatch(r"\s*[+-]*\d+([.,])\d+\s*", cell))]
+    return points.count(",") > points.count(".")
 
 
 def require_columns(name: str, wanted: Sequence[str], header: Sequence[str]) -> None:
     """Raise an InputError that names those wanted columns that are not in the header."""
     known = frozenset(header)
     if missing := [column for column in wanted if column not in known]:
-        more = f" and {len(missing) - 5} more" * (len(missing) > 5)
-        others = ", ".join(map(str, header[:8])) + (f" and {len(header) - 8} more" if len(header) > 8 else "")
-        raise InputError(f"{name} has no column {', '.join(missing[:5])}{more}; it has {others}")
+        raise InputError(f"{name} has no column {listed(missing, 5)}; it has {listed(header, 8)}")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names for a message: the first ones, cut where they are long, and how many more there are.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in map(str, names[:most])]
+    return ", ".join(words) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def rows_of(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
@@ -329,38 +327,27 @@ def bad_cells(path: Path, dialect: Dialect, tests: dict[str, Callable[[str], boo
 def _explained(path: Path, dialect: Dialect, header: list[str], types: dict[str, Any], error: Exception) -> InputError:
     """What pyarrow refused, with the line where it is."""
     if isinstance(error, UnicodeError):
-        bad = line_of(path, dialect, lambda row: any("\ufffd" in cell for cell in row))
-        where = f":{bad[0]}" if bad else ""
-        return InputError(
-            f"cannot read {path}{where}: not text in {(dialect.encoding or 'utf-8').upper()}; {_ENCODING}"
-        )
+        odd = line_of(path, dialect, lambda row: any("\ufffd" in cell for cell in row))
+        where, encoding = f":{odd[0]}" if odd else "", (dialect.encoding or "utf-8").upper()
+        return InputError(f"cannot read {path}{where}: not text in {encoding}; {_ENCODING}")
     if "columns, got" in str(error) and (ragged := line_of(path, dialect, lambda row: len(row) != len(header))):
         line, row = ragged
-        hint = (
-            ""
-            if str(dialect.delimiter) in row[0] or len(header) > 1
-            else "; say how columns are separated: data.delimiter"
-        )
+        is_one = len(header) == 1 and str(dialect.delimiter) not in row[0]
+        hint = "; say how columns are separated: data.delimiter" if is_one else ""
         return InputError(f"{path}:{line}: {len(row)} cells; the header has {len(header)}{hint}")
     if "Empty CSV" in str(error):
         return InputError(f"{path} has a header but no rows")
     if "straddl" in str(error):
         return InputError(f"cannot read {path}: a row of more than {_BLOCK:,} bytes; is a quote left open?")
     if "conversion error" in str(error) and path.is_file():
-        tests: dict[str, Callable[[str], bool]] = {
-            name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()
-        }
-        if found := bad_cells(path, dialect, tests):
-            words = {name: _WORDS.get(str(types[name]), types[name]) for name in found}
-            return BadCells(
-                [
-                    BadCell(
-                        name, tests[name], f"{cell!r} is no {words[name]}; if it means missing, add it to data.missing",
-                        f"{path}:{line}",
-                    )
-                    for name, (line, cell) in found.items()
-                ]
-            )  # fmt: skip
+        tests: Any = {name: partial(_is_not, kind=kind, dialect=dialect) for name, kind in types.items()}
+        bad = []
+        for name, (line, cell) in bad_cells(path, dialect, tests).items():
+            kind = _WORDS.get(str(types[name]), types[name])
+            what = f"{cell!r} is no {kind}; if it means missing, add it to data.missing"
+            bad.append(BadCell(name, tests[name], what, f"{path}:{line}"))
+        if bad:
+            return BadCells(bad)
     return InputError(f"cannot read {path}: {first_line(error)}")
 
 

@@ -16,7 +16,7 @@ from mlp_jax.mlp.penalties import Penalty
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrays import prepare_arrays
-from mlp_jax.tables.cache import prepare_cached
+from mlp_jax.tables.cache import is_whole, prepare_cached
 from mlp_jax.tables.preparation import Prepared, Wanted, class_counts
 from mlp_jax.tables.sources import Columns, TableData
 from mlp_jax.tables.stored import Progress
@@ -40,7 +40,7 @@ _FEW_LAYERS = 3
 def prepare(config: Config, examples: Any = None, progress: Progress | None = None) -> Prepared:
     """The examples of a configuration, from arrays or a frame if that is their source, ready for training.
 
-    `progress` is told of what takes long.
+    `progress` is told of what takes long; without it nothing is written, and a cache is used if it is there.
 
     Raises:
         InputError: the data cannot be read, or do not fit the network or the batch size.
@@ -69,7 +69,7 @@ def read(config: Config, examples: Any = None, progress: Progress | None = None)
     if network.widths and (network.output or not isinstance(config.data, Columns)):
         build_network(network)  # which refuses what no network can be, before data are read
     data, wants = wanted(config)
-    if isinstance(data, TableData) and data.cache:
+    if isinstance(data, TableData) and data.cache and (progress or is_whole(data, wants)):
         return prepare_cached(data, wants, progress or Reporter(0))
     return (prepare_table if isinstance(data, Columns) else prepare_arrays)(data, wants, examples)
 

@@ -83,7 +83,7 @@ class LiveBar(Reporter):
         self._bar = Progress(
             MofNCompleteColumn(),
             BarColumn(bar_width=10),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
@@ -103,7 +103,7 @@ class LiveBar(Reporter):
         self._bar.console.print(f"mlp-jax: {escaped(message)}", markup=False, highlight=False)
 
     def reading(self, what: str, share: float) -> None:
-        self._bar.update(self._task, text=f"reading {what}: {share:.0%}")
+        self._bar.update(self._task, text=escaped(f"reading {what}: {share:.0%}"))
 
     def advanced(self, done: float, records: list[dict[str, Any]]) -> None:
         text: dict[str, Any] = {"text": _in_words(records[-1], "val.")} if records else {}

@@ -98,7 +98,10 @@ def load(run_dir: str | Path) -> Run:
     Raises:
         InputError: there is none, or a file of it is damaged.
     """
-    directory = RunDirectory(Path(run_dir))
+    return _loaded(RunDirectory(Path(run_dir)))
+
+
+def _loaded(directory: RunDirectory) -> Run:
     config = directory.load_config()
     require_dtype(config.network.dtype)
     children = directory.children(config)
@@ -113,7 +116,7 @@ def load(run_dir: str | Path) -> Run:
             raise InputError(f"{directory.path} has several {config.several[0]}s and is {summary['status']}: {how}")
     if summary["status"] == "finished" and (lost := [child.path for child in children if not child.holds_run()]):
         raise InputError(f"{lost[0]} holds no run any more: train it again with resume=True")
-    seeds = tuple(load(child.path) for child in children if child.holds_run())
+    seeds = tuple(_loaded(child) for child in children if child.holds_run())
     model = None if config.several else load_weights(directory.weights, net, configuration.fingerprint(config))
     if model and model.class_weights:  # balanced ones are those of the training examples
         net = build_network(config.network.model_copy(update={"class_weights": model.class_weights}))

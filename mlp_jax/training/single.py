@@ -19,7 +19,7 @@ from mlp_jax.training.step import State
 from mlp_jax.training.store import checkpoint
 from mlp_jax.training.store.directory import RunDirectory
 from mlp_jax.training.store.weights import Model, model_of, save_weights
-from mlp_jax.training.tensorboard import Board, require_tensorboard
+from mlp_jax.training.tensorboard import Board, summary_writer
 from mlp_jax.training.trainer import Trainer
 
 
@@ -36,7 +36,7 @@ class Training:
     def __init__(self, config: Config, trainer: Trainer, report: Reporter, start_from: State | None = None) -> None:
         """Before the first step, and kept nowhere; see `begin`."""
         if config.training.tensorboard:
-            require_tensorboard()
+            summary_writer()  # it must be installed
         self.config = config
         self.trainer = trainer
         self.history: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ class Training:
         self._moment = self._first_moment(directory, resume)
         self.history = directory.begin_metrics(self.epochs)
         if self.config.training.tensorboard:
-            self._board = Board(directory.path, self.epochs)
+            self._board = Board(directory.place / "tensorboard", self.epochs)
         directory.save_summary(summary_of(self.trainer, "running", self.epochs, {}))
 
     @property

@@ -1,19 +1,23 @@
 """The records of a run for TensorBoard, beside `metrics.jsonl`."""
 
 import math
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import Place
 from mlp_jax.training.config import flat
 
 
 class Board:
     """What `tensorboard --logdir` shows of a run; records of epochs after `done` that are there are replaced."""
 
-    def __init__(self, folder: Path, done: int) -> None:
-        """In a folder of its own within the run's."""
-        self._writer = _summary_writer()(str(folder / "tensorboard"), purge_step=done + 1)
+    def __init__(self, folder: Place, done: int) -> None:
+        """In a folder of its own, which stays open as long as it is written to."""
+        folder.make_folder()
+        self._folder = ExitStack()
+        name = self._folder.enter_context(folder.named(is_folder=True))
+        self._writer = summary_writer()(name, purge_step=done + 1)
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Add the records of epochs."""
@@ -31,14 +35,11 @@ class Board:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+        self._folder.close()
 
 
-def require_tensorboard() -> None:
-    """Raise an InputError if tensorboardX is not installed."""
-    _summary_writer()
-
-
-def _summary_writer() -> Any:
+def summary_writer() -> Any:
+    """What writes events; an InputError if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.weights.assembled import Affine, assembled, in_order
 from mlp_jax.exchange.weights.torch import layers_of_state
-from mlp_jax.files import require_regular, write_atomically
+from mlp_jax.files import Place, write_atomically
 from mlp_jax.mlp.params import Params, unstack
 from mlp_jax.mlp.structure import MLP
 
@@ -31,15 +31,14 @@ def from_safetensors(path: str | Path, net: MLP, dtype: Any = None) -> Params:
     Raises:
         InputError: there is no such file, it is damaged or of another kind, or a layer does not fit the network.
     """
-    path = weights_file(path)
+    place = weights_file(path)
     try:
-        require_regular(path)
-        with safe_open(path, "np") as file:
+        with place.named() as name, safe_open(name, "np") as file:
             found = {name: file.get_tensor(name) for name in in_order(file.keys())}
     except FileNotFoundError:
-        raise InputError(f"cannot read {path}: no such file") from None
-    except (OSError, SafetensorError, TypeError) as error:
-        raise InputError(f"cannot read {path} as safetensors: {error}") from None
+        raise InputError(f"cannot read {place}: no such file") from None
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:  # of a dtype that numpy lacks
+        raise InputError(f"cannot read {place} as safetensors: {error}") from None
     try:
         ours = {name: value for name, value in found.items() if not name.startswith(_BESIDE)}
         if any(name.startswith("layers.0.W") for name in ours):
@@ -49,7 +48,7 @@ def from_safetensors(path: str | Path, net: MLP, dtype: Any = None) -> Params:
             layers = layers_of_state(found)
         return assembled(layers, net, None, None, dtype)[1]
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{place}: {error}") from None
 
 
 def to_safetensors(path: str | Path, net: MLP, params: Params) -> None:
@@ -75,23 +74,25 @@ def to_safetensors(path: str | Path, net: MLP, params: Params) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
-def weights_file(path: str | Path) -> Path:
-    """The file itself, or that in the directory of a run.
+def weights_file(path: str | Path) -> Place:
+    """The file itself, which may be a link, or that in the directory of a run.
 
     Raises:
         InputError: it is another kind of file.
     """
     path = Path(path)
-    path = path / "weights.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        return Place(path) / "weights.safetensors"
     if path.suffix != ".safetensors":
         raise InputError(f"weights are read from a .safetensors file, or from the directory of a run; got {path}")
-    return path
+    return Place.of(path.resolve())
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Place) -> str:
     """The SHA-256 of a file of weights."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import Place
 from mlp_jax.training.config import problems, yaml
 from mlp_jax.training.config.axes import as_axis, choices, with_choice
 from mlp_jax.training.config.records import Config
@@ -21,7 +22,7 @@ def free_to_change(config: Config) -> list[str]:
     return ["epochs", "checkpoint_seconds", "tensorboard", *places]
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Config:
+def load(path: str | Path | Place, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Config:
     """Read a configuration file, apply overrides, and check everything.
 
     Args:
@@ -35,9 +36,9 @@ def load(path: str | Path, overrides: Iterable[str] = (), sweep: Iterable[str] =
     Raises:
         InputError: with every problem found, each with its place and the nearest valid key.
     """
-    path = Path(path)
-    config = _checked(yaml.read(path, overrides, sweep), path)
-    return _with_absolute_paths(config, path.parent.absolute())
+    file = path if isinstance(path, Place) else Path(path)
+    config = _checked(yaml.read(file, overrides, sweep), str(path))
+    return _with_absolute_paths(config, Path(path).parent.absolute())
 
 
 def as_values(config: Config) -> dict[str, Any]:

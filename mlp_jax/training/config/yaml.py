@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import Place
 
 KeyPath = tuple[str | int, ...]
 _LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
@@ -147,15 +148,15 @@ class Document:
         self.problems.append((path, message))
 
 
-def read(path: Path, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
+def read(path: Path | Place, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
     """Read a file whose top is a mapping, then apply the overrides `a.b=value` in order, and what a sweep varies.
 
     Raises:
         InputError: no such file, not text, not YAML, not a mapping, or an override that cannot be applied.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_LARGEST + 1)
+        with path.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8") as words:
+            text = words.read(_LARGEST + 1)
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -4,46 +4,45 @@
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import unfinished
+from mlp_jax.files import Place
 from mlp_jax.tables.preparation import Prepared
 from mlp_jax.training.config import Config, fingerprint
 from mlp_jax.training.moment import Moment
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.directory import CHECKPOINTS
 from mlp_jax.training.store.forms import CheckpointNotes
-from mlp_jax.training.store.tensors import DamagedFile
+from mlp_jax.training.store.tensors import DamagedFile, kind_of
 
 
-def save(path: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+def save(path: Place, moment: Moment, config: Config, prepared: Prepared) -> None:
     """Write a moment: its arrays, and the number of the next step, whose configuration and data it belongs to."""
     notes = {"step": moment.step, "config": fingerprint(config), "data": prepared.fingerprint}
     tensors.write(path, _arrays(moment), notes)
 
 
-def save_next(folder: Path, moment: Moment, config: Config, prepared: Prepared) -> None:
+def save_next(folder: Place, moment: Moment, config: Config, prepared: Prepared) -> None:
     """Write a moment beside the one before it; remove those that are older, and what a kill left unfinished."""
-    folder.mkdir(exist_ok=True)
+    folder.make_folder()
     path = folder / f"step-{moment.step:012d}.safetensors"
-    before = [file for file in newest_first(folder) if file != path]
+    before = [file for file in newest_first(folder) if file.name != path.name]
     save(path, moment, config, prepared)
-    for file in (*before[1:], *unfinished(folder, CHECKPOINTS)):
-        file.unlink(missing_ok=True)
+    for file in (*before[1:], *(folder / CHECKPOINTS).unfinished()):
+        file.remove()
 
 
-def newest_first(folder: Path) -> list[Path]:
+def newest_first(folder: Place) -> list[Place]:
     """The checkpoints in a folder."""
-    return sorted(folder.glob(CHECKPOINTS), reverse=True)
+    return folder.found(CHECKPOINTS)[::-1]
 
 
 def load_newest(
-    folder: Path, like: Moment, config: Config, prepared: Prepared, say: Callable[[str], None]
+    folder: Place, like: Moment, config: Config, prepared: Prepared, say: Callable[[str], None]
 ) -> Moment | None:
     """The newest moment that is whole; None if there is no checkpoint.
 
@@ -68,13 +67,13 @@ def load_newest(
     return None
 
 
-def load(path: Path, like: Moment, config: Config, prepared: Prepared) -> Moment:
+def load(path: Place, like: Moment, config: Config, prepared: Prepared) -> Moment:
     """Read a moment; a damaged file, and one of other data, another configuration, network or optimizer are refused."""
     found, notes = tensors.read(path, CheckpointNotes)
     require_same_data(notes["data"], prepared)
     expected = _arrays(like)
     for name in sorted(expected.keys() | found.keys()):
-        kinds = _kind(found.get(name)), _kind(expected.get(name))
+        kinds = kind_of(found.get(name)), kind_of(expected.get(name))
         if kinds[0] != kinds[1]:
             raise InputError(f"{path} does not fit this configuration: {name} is {kinds[0]}, needed is {kinds[1]}")
     if notes["config"] != fingerprint(config):
@@ -95,7 +94,3 @@ def require_same_data(checksum: Any, prepared: Prepared) -> None:
 
 def _arrays(moment: Moment) -> tensors.Tensors:
     return {name: value for name, value in tensors.by_path(moment).items() if name != "step"}
-
-
-def _kind(array: Any) -> str:
-    return "absent" if array is None else f"{array.dtype} {array.shape}"

@@ -3,15 +3,13 @@
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import chain
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import NO_FILE, Lock, opened_own, read_own, unfinished, write_atomically
+from mlp_jax.files import Lock, Place, write_atomically
 from mlp_jax.training import config as configuration
 from mlp_jax.training.config import Config, yaml
 from mlp_jax.training.store.forms import Record, Summary, SummaryOfSeveral
@@ -23,31 +21,28 @@ _KINDS = ("seed", "fold", "run")  # of runs of which several are made
 class RunDirectory:
     """The files of a run; of several, config and summary, and a folder for each, which is a run of its own.
 
-    Whatever cannot be read or written, or is in use, is an `InputError` that names it and says what to do.
+    Whatever cannot be read or written, or is in use, is an `InputError` that names it and says what to do. So is a link
+    in place of a file or a folder; the directory itself may be one.
 
     Attributes:
-        config: `config.yaml`, the resolved configuration.
-        metrics: `metrics.jsonl`, a line per epoch.
-        weights: `weights.safetensors`, the network that the run gives; with early stopping the best one.
-        schema: `schema.json`, of a table: how it becomes inputs of the network.
-        predictions: `predictions.csv`, of folds: for each example, when it was held out.
-        checkpoints: `checkpoints/`, what is needed to go on from the newest two of them.
-        summary: `summary.json`, results, versions, device: see `single.summary_of`; of several `sweep` or `folds`.
-        crash: `crash/report.txt`, of a run that diverged: what happened, and on which examples.
-        report: `report.html`, which `mlp-jax report` writes.
+        path: of the directory.
+        place: the same, as the files in it are opened.
+        files: all that may be in it, but for checkpoints and TensorBoard's events.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.metrics = path / "metrics.jsonl"
-        self.weights = path / "weights.safetensors"
-        self.schema = path / "schema.json"
-        self.predictions = path / "predictions.csv"
-        self.checkpoints = path / "checkpoints"
-        self.summary = path / "summary.json"
-        self.crash = path / "crash" / "report.txt"
-        self.report = path / "report.html"
+    def __init__(self, path: Path | Place) -> None:
+        self.path = Path(path)
+        self.place = place = path if isinstance(path, Place) else Place(path)
+        self.config = place / "config.yaml"  # the resolved configuration
+        self.metrics = place / "metrics.jsonl"  # a line per epoch
+        self.weights = place / "weights.safetensors"  # the network that it gives; with early stopping the best one
+        self.schema = place / "schema.json"  # of a table: how it becomes inputs of the network
+        self.predictions = place / "predictions.csv"  # of folds: for each example, when it was held out
+        self.checkpoints = place / "checkpoints"  # what is needed to go on from the newest two of them
+        self.summary = place / "summary.json"  # see `single.summary_of`; of several also `sweep` or `folds`
+        self.crashes = place / "crash"
+        self.crash = self.crashes / "report.txt"  # of a run that diverged: what happened, and on which examples
+        self.report = place / "report.html"  # which `mlp-jax report` writes
         self.files = (
             self.summary, self.weights, self.schema, self.metrics, self.config, self.report, self.crash,
             self.predictions,
@@ -55,54 +50,39 @@ class RunDirectory:
 
     def child(self, kind: str, number: int) -> "RunDirectory":
         """The folder of one of several runs, which is a run of its own."""
-        return RunDirectory(self.path / f"{kind}-{number}")
+        return RunDirectory(self.place / f"{kind}-{number}")
 
     def children(self, config: Config) -> list["RunDirectory"]:
         """The folders of the runs of which one of this configuration is made, if it is several."""
         kind, numbers = config.several or ("", ())
         return [self.child(kind, number) for number in numbers]
 
-    def there(self) -> list[Path]:
+    def there(self) -> list[Place]:
         """The files of a run that are there, whoever wrote them; one of metrics without a line is none."""
-        has_lines = self.metrics.exists() and self.metrics.stat().st_size > 0
-        files = (*self.files, self.checkpoints)
-        return [file for file in files if file.exists() and (file != self.metrics or has_lines)]
-
-    def require_own(self) -> None:
-        """Raise an InputError if a name of a run's files is that of a link out of the directory, or of no file.
-
-        What is behind such a link is not the run's to read, replace or remove; the directory itself may be a link. All
-        that opens a file of a run comes here first.
-        """
-        folder = self.path.resolve()
-        folders = (self.checkpoints, self.crash.parent, self.path / "tensorboard")
-        children = (child for kind in _KINDS for child in self.path.glob(f"{kind}-*"))
-        for path in (*folders, *children, *self.files, *self.checkpoints.glob(CHECKPOINTS)):
-            if not path.resolve().is_relative_to(folder):
-                raise InputError(f"{path} is a link to {path.resolve()}, out of the run: put that there")
-            if (path in self.files or path.parent == self.checkpoints) and path.exists() and not path.is_file():
-                raise InputError(f"cannot use {path}: {NO_FILE}")
+        found = [(file, file.status()) for file in (*self.files, self.checkpoints)]
+        return [file for file, status in found if status and (file is not self.metrics or status.st_size)]
 
     def _require_elsewhere(self, data: Iterable[Path]) -> None:
         """Raise an InputError if one of these files, which a training reads, is where one of the run will be."""
-        own = {file.resolve() for file in self.files}
+        own = {Path(file).resolve() for file in self.files}
         for path in data:
             if path.resolve() in own:
                 raise InputError(f"{path} is data, which the run would replace; name another directory (run_dir=…)")
 
     def holds_run(self) -> bool:
         """Whether a run or a sweep was begun here: a configuration alone may be a person's own."""
-        begun = self.metrics.exists() or self.summary.exists()
-        begun = begun or any(any(self.path.glob(f"{kind}-*/metrics.jsonl")) for kind in _KINDS)
-        return begun and self.config.exists()
+        if not self.config.exists():
+            return False
+        children = (child for kind in _KINDS for child in self.place.found(f"{kind}-*"))
+        begun = (self.metrics, self.summary, *(child / "metrics.jsonl" for child in children))
+        return any(file.exists() for file in begun)
 
     def require_free(self, config: Config, resume: bool, overwrite: bool) -> None:
         """Raise an InputError unless a run of this configuration may begin here, or go on."""
-        self.require_own()  # before the configuration is read that is there
         runs = (self, *self.children(config), *self._children_before())
-        data = [Path(path) for found in config.data.files.values() for path in _each(found)]
+        found = config.data.files.values()
+        data = [Path(path) for each in found if each for path in (each if isinstance(each, tuple) else (each,))]
         for run in runs:
-            run.require_own()
             run._require_elsewhere(data)
         there = [file for run in runs for file in run.there()]
         if overwrite or not there:
@@ -138,8 +118,8 @@ class RunDirectory:
         if is_of_sweep and not by_its_sweep and sweep.is_held():
             raise in_use
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-        lock = Lock(self.path)
+            self.place.make_folder()
+        lock = Lock(self.place)
         try:
             if not lock.taken(alone=True):
                 raise in_use
@@ -156,31 +136,32 @@ class RunDirectory:
             return True
 
     def start(self, config: Config) -> None:
-        """Begin a new run; the files of a run that was there go once the folder is known to be writable."""
+        """Begin a new run; the files of a run that was there go once the new configuration is on the disk."""
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path) as probe:
-                os.fsync(probe.fileno())
-            for run in (*self._children_before(), self):
-                run.remove()
-            if config.several:  # first: see `holds_run`
-                self.save_summary({"status": "running", "epochs": 0})
-            else:
-                self.metrics.touch()
-            self.save_config(config)
+            self.place.make_folder()
+            before = [*self._children_before(), self]
+            files = [file for run in before for file in run._all_files()]
+            with self.config.replaced() as config_file:  # takes its name as the last: see `holds_run`
+                config_file.write(_as_text(config))
+                config_file.flush()
+                os.fsync(config_file.fileno())
+                for file in files:
+                    file.remove()
+                for folder in (folder for run in before for folder in (run.checkpoints, run.crashes)):
+                    folder.remove_if_empty()  # unless it holds files of others
+                if config.several:
+                    self.save_summary({"status": "running", "epochs": 0})
+                else:
+                    write_atomically(self.metrics, b"")
 
-    def remove(self) -> None:
-        """Remove the files of a run, and no others; the folder stays if there are others."""
-        for file in (*self.files, *self._unfinished(), *self.checkpoints.glob(CHECKPOINTS)):
-            file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.crash.parent):
-            with suppress(OSError):  # it is not there, or holds files of others
-                folder.rmdir()
+    def _all_files(self) -> list[Place]:
+        """All that a run wrote."""
+        return [*self.files, *self._unfinished(), *self.checkpoints.found(CHECKPOINTS)]
 
-    def _unfinished(self) -> list[Path]:
+    def _unfinished(self) -> list[Place]:
         """What kills have left of files that were being written."""
-        of_own = (unfinished(file.parent, file.name) for file in self.files)
-        return [*chain.from_iterable(of_own), *unfinished(self.checkpoints, CHECKPOINTS)]
+        files = (*self.files, self.checkpoints / CHECKPOINTS)
+        return [left for file in files for left in file.unfinished()]
 
     def _children_before(self) -> Sequence["RunDirectory"]:
         """Those of the run that is there, if it is several."""
@@ -191,12 +172,10 @@ class RunDirectory:
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
-        with self.writing():
-            write_atomically(self.config, yaml.as_text(configuration.as_values(config)).encode())
+        self.write(self.config, _as_text(config))
 
     def load_config(self) -> Config:
         """Read the resolved configuration."""
-        self.require_own()
         if not self.holds_run():
             missing = self.metrics if self.config.exists() else self.config
             raise InputError(f"{self.path} holds no run: it has no {missing.name}")
@@ -204,8 +183,7 @@ class RunDirectory:
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; numbers that are not finite become null."""
-        with self.writing():
-            write_atomically(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
+        self.write(self.summary, f"{json.dumps(_finite(summary), indent=2)}\n".encode())
 
     def load_summary(self, several: bool = False) -> dict[str, Any]:
         """Read `summary.json`, of one training or of several."""
@@ -221,9 +199,9 @@ class RunDirectory:
                 raise InputError(f"{self.metrics}:{number} is damaged: it is not the record of epoch {number}")
         return [record.model_dump(exclude_unset=True) for record in records]
 
-    def _read(self, file: Path) -> bytes:
+    def _read(self, file: Place) -> bytes:
         try:
-            return read_own(file)
+            return file.read()
         except OSError as error:
             raise InputError(f"cannot read {file}: {error.strerror}") from None
 
@@ -232,7 +210,7 @@ class RunDirectory:
         records = self.records_of(epochs)
         with self.writing():
             for file in self._unfinished():
-                file.unlink(missing_ok=True)
+                file.remove()
             write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records).encode())
         return records
 
@@ -250,25 +228,24 @@ class RunDirectory:
         """Append lines to `metrics.jsonl`; numbers that are not finite become null."""
         if records:
             lines = "".join(json.dumps(_finite(record)) + "\n" for record in records).encode()
-            with self.writing(), opened_own(self.metrics, os.O_WRONLY | os.O_APPEND) as file:
-                while lines:  # a write may be a short one
-                    lines = lines[os.write(file, lines) :]
+            with self.writing(), self.metrics.open("ab") as file:
+                file.write(lines)
 
     def sync_metrics(self) -> None:
         """Return when all lines are on the disk: a checkpoint never knows more epochs than the metrics."""
-        with self.writing(), opened_own(self.metrics, os.O_WRONLY) as file:
-            os.fsync(file)
-
-    def save_predictions(self, table: str) -> None:
-        """Write what the examples of each fold were predicted as."""
-        with self.writing():
-            write_atomically(self.predictions, table.encode())
+        with self.writing(), self.metrics.open("ab") as file:
+            os.fsync(file.fileno())
 
     def save_crash(self, report: str) -> None:
         """Write what made the run diverge."""
         with self.writing():
-            self.crash.parent.mkdir(exist_ok=True)
-            write_atomically(self.crash, f"{report}\n".encode())
+            self.crashes.make_folder()
+        self.write(self.crash, f"{report}\n".encode())
+
+    def write(self, file: Place, content: bytes) -> None:
+        """Write one of the files."""
+        with self.writing():
+            write_atomically(file, content)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -281,8 +258,8 @@ class RunDirectory:
             ) from None
 
 
-def _each(found: Any) -> Sequence[Any]:
-    return found if isinstance(found, list | tuple) else () if found is None else (found,)
+def _as_text(config: Config) -> bytes:
+    return yaml.as_text(configuration.as_values(config)).encode()
 
 
 def _finite(value: Any) -> Any:

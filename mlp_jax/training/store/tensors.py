@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import opened_own, write_atomically
+from mlp_jax.files import Place, write_atomically
 from mlp_jax.training.store.forms import Notes
 
 Tensors = dict[str, Any]
@@ -22,7 +21,7 @@ class DamagedFile(InputError):
     """A file that was cut, or in which bits changed."""
 
 
-def write(path: Path, tensors: Tensors, notes: dict[str, Any]) -> None:
+def write(path: Path | Place, tensors: Tensors, notes: dict[str, Any]) -> None:
     """Write arrays and notes, with the SHA-256 of both; whole, or not at all."""
     # C order: safetensors would write the memory of a transposed view as it lies.
     arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
@@ -31,7 +30,7 @@ def write(path: Path, tensors: Tensors, notes: dict[str, Any]) -> None:
     write_atomically(path, save(arrays, {"mlp_jax": entry}))
 
 
-def read(path: Path, kind: type[Notes] = Notes) -> tuple[Tensors, dict[str, Any]]:
+def read(path: Path | Place, kind: type[Notes] = Notes) -> tuple[Tensors, dict[str, Any]]:
     """Read what `write` wrote, with notes of a kind.
 
     Raises:
@@ -39,13 +38,12 @@ def read(path: Path, kind: type[Notes] = Notes) -> tuple[Tensors, dict[str, Any]
         DamagedFile: a damaged one.
     """
     try:
-        # by its descriptor, where systems have such names: what was looked at is what is read
-        with opened_own(path) as descriptor, safe_open(_name_of(descriptor, path), "np") as file:
+        with Place.of(path).named() as name, safe_open(name, "np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             entry = (file.metadata() or {}).get("mlp_jax", "")
     except FileNotFoundError:
         raise InputError(f"cannot read {path}: no such file") from None
-    except (OSError, SafetensorError, TypeError, MemoryError) as error:  # a TypeError: a dtype that numpy lacks
+    except (OSError, SafetensorError, TypeError, AttributeError, MemoryError) as error:  # of a dtype that numpy lacks
         raise DamagedFile(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
     try:
         found = kind.of_json(entry, "its notes")
@@ -57,9 +55,9 @@ def read(path: Path, kind: type[Notes] = Notes) -> tuple[Tensors, dict[str, Any]
     return tensors, notes
 
 
-def _name_of(descriptor: int, path: Path) -> str:
-    name = f"/dev/fd/{descriptor}"
-    return name if os.path.exists(name) else str(path)
+def kind_of(array: Any) -> str:
+    """Dtype and shape, in words."""
+    return "absent" if array is None else f"{array.dtype} {array.shape}"
 
 
 def by_path(tree: Any) -> Tensors:

@@ -1,12 +1,11 @@
 """The weights of a trained network, with what a prediction needs besides."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.errors import InputError
-from mlp_jax.files import read_own, write_atomically
+from mlp_jax.files import Place, write_atomically
 from mlp_jax.mlp.params import Params, param_types, pays_as_one_loop, require_fit, stack, unstack
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Prepared, Scaling
@@ -35,12 +34,7 @@ def model_of(params: Params, net: MLP, prepared: Prepared) -> Model:
     return Model(params, *scalings, *names, prepared.fingerprint, net.class_weights, prepared.schema)
 
 
-def schema_of(weights: Path) -> Path:
-    """Where the schema is, beside the weights."""
-    return weights.with_name("schema.json")
-
-
-def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
+def save_weights(path: Place, net: MLP, model: Model, config: str) -> None:
     """Write `layers.0.W`, `layers.0.b`, …, mean and scale of `inputs` and `targets`, and the config's fingerprint.
 
     The schema, of a table, stands beside them, in `schema.json`.
@@ -51,11 +45,11 @@ def save_weights(path: Path, net: MLP, model: Model, config: str) -> None:
     if model.class_weights:
         notes["class_weights"] = list(model.class_weights)
     if model.schema:
-        write_atomically(schema_of(path), model.schema.as_json().encode())
+        write_atomically(path.beside("schema.json"), model.schema.as_json().encode())
     tensors.write(path, tensors.by_path(arrays), notes)
 
 
-def load_weights(path: Path, net: MLP, config: str) -> Model:
+def load_weights(path: Place, net: MLP, config: str) -> Model:
     """Read what `save_weights` wrote for a configuration of this fingerprint.
 
     Raises:
@@ -78,27 +72,26 @@ def load_weights(path: Path, net: MLP, config: str) -> Model:
     if pays_as_one_loop(net):
         params = stack(net, params)
     class_weights = tuple(notes["class_weights"]) if "class_weights" in notes else None
-    schema = read_schema(schema_of(path))
-    if schema:
-        _require_fit(schema_of(path), schema, net)
+    if schema := read_schema(path.beside("schema.json")):
+        _require_fit(path.beside("schema.json"), schema, net)
     return Model(params, inputs, targets, *names, notes["data"], class_weights, schema)
 
 
-def read_schema(path: Path) -> Schema | None:
+def read_schema(path: Place) -> Schema | None:
     """The schema in a file; None if there is none.
 
     Raises:
         InputError: it cannot be read, with the place in it.
     """
     try:
-        return Schema.of_json(read_own(path), str(path))
+        return Schema.of_json(path.read(), str(path))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _require_one_for_each(path: Path, what: str, n: int, scaling: Scaling) -> None:
+def _require_one_for_each(path: Place, what: str, n: int, scaling: Scaling) -> None:
     """Raise an InputError unless there is a mean and a scale for each of n columns, or one for class numbers."""
     for name, values in scaling._asdict().items():
         if values.shape not in ((), (n,)) or values.dtype.kind != "f" or not np.isfinite(values).all():
@@ -107,7 +100,7 @@ def _require_one_for_each(path: Path, what: str, n: int, scaling: Scaling) -> No
         raise InputError(f"{path}: {what}.scale must be positive")
 
 
-def _require_fit(path: Path, schema: Schema, net: MLP) -> None:
+def _require_fit(path: Place, schema: Schema, net: MLP) -> None:
     """Raise an InputError unless a schema, which a person may have edited, has the network's inputs and classes."""
     if schema.columns and len(schema.inputs) != net.widths[0]:
         raise InputError(f"{path} has {len(schema.inputs)} inputs, the network {net.widths[0]}: categories may be "
