@@ -14,7 +14,7 @@ from mlp_jax.verify import examples, hypotheses, layers
 from mlp_jax.verify.findings import Judgement, Where, Why
 from mlp_jax.verify.hypotheses import Facts, cause, factor, largest
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Arrays, Beside, Entries, Table, for_all
+from mlp_jax.verify.table import Arrays, Table, for_all
 
 MOST_SLOPES = 64  # in a leaf of so many entries slopes stand in for a reference
 
@@ -73,7 +73,7 @@ class Points:
         table = self.table
         moved = tuple(k for k, x in enumerate(table.leaves) if examples.is_free(x) and table.reference is not None)
         try:
-            other = table.ask(Beside(moved, 1)) if moved else None
+            other = table.ask("beside", moved, 1) if moved else None
         except Exception:  # a function that calls back into Python may refuse other arguments
             other = None
         right = (k for k in range(len(self.names)) if not _is_off(table, k))
@@ -106,7 +106,7 @@ class Points:
 
     def _slopes(self, i: int) -> np.ndarray:
         """Slopes of the function in place of a reference; values know them to half the digits of float64."""
-        slopes = self.table.ask(Entries(i, tuple(range(self.table.leaves[i].size))))
+        slopes = self.table.ask("entries", i, tuple(range(self.table.leaves[i].size)))
         yours = self.table.yours[i][None, : self.table.base]
         right = slopes.middle.T.reshape(yours.shape)
         return np.where(np.abs(yours - right) <= 1e-6 * largest(right), yours, right)

@@ -8,12 +8,12 @@ import numpy as np
 from mlp_jax.verify import policy
 from mlp_jax.verify.findings import Finding, Where, Why
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Along, Column, Lines, Rounded, Table
+from mlp_jax.verify.table import Column, Lines, Table
 
 
 def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Finding | None:
     """A finding where values along lines, through one leaf or through all, contradict yours."""
-    lines: Lines = table.ask(Along(leaf, carefully))
+    lines: Lines = table.ask("along", leaf, carefully)
     at = list(range(len(table.leaves))) if leaf is None else [leaf]
     errors = policy.ERROR_FACTOR * lines.slopes.error
     close = policy.ULPS * max(p.eps for p in table.precisions)
@@ -49,7 +49,7 @@ def _last_digits(leaf: Column, close: float) -> np.ndarray:
 
 def has_kinks(table: Table, leaf: int | None) -> bool:
     """Whether the slopes on both sides differ along a line through one leaf, or through all."""
-    slopes = table.ask(Along(leaf)).slopes
+    slopes = table.ask("along", leaf, False).slopes
     errors = policy.ERROR_FACTOR * slopes.error
     apart = np.abs(slopes.left - slopes.right) > errors + policy.GROSS * np.maximum(
         np.abs(slopes.left), np.abs(slopes.right)
@@ -61,7 +61,7 @@ def _blur(table: Table, at: Sequence[int], lines: Lines, k: int) -> float:
     """What rounding in float64 leaves open in the slope of a gradient along line k."""
     if table.reference is None:
         return 0.0
-    spreads = table.ask(Rounded(True))[1]
+    spreads = table.ask("rounded", True)[1]
     return policy.SPREADS * sum(float(np.nansum(np.abs(spreads[i] * lines.directions[i][k]))) for i in at)
 
 
@@ -72,7 +72,7 @@ def by_directions_alone(leaf: Column) -> Finding:
         return Finding(leaf.about, Verdict.NONFINITE, entries=lost)
     if (line := contradicted(leaf.table, leaf.about)) is not None:
         return replace(line, about=leaf.about, verdict=Verdict.WRONG if leaf.yours.any() else Verdict.ZERO_EVERYWHERE)
-    lines: Lines = leaf.table.ask(Along(leaf.about))
+    lines: Lines = leaf.table.ask("along", leaf.about, False)
     errors = policy.ERROR_FACTOR * lines.slopes.error
     mine = np.abs(lines.directions[leaf.about].reshape(len(errors), -1) @ leaf.yours[: leaf.base].T)
     decided = (errors <= policy.DECIDED_ALONG * np.abs(lines.slopes.middle)) | ((mine <= errors) & np.isfinite(errors))

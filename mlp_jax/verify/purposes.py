@@ -13,7 +13,7 @@ from mlp_jax.verify import policy
 from mlp_jax.verify.findings import Finding, off_by
 from mlp_jax.verify.hypotheses import factor, largest, number
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Column, Far, FarPoint, Table, for_all
+from mlp_jax.verify.table import Column, FarPoint, Table, for_all
 
 DOUBTFUL = (Verdict.WRONG, Verdict.UNRESOLVED)
 
@@ -30,7 +30,7 @@ def _meant(table: Table, f: Finding) -> Finding:
         return f
     # what is 0 by a stop_gradient is no step: its values move
     if not leaf.reference[: leaf.base].any() and not table.stops and _is_linear(leaf):
-        return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask(Far(f.about))) else f
+        return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask("far", f.about)) else f
     if _arriving(table, f.about) is None or not _is_handed_through(table, f.about):
         return f
     c = factor(leaf.yours[: leaf.base], leaf.reference[: leaf.base])
@@ -61,7 +61,7 @@ def _arriving(table: Table, i: int) -> int | None:
 
 def _is_handed_through(table: Table, i: int) -> bool:
     """Whether an output is the leaf far away, too: a relu is an identity where its argument is positive."""
-    k, points = _arriving(table, i), table.ask(Far(i))
+    k, points = _arriving(table, i), table.ask("far", i)
     return k is not None and bool(points) and all(np.array_equal(p.values[k], p.leaf) for p in points)
 
 

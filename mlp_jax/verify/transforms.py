@@ -30,7 +30,7 @@ from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import Program, in_float64, trace
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
-from mlp_jax.verify.table import Arrays, OutsideJit, Table
+from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
 Judged = Callable[[], Said]
@@ -286,7 +286,7 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
 
 def _outside_jit(experiment: Experiment, table: Table) -> Judged:
     """Your rule compiled, beside itself as Python runs it."""
-    table.ask(OutsideJit())
+    table.ask("outside_jit")
 
     def judged() -> Said:
         found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
@@ -331,7 +331,7 @@ def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str]
     not_finite = Verdict.UNSUPPORTED, 0.0, "the function itself is not finite there"
     if not any(np.isfinite(v).any() or not v.size for v in table.values):
         return not_finite
-    table.answers[OutsideJit()] = None  # it has a row of its own
+    table.answers["outside_jit",] = None  # it has a row of its own
     _, judgement = experiment.judged(table)
     for found, name in [*zip(judgement.leaves, names, strict=True), *zip(judgement.outputs, outputs, strict=True)]:
         if not found.passes:

@@ -9,7 +9,7 @@ from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why, largest
 from mlp_jax.verify.report import ON_PURPOSE, Leaf, Verdict
-from mlp_jax.verify.table import OutsideJit, Table
+from mlp_jax.verify.table import Table
 
 WHERE = {
     Where.IN_YOUR_PRECISION: "right in float64, but {precision} loses more than half of its digits here",
@@ -75,7 +75,7 @@ def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
         Verdict.UNRESOLVED: f"{f.entries or 'all'} entries that neither values nor a reference decide",
         Verdict.NONFINITE: f"{f.entries} entries of yours are not finite{both}",
         Verdict.ZERO_EVERYWHERE: f"you return no gradient for {name}",
-        Verdict.RAISED: f"outside jit your rule raises {table.answers.get(OutsideJit())}",
+        Verdict.RAISED: f"outside jit your rule raises {table.answers.get(('outside_jit',))}",
         Verdict.WRONG: "; ".join(_wrong(table, f)),
     }
     return reasons.get(verdict, "")
