@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.forks import require_no_fork
-from mlp_jax.verify import by_hand, ours
+from mlp_jax.verify import by_hand, cost, ours
 from mlp_jax.verify.arguments import (
     AnyFunction,
     Argnums,
@@ -409,4 +409,4 @@ def description_of(title: str, checked: Checked) -> Description:
         differ = two_runs_differ(checked.arguments.names, checked.experiment, checked.outputs)
         if differ:
             return Description(tuple(differ))
-    return described(checked, table, judgement)
+    return described(checked, table, judgement, cost.note(checked.experiment, checked.outputs))

@@ -13,7 +13,7 @@ from jax import lax
 
 from mlp_jax.verify.arguments import Leaves
 from mlp_jax.verify.disturbances import Exactly
-from mlp_jax.verify.interpreter import Program, convolves, in_float64, is_float
+from mlp_jax.verify.interpreter import Program, calls, in_float64, is_float
 
 # (leaves, cotangents for the outputs) -> (outputs, gradients for the leaves)
 Rule = Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
@@ -105,7 +105,7 @@ def compiled_soon(f: Callable[..., Any], program: Program | None = None) -> Call
 
     But not convolutions: these would run twenty times as long.
     """
-    soon = None if program is not None and convolves(program) else _soon(jax.default_backend())
+    soon = None if program is not None and calls(program, "conv_general_dilated") else _soon(jax.default_backend())
     return jax.jit(f, compiler_options=soon)
 
 

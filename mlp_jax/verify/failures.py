@@ -16,7 +16,7 @@ from mlp_jax.verify.by_hand import StructureError
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import TracedFunction
-from mlp_jax.verify.interpreter import Program, fingerprint, has_rules, is_float, trace, without_rules
+from mlp_jax.verify.interpreter import RULES, Program, calls, fingerprint, is_float, trace, without_rules
 from mlp_jax.verify.report import Leaf, Verdict
 from mlp_jax.verify.rule import TracedRule
 
@@ -49,7 +49,7 @@ def _is_the_users(file: Path) -> bool:
 
 def _has_no_reverse_mode(program: Program, leaves: Leaves, error: Exception) -> bool:
     """Whether the function itself raises this, without any rules."""
-    if not has_rules(program):
+    if not calls(program, *RULES):
         return True
     plain = without_rules(program)
     outputs = [jnp.zeros(a.shape, a.dtype) for a in program.out_avals if jnp.issubdtype(a.dtype, jnp.floating)]

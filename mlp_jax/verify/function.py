@@ -18,7 +18,7 @@ from mlp_jax.verify import interpreter, policy
 from mlp_jax.verify.arguments import Leaves
 from mlp_jax.verify.compiled import Outputs, Rule, arrays, as_numbers, by_vjp, compiled_soon, float64, remembered
 from mlp_jax.verify.disturbances import Held
-from mlp_jax.verify.interpreter import Program, fingerprint, in_float64, is_float, stops_gradients, without_rules
+from mlp_jax.verify.interpreter import Program, calls, fingerprint, in_float64, is_float, without_rules
 from mlp_jax.verify.policy import FLOAT64, STEPS, Precision
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.slopes import times
@@ -35,7 +35,7 @@ class TracedFunction:
         self.program = program
         self.all_outputs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in program.out_avals]
         self.outputs = [z for z in self.all_outputs if is_float(z.dtype)]
-        self.stops = stops_gradients(program)
+        self.stops = calls(program, "stop_gradient")
         self.typed = interpreter.typed_precision(program)  # the coarsest ε of what keeps its type in float64
         self.noise = max(policy.VALUE_NOISE * FLOAT64.eps, self.typed)  # relative, of a value in float64
         self._memory = remembered("function", fingerprint(program))

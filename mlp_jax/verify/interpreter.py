@@ -97,19 +97,12 @@ def equations(program: Any) -> Iterator[Any]:
             yield from equations(inner)
 
 
-def has_rules(program: Program) -> bool:
-    """Whether a function with a gradient rule of its own is called in it."""
-    return any(e.primitive.name.startswith(("custom_vjp", "custom_jvp")) for e in equations(program))
+RULES = ("custom_vjp", "custom_jvp")  # what is called with a gradient rule of its own
 
 
-def stops_gradients(program: Program) -> bool:
-    """Whether it has a stop_gradient."""
-    return any(e.primitive.name == "stop_gradient" for e in equations(program))
-
-
-def convolves(program: Program) -> bool:
-    """Whether it has a convolution."""
-    return any(e.primitive.name == "conv_general_dilated" for e in equations(program))
+def calls(program: Program, *names: str) -> bool:
+    """Whether it has an operation whose name begins with one of these."""
+    return any(e.primitive.name.startswith(names) for e in equations(program))
 
 
 def typed_precision(program: Program) -> float:

@@ -116,6 +116,8 @@ MOST_CONSTANTS, FARTHEST = 12, 1e6
 ASIDE = 2.0**-12
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
+# A rule costs clearly more than none if it is so many times as dear, and that by more than so many bytes, or flops.
+COSTLY, NO_COST = 2.0, (2.0**12, 2.0**14)
 # The slope of a power xᵖ with p < 0.9 grows by this factor from the far neighbours to the near ones.
 GROWTH = 1.7
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.

@@ -9,31 +9,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import (
     AnyFunction,
     Argnums,
+    Arguments,
     Leaves,
+    batch,
     first_lines,
     first_rows,
     is_number,
     more_rows,
     name_of,
+    real_parts,
     top_level,
 )
-from mlp_jax.verify.checks import Checked, is_of_operations, prepared
+from mlp_jax.verify.checks import Checked, is_of_operations, outputs_of, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import Program, in_float64, trace
+from mlp_jax.verify.policy import Precision
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
 Judged = Callable[[], Said]
+ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
 def check_transforms(
@@ -43,10 +49,11 @@ def check_transforms(
 
     A row each for: jit, vmap over each argument, over all of them and over their last axes, a body of scan, checkpoint,
     only one argument differentiated, only one output used (a rule may be told so by symbolic zeros), the second
-    derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more. What
-    a rule does not support is a row and no failure; a number that differs is. The transformed rule is held to your own
-    rule, in float64; its derivative to slopes from its values. Arguments that share their first length with the first
-    output, or the last argument, are the batch.
+    derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more; where JAX has
+    two devices, half of the batch on each, under jit and by shard_map. What a rule does not support is a row and no
+    failure; a number that differs is. The transformed rule is held to your own rule, in float64; its derivative to
+    slopes from its values. Arguments that share their first length with the first output, or the last argument, are
+    the batch.
 
     Args:
         f: as for `check_vjp`, with its arguments.
@@ -84,7 +91,8 @@ def rows_of(
     started = time.perf_counter()
     checked = prepared(f, args, reference, argnums, seed)
     rows = checked.faults or [_row(name, traced) for name, traced in _rows(f, args, checked) if wanted(name)]
-    return reported(f"check_transforms({name_of(f)})", rows, seed, started)
+    notes = (ONE_DEVICE,) if len(jax.devices()) < 2 else ()
+    return reported(f"check_transforms({name_of(f)})", rows, seed, started, notes=notes)
 
 
 def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
@@ -117,6 +125,10 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
         yield "second order", functools.partial(_second_order, experiment, function, rule, checked.arguments.names)
         for how in ("forward over reverse", "reverse over forward", "forward over forward"):
             yield how, functools.partial(transformed.twice, outputs, how)
+        if len(jax.devices()) > 1:
+            halves = functools.partial(_TwoDevices, f, args, checked.arguments, tuple(function.outputs[0].shape))
+            yield "jit over two devices", lambda: halves().sharded()
+            yield "shard_map over two devices", lambda: halves().mapped()
         for_zeros = [g[-1] for g in table.yours]
         zeros = [np.zeros_like(g) for g in for_zeros]
         yield "zero cotangent", lambda: functools.partial(_compared, for_zeros, zeros)
@@ -148,8 +160,8 @@ def _not_traced(experiment: Experiment) -> Judged:
     return lambda: (Verdict.OK, 0.0, "")
 
 
-def _compared(found: Arrays, right: Arrays) -> Said:
-    """Two lists of gradients, both in exact arithmetic."""
+def _compared(found: Arrays, right: Arrays, alike: float = policy.ALIKE) -> Said:
+    """Two lists of gradients, both in exact arithmetic, or alike but for a part of the largest entry."""
     worst = 0.0
     for a, b in zip(found, right, strict=True):
         if a.shape != b.shape:
@@ -160,7 +172,7 @@ def _compared(found: Arrays, right: Arrays) -> Said:
             off = np.max(np.abs(np.where((a == b) | ~np.isfinite(a), 0, a - b)), initial=0)
         size = np.max(np.abs(np.where(np.isfinite(b), b, 0)), initial=0)
         worst = max(worst, float(off / size) if size else float(off > 0))
-    return (Verdict.OK if worst <= policy.ALIKE else Verdict.WRONG), worst, ""
+    return (Verdict.OK if worst <= alike else Verdict.WRONG), worst, ""
 
 
 # --- in one program ---------------------------------------------------------------------------------------------------
@@ -263,6 +275,68 @@ class _Transformed:
             return _compared(self._exactly(program, leaves), [a + b for a, b in zip(*terms, strict=True)])
 
         return judged
+
+
+# --- over two devices -------------------------------------------------------------------------------------------------
+
+
+class _TwoDevices:
+    """A rule on the first rows of a batch, an even number of them, half of which each device has."""
+
+    def __init__(self, f: AnyFunction, args: tuple[Any, ...], arguments: Arguments, out: tuple[int, ...]) -> None:
+        half = batch(args, out)[0] // 2
+        if not half:
+            raise CannotCheck("the batch has fewer than two rows")
+        self.f, self.arguments, self.halves = f, arguments, (slice(half), slice(half, None))
+        self.others, fewer = (jax.tree.leaves(first_rows(args, out, n)) for n in (2 * half, half))
+        self.leaves = real_parts([self.others[k] for k in dict.fromkeys(arguments.places)])
+        parted = [np.shape(x) != np.shape(y) for x, y in zip(self.others, fewer, strict=True)]
+        self.parted = [*(parted[k] for k in arguments.places), *parted]  # of the leaves, then of all
+        self.mesh = Mesh(np.array(jax.devices()[:2]), "rows")
+
+    def _cost(self, leaves: Leaves, own: Sequence[Any] | None = None) -> Any:
+        """A number, where the arrays that are parted are `own`."""
+        given, everything = iter(own or ()), [*leaves, *self.others]
+        if own is not None:
+            everything = [next(given) if parted else x for x, parted in zip(everything, self.parted, strict=True)]
+        arguments = dataclasses.replace(self.arguments, everything=tuple(everything[len(leaves) :]))
+        outs = [z for z in outputs_of(self.f, arguments)(everything[: len(leaves)]) if is_number(z)]
+        return _projected([jnp.cos(jnp.arange(z.size)).reshape(z.shape) for z in outs], outs)
+
+    def _own(self, leaves: Leaves) -> list[Any]:
+        return [x for x, parted in zip([*leaves, *self.others], self.parted, strict=True) if parted]
+
+    def _gradients(self, cost: Callable[[Leaves], Any], leaves: Leaves) -> Arrays:
+        return [as_numbers(g) for g in jax.jit(jax.grad(cost))(leaves)]
+
+    def _judged(self, found: Arrays, right: Arrays) -> Judged:
+        digits = max(policy.half_the_digits(Precision.of(x.dtype)) for x in self.leaves)
+        return lambda: _compared(found, right, digits)
+
+    def sharded(self) -> Judged:
+        """Arguments sharded under jit, beside the same on one device."""
+        parts = {
+            True: NamedSharding(self.mesh, PartitionSpec("rows")),
+            False: NamedSharding(self.mesh, PartitionSpec()),
+        }
+        placed = [jax.device_put(x, parts[parted]) for x, parted in zip(self.leaves, self.parted, strict=False)]
+        return self._judged(self._gradients(self._cost, placed), self._gradients(self._cost, self.leaves))
+
+    def mapped(self) -> Judged:
+        """By shard_map, beside one half after the other: what both devices have has the sum of both gradients."""
+        rows, all_of_it = PartitionSpec("rows"), PartitionSpec()
+
+        def over_devices(leaves: Leaves) -> Any:
+            def on_one(*own: Any) -> Any:
+                return jax.lax.psum(self._cost(leaves, own), "rows")
+
+            over = jax.shard_map(on_one, mesh=self.mesh, in_specs=rows, out_specs=all_of_it, check_vma=False)
+            return over(*self._own(leaves))
+
+        def in_turn(leaves: Leaves) -> Any:
+            return sum(self._cost(leaves, [x[half] for x in self._own(leaves)]) for half in self.halves)
+
+        return self._judged(self._gradients(over_devices, self.leaves), self._gradients(in_turn, self.leaves))
 
 
 def _projected(weights: Leaves, arrays: Leaves) -> Any:

@@ -29,12 +29,13 @@ class Description(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def described(checked: Any, table: Table, judgement: Judgement) -> Description:
+def described(checked: Any, table: Table, judgement: Judgement, cost: str) -> Description:
     """A judgement in words."""
     names = checked.arguments.names
     leaves = [_leaf(table, f, names[f.about]) for f in judgement.leaves]
     outputs = [_output(table, f, checked.output_names[f.about]) for f in judgement.outputs]
     found, notes = tuple(causes(checked, table, judgement)), tuple(_notes(checked, table, judgement))
+    notes += (cost,) * bool(cost)
     return Description((*leaves, *outputs), found, notes)
 
 

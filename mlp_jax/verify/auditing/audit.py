@@ -14,7 +14,8 @@ import jax
 
 from mlp_jax.verify.auditing.calls import Call, NotStorable, store
 from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, check, look_further
-from mlp_jax.verify.auditing.findings import INTENDED, KINK, MEANT, OK, Audit, Finding, local
+from mlp_jax.verify.auditing.findings import ACCEPTED, INTENDED, UNCHANGED, Audit, Finding, local
+from mlp_jax.verify.auditing.known import digest, read
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
 from mlp_jax.verify.report import Report
@@ -56,7 +57,7 @@ def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
         complete(found, watch, seconds, None)
 
 
-def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) -> None:
+def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None, remembered: Path | None = None) -> None:
     """Check what was seen; wrong calls are written to a folder, if there is one, to be checked again.
 
     First each use, then of each rule that passed the transformations that the program used it under, and special points
@@ -67,6 +68,7 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
         watch: what was seen.
         seconds: the budget.
         folder: for calls that did not pass.
+        remembered: a file of what passed earlier, which is not checked again.
     """
     where, meant = addresses(), intentions(found)
     end = time.monotonic() + seconds
@@ -86,12 +88,19 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
 
     found.not_reached += _not_reached(watch)
     found.problems += watch.problems
+    found.said += watch.said
     if any(passed.by == "compiled" for s in watch.signatures.values() for v in s.values for passed in v.path):
         found.said.append(
             "compiled programs gave out values: their results may differ in the last digit from those without the audit"
         )
+    before = read(remembered)
     for k, (signature, finding) in enumerate(uses, first):
-        keep(k, *check(signature, finding, end, seconds))
+        finding = dataclasses.replace(finding, key=digest(signature) if remembered else "")
+        if finding.key in before:
+            verdict, further = before[finding.key]
+            found.findings[k] = dataclasses.replace(finding, verdict=verdict, further=further, reason=UNCHANGED)
+        else:
+            keep(k, *check(signature, finding, end, seconds))
     _look_further(found, uses, first, end, keep)
 
 
@@ -102,12 +111,16 @@ def _look_further(
     seen, left = set(), 0
     for k, (signature, _) in enumerate(uses, first):
         finding = found.findings[k]
-        if finding.verdict not in (OK, KINK, MEANT) or finding.rule in seen:
+        if finding.verdict not in ACCEPTED or finding.rule in seen:
             continue
         seen.add(finding.rule)
+        if finding.further:
+            continue
         try:
             if more := look_further(signature, finding, end):
                 keep(k, *more)
+            else:
+                found.findings[k] = dataclasses.replace(finding, further=True)
         except (TimeUp, Exception):  # it passed where the program uses it
             left += 1
     if left:

@@ -14,6 +14,8 @@ OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRO
 MEANT, INTENDED = "on purpose (accepted)", "as intended (accepted)"  # as it looks; as the project says
 RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
 BESIDE = "wrong at special points"  # beside the arguments that the program has, where nobody may ever be
+ACCEPTED = (OK, KINK, MEANT)
+UNCHANGED = "as in an earlier audit: nothing that it depends on has changed"
 _ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG)
 
 
@@ -32,6 +34,8 @@ class Finding:
     text: str = ""  # of the report, where there is one
     reproduce: str = ""  # the command that checks it again
     seconds: float = 0.0  # that the check took
+    key: str = ""  # a digest of all that this depends on, if it is to be remembered
+    further: bool = False  # whether the rule was looked at under transformations and at special points, too
 
     @property
     def package(self) -> str:
@@ -92,6 +96,9 @@ class Audit(Passes):
         """What was not checked, what was not reached, and what else should be known."""
         lines = [f"  {f.verdict}  {f.rule}: {f.reason}" for f in self.findings if f.verdict == INTENDED]
         lines += [f"  {line}" for line in self._not_checked()]
+        if unchanged := [f.rule for f in self.findings if f.reason == UNCHANGED]:
+            many = _many(len(set(unchanged)), "rule")
+            lines.append(f"  not checked again, {UNCHANGED}: {many}, at {_many(len(unchanged), 'kind')} of arguments")
         if self.not_reached:
             shown, more = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
             lines.append(f"  not reached: {'; '.join(shown)}{f'; and {more} more' if more > 0 else ''}")

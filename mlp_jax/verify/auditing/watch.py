@@ -89,6 +89,7 @@ class Watch:
         journal: the file, without its suffix, to which each new signature is written: a process may be killed.
         signatures: by rule, shapes and static arguments.
         problems: what went wrong in watching, which the program must not notice.
+        said: what else should be known.
     """
 
     def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
@@ -96,6 +97,7 @@ class Watch:
         self.process = os.getpid()
         self.signatures: dict[Any, Signature] = {}
         self.problems: list[str] = []
+        self.said: list[str] = []
         self.is_on = True  # compiled programs keep their taps after the end
         self.bytes = 0
         self.lock = threading.Lock()
@@ -146,6 +148,17 @@ class Watch:
             tap(site.take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
         else:
             site.take(())
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """With compiled programs as they are for a while, though some were compiled with taps before."""
+        before, self.exact = self.exact, True
+        jax.clear_caches()
+        try:
+            yield
+        finally:
+            self.exact = before
+            jax.clear_caches()
 
     def close(self) -> None:
         """Wait for the values that are still to come."""
