@@ -21,7 +21,7 @@ def traced_values(rule: Any) -> list[Any]:
         if id(f) in seen:
             continue
         seen.add(id(f))
-        for value in held_by(f):
+        for value in _held_by(f):
             for leaf in _leaves(value):
                 if isinstance(leaf, jax.core.Tracer):
                     found[id(leaf)] = leaf
@@ -30,7 +30,7 @@ def traced_values(rule: Any) -> list[Any]:
     return list(found.values())
 
 
-def held_by(f: Any) -> list[Any]:
+def _held_by(f: Any) -> list[Any]:
     """What a function holds on to: the contents of its cells, or the parts of a partial, a method, a rule."""
     if isinstance(f, functools.partial):
         return [f.func, *f.args, *f.keywords.values()]

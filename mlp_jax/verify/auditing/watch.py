@@ -143,11 +143,26 @@ class Watch:
         signature.taps += 1
         keys = {k: str(jax.random.key_impl(leaves[k])) for k in traced if _is_key(leaves[k])}
         known = [None if k in traced else _kept(x) for k, x in enumerate(leaves)]
-        site = _Site(self, signature, known, traced, keys, closed_over)
+
+        def take(path: tuple[Passed, ...], *values: Any) -> None:
+            if not self.is_on or len(signature.values) >= _VALUES:
+                return
+            try:
+                full = list(known)
+                for k, value in zip(traced, values, strict=True):
+                    full[k] = Key(keys[k], np.array(value)) if k in keys else np.array(value)
+                size = sum(getattr(x, "nbytes", 8) for x in full)
+                with self.lock:
+                    if self.bytes + size <= _MOST_BYTES_IN_ALL:
+                        self.bytes += size
+                        signature.values.append(Values(path, full, traced, closed_over))
+            except Exception as error:  # the program must not notice
+                self.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
+
         if traced:
-            tap(site.take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
+            tap(take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
         else:
-            site.take(())
+            take(())
 
     @contextmanager
     def exactly(self) -> Iterator[None]:
@@ -165,34 +180,6 @@ class Watch:
         with suppress(Exception):
             jax.effects_barrier()
         self.is_on = False
-
-
-@dataclass(eq=False)  # JAX hashes it, as a parameter of an equation
-class _Site:
-    """A call whose concrete leaves are known: the traced ones are still to come."""
-
-    watch: Watch
-    signature: Signature
-    leaves: list[Any]
-    traced: list[int]
-    keys: dict[int, str]
-    closed_over: list[Any]
-
-    def take(self, path: tuple[Passed, ...], *values: Any) -> None:
-        watch, signature = self.watch, self.signature
-        if not watch.is_on or len(signature.values) >= _VALUES:
-            return
-        try:
-            full = list(self.leaves)
-            for k, value in zip(self.traced, values, strict=True):
-                full[k] = Key(self.keys[k], np.array(value)) if k in self.keys else np.array(value)
-            size = sum(getattr(x, "nbytes", 8) for x in full)
-            with watch.lock:
-                if watch.bytes + size <= _MOST_BYTES_IN_ALL:
-                    watch.bytes += size
-                    signature.values.append(Values(path, full, self.traced, self.closed_over))
-        except Exception as error:  # the program must not notice
-            watch.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
 
 
 @contextmanager
