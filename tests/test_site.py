@@ -146,7 +146,10 @@ def test_every_verdict_has_a_row():
     assert rows == [(verdict.value, "yes" if verdict.passes else "no") for verdict in Verdict]
 
 
-@pytest.mark.parametrize("said", [*wording.WHERE.values(), *(why.value for why in Why), transforms.ONE_DEVICE, cost.SAYS])
+NOTES = [*wording.WHERE.values(), *(why.value for why in Why), transforms.ONE_DEVICE, cost.SAYS]
+
+
+@pytest.mark.parametrize("said", NOTES)
 def test_every_note_has_a_row(said):
     assert re.sub(r"\{\w+(:g)?\}", "…", said) in MESSAGES
 

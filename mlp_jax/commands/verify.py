@@ -83,9 +83,9 @@ def replayed(path: Path) -> list[Report]:
     """
     _search_this_folder()
     try:
-        stored = stored_in(npy.load(path))
-        with as_the_program(stored.x64):
-            return [checked(stored.call())]
+        x64, call = stored_in(npy.load(path))
+        with as_the_program(x64):
+            return [checked(call())]
     except (ValueError, LookupError, CannotCheck) as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -14,6 +14,7 @@ from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import RULES, calls, without_rules
 from mlp_jax.verify.rule import TracedRule
 
+SAYS = "the rule costs more than none: its backward pass needs {mine}; without it, {plainly}"
 _UNCOUNTED = ("scan", "while", "pallas", "pure_callback", "io_callback", "ffi")
 
 
@@ -29,11 +30,10 @@ def note(experiment: Experiment, outputs: Outputs) -> str:
     with suppress(Exception):  # as of a rule that looks at where it is called: no report is given up for its cost
         yours, others = (_cost(f, experiment.leaves, counted) for f in (outputs, lambda xs: plain(*xs)))
         if is_clearly_more(yours, others):
-            passes = [
-                f"{kept:,} bytes are kept" + f", and {flops:,.0f} flops made" * counted
-                for kept, flops in (yours, others)
-            ]
-            return f"the rule costs more than none: for the backward pass {passes[0]}; without it {passes[1]}"
+            mine, plainly = (
+                f"{kept:,} bytes" + f" and {flops:,.0f} flops" * counted for kept, flops in (yours, others)
+            )
+            return SAYS.format(mine=mine, plainly=plainly)
     return ""
 
 

@@ -31,14 +31,13 @@ from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction
-from mlp_jax.verify.interpreter import Program, in_float64, trace
+from mlp_jax.verify.interpreter import in_float64, trace
 from mlp_jax.verify.policy import Precision
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
-Judged = Callable[[], Said]
 ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
@@ -95,69 +94,61 @@ def rows_of(
     return reported(f"check_transforms({name_of(f)})", rows, seed, started, notes=notes)
 
 
-def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
+def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Said]]]:
     """What is said in each row, by its name."""
     assert checked.experiment
     assert checked.again
-    experiment, elsewhere = checked.experiment, functools.partial(_elsewhere, checked.again)
-    function, rule = experiment.function, experiment.rule
-    arguments = top_level(checked.arguments)
+    experiment, bind, again = checked.experiment, functools.partial, checked.again
+    function, rule, arguments = experiment.function, experiment.rule, top_level(checked.arguments)
+    shape = tuple(function.outputs[0].shape)
     if isinstance(function, TracedFunction) and isinstance(rule, TracedRule):
-        table = experiment.table(experiment.leaves)
-        transformed = _Transformed(rule, experiment.leaves, table)
-        yield "jit", functools.partial(_outside_jit, experiment, table)
+        table, outputs = experiment.table(experiment.leaves), _differentiable(f, checked, rule)
+        transformed = _Transformed(rule, experiment.leaves, table, outputs)
+        yield "jit", bind(_outside_jit, experiment, table)
         for name, places in arguments.items():
-            yield f"vmap over {name}", functools.partial(transformed.mapped, places)
+            yield f"vmap over {name}", bind(transformed.mapped, places)
         everything = set(range(len(experiment.leaves)))
         if len(arguments) > 1:
-            yield "vmap over all arguments", functools.partial(transformed.mapped, everything)
+            yield "vmap over all arguments", bind(transformed.mapped, everything)
         if any(x.ndim for x in experiment.leaves):
-            yield "vmap over all, last axes", functools.partial(transformed.mapped, everything, axis=-1)
-        outputs = _differentiable(f, checked, rule)
-        yield "scan", functools.partial(transformed.scanned, outputs)
-        yield "checkpoint", functools.partial(transformed.in_part, jax.checkpoint(outputs), everything)
-        if len(arguments) > 1:
-            for name, places in arguments.items():
-                yield f"only {name} differentiated", functools.partial(transformed.in_part, outputs, places)
-        if len(checked.output_names) > 1:
-            for k, name in enumerate(checked.output_names):
-                yield f"only {name} used", functools.partial(transformed.in_part, outputs, everything, k)
-        yield "second order", functools.partial(_second_order, experiment, function, rule, checked.arguments.names)
+            yield "vmap over all, last axes", bind(transformed.mapped, everything, axis=-1)
+        yield "scan", transformed.scanned
+        yield "checkpoint", bind(transformed.in_part, jax.checkpoint(outputs), everything)
+        for name, places in arguments.items() if len(arguments) > 1 else ():
+            yield f"only {name} differentiated", bind(transformed.in_part, outputs, places)
+        for k, name in enumerate(checked.output_names) if len(checked.output_names) > 1 else ():
+            yield f"only {name} used", bind(transformed.in_part, outputs, everything, k)
+        yield "second order", bind(_second_order, experiment, function, rule, checked.arguments.names)
         for how in ("forward over reverse", "reverse over forward", "forward over forward"):
-            yield how, functools.partial(transformed.twice, outputs, how)
+            yield how, bind(transformed.twice, how)
         if len(jax.devices()) > 1:
-            halves = functools.partial(_TwoDevices, f, args, checked.arguments, tuple(function.outputs[0].shape))
-            yield "jit over two devices", lambda: halves().sharded()
-            yield "shard_map over two devices", lambda: halves().mapped()
+            yield "jit over two devices", lambda: _TwoDevices(f, args, checked.arguments, shape).sharded()
+            yield "shard_map over two devices", lambda: _TwoDevices(f, args, checked.arguments, shape).mapped()
         for_zeros = [g[-1] for g in table.yours]
-        zeros = [np.zeros_like(g) for g in for_zeros]
-        yield "zero cotangent", lambda: functools.partial(_compared, for_zeros, zeros)
+        yield "zero cotangent", bind(_compared, for_zeros, [np.zeros_like(g) for g in for_zeros])
     else:
+
+        def as_jax_says() -> Said:
+            trace(rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
+            return Verdict.OK, 0.0, ""
+
         for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
-            yield name, functools.partial(_not_traced, experiment)
+            yield name, as_jax_says
     for dtype in ("float32", "bfloat16", "float16"):
-        yield dtype, functools.partial(elsewhere, _cast, args, dtype)
-    shape = tuple(function.outputs[0].shape)
+        yield dtype, bind(_elsewhere, again, _cast, args, dtype)
     for n in (1, 0):
-        yield f"batch of {n}", functools.partial(elsewhere, first_rows, args, shape, n)
-    yield "larger batch", functools.partial(elsewhere, more_rows, args, shape)
+        yield f"batch of {n}", bind(_elsewhere, again, first_rows, args, shape, n)
+    yield "larger batch", bind(_elsewhere, again, more_rows, args, shape)
 
 
-def _row(name: str, traced: Callable[[], Judged]) -> Leaf:
+def _row(name: str, said: Callable[[], Said]) -> Leaf:
     """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
-        judged = traced()
+        verdict, error, reason = said()
     except Exception as raised:  # whatever the user's rule raises under the transformation
         kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
         return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
-    verdict, error, reason = judged()
     return Leaf(name, None, "", verdict, error=error, reason=reason)
-
-
-def _not_traced(experiment: Experiment) -> Judged:
-    """What JAX says of a rule that it cannot trace."""
-    trace(experiment.rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(experiment.function.outputs))
-    return lambda: (Verdict.OK, 0.0, "")
 
 
 def _compared(found: Arrays, right: Arrays, alike: float = policy.ALIKE) -> Said:
@@ -185,9 +176,11 @@ class _Transformed:
     rule: TracedRule
     leaves: Leaves
     table: Table
+    outputs: Outputs
 
-    def _exactly(self, program: Program, leaves: Leaves) -> Arrays:
-        """The gradients by a program."""
+    def _exactly(self, f: Callable[[Leaves], Leaves], leaves: Leaves) -> Arrays:
+        """The gradients by a function, traced as the user has the leaves."""
+        program = trace(f, leaves)
         with float64():
             return [as_numbers(x) for x in jax.jit(in_float64(program))(*leaves)]
 
@@ -199,21 +192,17 @@ class _Transformed:
     def _cotangent(self) -> Leaves:
         return typed([c[0] for c in self.table.cotangents], self.rule.outputs)
 
-    def mapped(self, places: set[int], axis: int = 0) -> Judged:
+    def mapped(self, places: set[int], axis: int = 0) -> Said:
         """Two values of some arguments at once, along an axis of each, beside one after the other."""
         leaves, g = self.leaves, self._cotangent
         pair = [jnp.stack([x, jnp.asarray(0.9 * x, x.dtype)], axis) if k in places else x for k, x in enumerate(leaves)]
         axes = [axis if k in places else None for k in range(len(leaves))]
-        program = trace(jax.vmap(lambda xs: self.rule.rule(xs, g)[1], in_axes=(axes,)), pair)
+        found = self._exactly(jax.vmap(lambda xs: self.rule.rule(xs, g)[1], in_axes=(axes,)), pair)
+        parts = [[jnp.take(x, i, axis) if k in places else x for k, x in enumerate(pair)] for i in range(2)]
+        one = [self._alone([as_numbers(x) for x in part]) for part in parts]
+        return _compared(found, [np.stack([a, b]) for a, b in zip(*one, strict=True)])
 
-        def judged() -> Said:
-            parts = [[jnp.take(x, i, axis) if k in places else x for k, x in enumerate(pair)] for i in range(2)]
-            one = [self._alone([as_numbers(x) for x in part]) for part in parts]
-            return _compared(self._exactly(program, pair), [np.stack([a, b]) for a, b in zip(*one, strict=True)])
-
-        return judged
-
-    def in_part(self, outputs: Outputs, places: set[int], output: int | None = None) -> Judged:
+    def in_part(self, outputs: Outputs, places: set[int], output: int | None = None) -> Said:
         """The gradients for some leaves, or of one output, of which JAX tells the rule; beside those of all."""
         leaves, g = self.leaves, self._cotangent
 
@@ -226,55 +215,42 @@ class _Transformed:
 
             return list(jax.grad(part)([x for k, x in enumerate(xs) if k in places]))
 
-        program = trace(gradients, leaves)
         cotangents = [c[:1] * (output in (None, k)) for k, c in enumerate(self.table.cotangents)]
+        all_of_them = self.rule.exact([as_numbers(x) for x in leaves], cotangents)[1]
+        return _compared(self._exactly(gradients, leaves), [all_of_them[k][0] for k in sorted(places)])
 
-        def judged() -> Said:
-            all_of_them = self.rule.exact([as_numbers(x) for x in leaves], cotangents)[1]
-            return _compared(self._exactly(program, leaves), [all_of_them[k][0] for k in sorted(places)])
-
-        return judged
-
-    def twice(self, outputs: Outputs, how: str) -> Judged:
+    def twice(self, how: str) -> Said:
         """wᵀ H v by one mode over another, beside reverse mode of your gradients."""
         g, rng = self._cotangent, np.random.default_rng(9)
         v, w = ([jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in self.leaves] for _ in range(2))
         outer, _, inner = how.split()
 
         def slope(xs: Leaves) -> Any:
-            return jax.jvp(lambda xs: _projected(g, outputs(xs)), (xs,), (v,))[1]
+            return jax.jvp(lambda xs: _projected(g, self.outputs(xs)), (xs,), (v,))[1]
 
         def along(xs: Leaves) -> Any:
             return _projected(v, self.rule.rule(xs, g)[1])
 
-        first = slope if inner == "forward" else along
-        over = {
-            "forward": lambda xs: [jax.jvp(first, (xs,), (w,))[1]],
-            "reverse": lambda xs: [_projected(w, jax.grad(first)(xs))],
-        }
-        found = trace(over[outer], self.leaves)
-        right = trace(lambda xs: [_projected(w, jax.grad(along)(xs))], self.leaves)
-        return lambda: _compared(self._exactly(found, self.leaves), self._exactly(right, self.leaves))
+        def backward(of: Callable[[Leaves], Any]) -> Callable[[Leaves], Leaves]:
+            return lambda xs: [_projected(w, jax.grad(of)(xs))]
 
-    def scanned(self, outputs: Outputs) -> Judged:
+        first = slope if inner == "forward" else along
+        over = backward(first) if outer == "reverse" else lambda xs: [jax.jvp(first, (xs,), (w,))[1]]
+        return _compared(self._exactly(over, self.leaves), self._exactly(backward(along), self.leaves))
+
+    def scanned(self) -> Said:
         """Σ_t f(t x) in a loop, beside the sum of its two terms' gradients."""
-        leaves, g = self.leaves, self._cotangent
-        times = (1.0, 0.5)
+        leaves, g, times = self.leaves, self._cotangent, (1.0, 0.5)
 
         def loop(xs: Leaves) -> Any:
             def body(total: Any, t: Any) -> tuple[Any, None]:
-                outs = outputs([jnp.asarray(t, x.dtype) * x for x in xs])
+                outs = self.outputs([jnp.asarray(t, x.dtype) * x for x in xs])
                 return total + _projected(g, outs), None
 
             return jax.lax.scan(body, jnp.zeros((), _projected(g, g).dtype), jnp.asarray(times, jnp.float32))[0]
 
-        program = trace(jax.grad(loop), leaves)
-
-        def judged() -> Said:
-            terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
-            return _compared(self._exactly(program, leaves), [a + b for a, b in zip(*terms, strict=True)])
-
-        return judged
+        terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
+        return _compared(self._exactly(jax.grad(loop), leaves), [a + b for a, b in zip(*terms, strict=True)])
 
 
 # --- over two devices -------------------------------------------------------------------------------------------------
@@ -306,37 +282,31 @@ class _TwoDevices:
     def _own(self, leaves: Leaves) -> list[Any]:
         return [x for x, parted in zip([*leaves, *self.others], self.parted, strict=True) if parted]
 
-    def _gradients(self, cost: Callable[[Leaves], Any], leaves: Leaves) -> Arrays:
-        return [as_numbers(g) for g in jax.jit(jax.grad(cost))(leaves)]
-
-    def _judged(self, found: Arrays, right: Arrays) -> Judged:
+    def _compared(self, *costs: tuple[Callable[[Leaves], Any], Leaves]) -> Said:
+        """The gradients of two costs at leaves, in the user's precision."""
         digits = max(policy.half_the_digits(Precision.of(x.dtype)) for x in self.leaves)
-        return lambda: _compared(found, right, digits)
+        found, right = ([as_numbers(g) for g in jax.jit(jax.grad(cost))(leaves)] for cost, leaves in costs)
+        return _compared(found, right, digits)
 
-    def sharded(self) -> Judged:
+    def sharded(self) -> Said:
         """Arguments sharded under jit, beside the same on one device."""
-        parts = {
-            True: NamedSharding(self.mesh, PartitionSpec("rows")),
-            False: NamedSharding(self.mesh, PartitionSpec()),
-        }
-        placed = [jax.device_put(x, parts[parted]) for x, parted in zip(self.leaves, self.parted, strict=False)]
-        return self._judged(self._gradients(self._cost, placed), self._gradients(self._cost, self.leaves))
+        by_rows, whole = (NamedSharding(self.mesh, spec) for spec in (PartitionSpec("rows"), PartitionSpec()))
+        places = [by_rows if parted else whole for parted in self.parted[: len(self.leaves)]]
+        return self._compared((self._cost, jax.device_put(self.leaves, places)), (self._cost, self.leaves))
 
-    def mapped(self) -> Judged:
+    def mapped(self) -> Said:
         """By shard_map, beside one half after the other: what both devices have has the sum of both gradients."""
-        rows, all_of_it = PartitionSpec("rows"), PartitionSpec()
 
         def over_devices(leaves: Leaves) -> Any:
-            def on_one(*own: Any) -> Any:
-                return jax.lax.psum(self._cost(leaves, own), "rows")
-
-            over = jax.shard_map(on_one, mesh=self.mesh, in_specs=rows, out_specs=all_of_it, check_vma=False)
-            return over(*self._own(leaves))
+            return jax.shard_map(
+                lambda *own: jax.lax.psum(self._cost(leaves, own), "rows"),
+                mesh=self.mesh, in_specs=PartitionSpec("rows"), out_specs=PartitionSpec(), check_vma=False,
+            )(*self._own(leaves))  # fmt: skip
 
         def in_turn(leaves: Leaves) -> Any:
             return sum(self._cost(leaves, [x[half] for x in self._own(leaves)]) for half in self.halves)
 
-        return self._judged(self._gradients(over_devices, self.leaves), self._gradients(in_turn, self.leaves))
+        return self._compared((over_devices, self.leaves), (in_turn, self.leaves))
 
 
 def _projected(weights: Leaves, arrays: Leaves) -> Any:
@@ -358,18 +328,14 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
     return with_rule
 
 
-def _outside_jit(experiment: Experiment, table: Table) -> Judged:
+def _outside_jit(experiment: Experiment, table: Table) -> Said:
     """Your rule compiled, beside itself as Python runs it."""
     table.ask("outside_jit")
-
-    def judged() -> Said:
-        found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
-        return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
-
-    return judged
+    found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
+    return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
 
 
-def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Judged:
+def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Said:
     """JAX's derivative of your rule along a random direction, held to slopes from the values of your rule."""
     rng = np.random.default_rng([experiment.seed, 5])
     leaves = experiment.leaves
@@ -382,22 +348,20 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
     first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
     second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
     witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
-    return functools.partial(_judged, witnessed, [f"the derivative for {name}" for name in names])
+    return _judged(witnessed, [f"the derivative for {name}" for name in names])
 
 
 # --- the same check elsewhere -----------------------------------------------------------------------------------------
 
 
-def _elsewhere(
-    again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any
-) -> Judged:
+def _elsewhere(again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any) -> Said:
     """F checked anew at other arguments, which a change makes of the given ones."""
     checked = again(change(*args))
     if checked.experiment is None or checked.faults:
         fault = checked.faults[0]
         verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict
-        return lambda: (verdict, 0.0, f"{fault.name}: {fault.reason}"[:120])
-    return functools.partial(_judged, checked.experiment, checked.arguments.names, checked.output_names)
+        return verdict, 0.0, f"{fault.name}: {fault.reason}"[:120]
+    return _judged(checked.experiment, checked.arguments.names, checked.output_names)
 
 
 def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str] = ("primal",)) -> Said:

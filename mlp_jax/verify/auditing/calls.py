@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,16 +44,14 @@ class Call:
 
 def calls_of(signature: Signature) -> list[Call]:
     """The calls of a signature that were seen, those whose values are finite first; of a batch the first and last."""
-    calls = [_rebuilt(signature, values, which) for values in signature.values for which in (0, -1)[: _batches(values)]]
+    batched = [any(passed.by == "vmap" for passed in values.path) for values in signature.values]
+    pairs = zip(signature.values, batched, strict=True)
+    calls = [_rebuilt(signature, values, which) for values, two in pairs for which in (0, -1)[: 1 + two]]
     return sorted(calls, key=lambda call: not call.is_finite())
 
 
-def _batches(values: Values) -> int:
-    return 2 if any(passed.by == "vmap" for passed in values.path) else 1
-
-
 def _rebuilt(signature: Signature, values: Values, which: int) -> Call:
-    leaves = [_as_jax(leaf) for leaf in _one_example(values, which)]
+    leaves = _one_example(values, which)
     own = signature.tree.num_leaves
     given = iter(jax.tree.unflatten(signature.tree, leaves[:own]))
     args = tuple(signature.static[k] if k in signature.static else next(given) for k in range(signature.arity))
@@ -70,18 +69,13 @@ def _one_example(values: Values, which: int) -> list[Any]:
         if passed.by == "vmap":
             for k, axis in zip(values.traced, passed.about, strict=True):
                 if axis is not None:
-                    leaves[k] = _taken(leaves[k], which, axis)
-    return leaves
-
-
-def _taken(x: Any, which: int, axis: int) -> Any:
-    return Key(x.impl, np.take(x.data, which, axis)) if isinstance(x, Key) else np.take(x, which, axis)
-
-
-def _as_jax(leaf: Any) -> Any:
-    if isinstance(leaf, Key):
-        return leaf.key()
-    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+                    x = leaves[k]
+                    is_key = isinstance(x, Key)
+                    leaves[k] = Key(x.impl, np.take(x.data, which, axis)) if is_key else np.take(x, which, axis)
+    return [
+        x.key() if isinstance(x, Key) else jnp.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
+        for x in leaves
+    ]
 
 
 def _is_number(x: Any) -> bool:
@@ -126,7 +120,7 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
         return _described(y, arrays, addresses)
 
     if x is None or type(x) in (bool, int, float, str):
-        return {"plain": x} if not isinstance(x, float) else {"float": x.hex()}
+        return {"plain": x}
     if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return {"key": inner(jax.random.key_data(x)), "impl": str(jax.random.key_impl(x))}
     if isinstance(x, np.ndarray | np.generic | jax.Array):
@@ -147,35 +141,11 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
     raise NotStorable(f"an argument of type {type(x).__module__}.{type(x).__qualname__}")
 
 
-class Stored(NamedTuple):
-    """A call in a file: its parts are restored where JAX has the program's precision."""
+def stored_in(arrays: Any) -> tuple[bool, Callable[[], Call]]:
+    """Whether JAX had 64 bits, and the call that a file of these arrays holds, to be restored where it has.
 
-    record: dict[str, Any]
-    arrays: dict[str, Any]
-
-    @property
-    def x64(self) -> bool:
-        """Whether JAX had 64 bits."""
-        return bool(self.record["x64"])
-
-    def call(self) -> Call:
-        """The call.
-
-        Raises:
-            LookupError: the rule, or what an argument is made of, is not where it was.
-        """
-        record, folder = self.record, Path(self.record["from"])
-        if not folder.is_absolute() and ".." not in folder.parts:  # as of a test's module, within this folder alone
-            sys.path.append(str(folder.absolute()))
-        try:
-            rule, args = at(record["rule"], as_rule=True), _restored(record["args"], self.arrays)
-            return Call(rule, args, tuple(record["argnums"]), self.x64, tuple(record["rows"]), record["special"])
-        except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
-            raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
-
-
-def stored_in(arrays: Any) -> Stored:
-    """The call that a file of these arrays holds. Its rule's module is imported by `call`; nothing else runs.
+    That imports the rule's module, and nothing else runs; it raises a LookupError if the rule, or what an argument is
+    made of, is not where it was.
 
     Raises:
         ValueError: they are none that `store` wrote.
@@ -186,15 +156,25 @@ def stored_in(arrays: Any) -> Stored:
             raise KeyError("its parts")
     except (KeyError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"it holds no call of a rule: {str(error)[:200]}") from None
-    return Stored(record, {name: array for name, array in arrays.items() if name != "description"})
+
+    def call() -> Call:
+        folder = Path(record["from"])
+        if not folder.is_absolute() and ".." not in folder.parts:  # as of a test's module, within this folder alone
+            sys.path.append(str(folder.absolute()))
+        try:
+            rule, args = at(record["rule"], as_rule=True), _restored(record["args"], arrays)
+            argnums, rows = tuple(record["argnums"]), tuple(record["rows"])
+            return Call(rule, args, argnums, bool(record["x64"]), rows, record["special"])
+        except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
+            raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
+
+    return bool(record["x64"]), call
 
 
 def _restored(x: dict[str, Any], arrays: dict[str, Any]) -> Any:
     match x:
         case {"plain": value}:
             return value
-        case {"float": text}:
-            return float.fromhex(text)
         case {"key": data, "impl": impl}:
             return jax.random.wrap_key_data(_restored(data, arrays), impl=impl)
         case {"array": name, "dtype": dtype, "shape": shape, "weak": weak, "of": kind}:
