@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,27 +26,20 @@ from _pytest.runner import runtestprotocol
 _PROPERTY = "gradient check"
 
 
-def _checked(name: str) -> Any:
-    def check(self: Any, *args: Any, **options: Any) -> Any:
-        __tracebackhide__ = True  # pytest then shows the line of the test
-        from mlp_jax import verify
-
-        return getattr(verify, name)(*args, **options).check()
-
-    check.__doc__ = f"`verify.{name}(...).check()`."
-    return check
-
-
-class Gradients:
-    """The checks of `mlp_jax.verify`; each raises GradientError if it does not pass, else returns its report."""
-
-    check_vjp, check_grad, check_transforms = map(_checked, ("check_vjp", "check_grad", "check_transforms"))
-
-
 @pytest.fixture
-def gradients() -> Gradients:
-    """The checks of `mlp_jax.verify`, which raise where a gradient is wrong."""
-    return Gradients()
+def gradients() -> Any:
+    """The checks of `mlp_jax.verify`; each raises GradientError if it does not pass, else returns its report."""
+    from mlp_jax import verify
+
+    def raising(check: Any) -> Any:
+        def checked(*args: Any, **options: Any) -> Any:
+            __tracebackhide__ = True  # pytest then shows the line of the test
+            return check(*args, **options).check()
+
+        return checked
+
+    checks = (verify.check_vjp, verify.check_grad, verify.check_transforms)
+    return SimpleNamespace(**{check.__name__: raising(check) for check in checks})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ from jax import lax
 
 from mlp_jax.verify.arguments import Leaves
 from mlp_jax.verify.disturbances import Exactly
-from mlp_jax.verify.interpreter import Program, calls, in_float64, is_float
+from mlp_jax.verify.interpreter import Program, calls, fingerprint, in_float64, is_float, typed_precision
 
 # (leaves, cotangents for the outputs) -> (outputs, gradients for the leaves)
 Rule = Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
@@ -31,13 +31,35 @@ _REMEMBERED = 48
 _memory: OrderedDict[Any, dict[str, Any]] = OrderedDict()
 
 
-def remembered(*key: Any) -> dict[str, Any]:
-    """What was kept for a program, to be added to; the oldest goes."""
-    found = _memory.setdefault((*key, jax.default_backend()), {})
-    _memory.move_to_end((*key, jax.default_backend()))
-    while len(_memory) > _REMEMBERED:
-        _memory.popitem(last=False)
-    return found
+class Compiled:
+    """A program of JAX, and what was made of it, here or of an equal one before."""
+
+    kind = ""
+
+    def __init__(self, program: Program) -> None:
+        """Makes nothing yet."""
+        self.program = program
+        self.typed = typed_precision(program)  # the coarsest ε of what keeps its type in float64
+
+    @functools.cached_property
+    def _memory(self) -> dict[str, Any]:
+        found = _memory.setdefault((key := (self.kind, fingerprint(self.program), jax.default_backend())), {})
+        _memory.move_to_end(key)
+        while len(_memory) > _REMEMBERED:
+            _memory.popitem(last=False)
+        return found
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made of the program, the first time."""
+        if name not in self._memory:
+            self._memory[name] = make()
+        return self._memory[name]
+
+    def others(self, avals: Sequence[Any], run: Callable[[], Sequence[Any]]) -> list[Any]:
+        """Of what a run gives for these shapes and dtypes, the arrays that are no floating-point numbers."""
+        wanted = [k for k, a in enumerate(avals) if not is_float(a.dtype)]
+        outs = run() if wanted else ()
+        return [outs[k] for k in wanted]
 
 
 @contextlib.contextmanager
