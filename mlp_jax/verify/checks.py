@@ -202,7 +202,7 @@ def prepared_by_hand(
     leaves = [array(x) for x in arguments.leaves]
     program = traced(outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
     if program is None:
-        values = _require_a_value(lambda xs: [_value_of(f, arguments, xs)], f, arguments, leaves)
+        values = _require_a_value(outputs_of(f, arguments), f, arguments, leaves)
         shapes = [np.shape(z) for z in values]
     else:
         shapes = [a.shape for a in program.out_avals]
@@ -320,17 +320,12 @@ def require_seed(seed: Any) -> None:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
 
 
-def _value_of(f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Any:
-    value = f(*arguments.rebuilt(leaves))
-    require_numbers(f, value)
-    return value
-
-
 def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
     """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
 
     def outputs(leaves: Leaves) -> Leaves:
-        value = _value_of(f, arguments, leaves)
+        value = f(*arguments.rebuilt(leaves))
+        require_numbers(f, value)
         if names is not None:
             names[:] = output_names(value)
         arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]

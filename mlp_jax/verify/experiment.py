@@ -61,7 +61,7 @@ class Experiment:
         rng = np.random.default_rng(self.seed)
         found = []
         for z in self.function.outputs:
-            first, second = (_representable(g, z.dtype) for g in rng.normal(size=(2, *z.shape)))
+            first, second = rng.normal(size=(2, *z.shape)).astype(z.dtype).astype(np.float64)
             half = first * (rng.random(z.shape) < 0.5)
             found.append(np.stack([first, second, np.ones(z.shape), half, *(f * first for f in self.factors())]))
         return self._with_units(found) if self.units else found
@@ -216,10 +216,6 @@ class Experiment:
         other = self.table(self.given(moved), table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
-
-
-def _representable(x: np.ndarray, dtype: Any) -> np.ndarray:
-    return np.asarray(x.astype(dtype)).astype(np.float64)
 
 
 def _spread(runs: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:

@@ -204,7 +204,8 @@ class _Interpreter:
         if name == "custom_linear_solve":
             return self._solve(e.params, ins)
         if _keeps_types(e):
-            typed = [_typed(v, a) for v, a in zip(ins, e.invars, strict=True)]
+            pairs = zip(ins, e.invars, strict=True)
+            typed = [lax.convert_element_type(v, a.aval.dtype) if _is_float_atom(a) else v for v, a in pairs]
             return [self._lifted(v, a.aval) for v, a in zip(_bound(e, typed, e.params), e.outvars, strict=True)]
         if name == "reduce_precision":
             return ins
@@ -283,10 +284,6 @@ class _Interpreter:
             self.how.summand(v, a.aval.dtype, terms) if _is_float_atom(a) else v
             for v, a in zip(ins, e.invars, strict=True)
         ]
-
-
-def _typed(value: Any, atom: Any) -> Any:
-    return lax.convert_element_type(value, atom.aval.dtype) if _is_float_atom(atom) else value
 
 
 def _chosen(which: Any, new: Any, old: Any) -> Any:

@@ -29,7 +29,8 @@ def _meant(table: Table, f: Finding) -> Finding:
     if not leaf.yours.any() or not _alike(leaf.own, leaf.yours, policy.half_the_digits(leaf.precision)):
         return f
     # what is 0 by a stop_gradient is no step: its values move
-    if not leaf.reference[: leaf.base].any() and not table.stops and _is_linear(leaf):
+    is_linear = _alike(leaf.yours, for_all(table, leaf.yours[: leaf.base]))  # in the cotangent
+    if is_linear and not leaf.reference[: leaf.base].any() and not table.stops:
         return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask("far", f.about)) else f
     if _arriving(table, f.about) is None or not _is_handed_through(table, f.about):
         return f
@@ -38,11 +39,6 @@ def _meant(table: Table, f: Finding) -> Finding:
         return replace(f, verdict=Verdict.SCALED, factor=c)
     bound = next((b for b, clipped in _clipped(table, leaf) if _alike(leaf.yours, clipped)), None)
     return f if bound is None else replace(f, verdict=Verdict.CLIPPED, factor=bound)
-
-
-def _is_linear(leaf: Column) -> bool:
-    """Whether multiples of the first cotangent give multiples of its gradient."""
-    return _alike(leaf.yours, for_all(leaf.table, leaf.yours[: leaf.base]))
 
 
 def _is_a_step(points: Sequence[FarPoint]) -> bool:

@@ -135,7 +135,8 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
         for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
             yield name, as_jax_says
     for dtype in ("float32", "bfloat16", "float16"):
-        yield dtype, bind(_elsewhere, again, _cast, args, dtype)
+        cast = bind(lambda x, dtype: jnp.asarray(x, dtype) if is_number(x) and hasattr(x, "dtype") else x, dtype=dtype)
+        yield dtype, bind(_elsewhere, again, jax.tree.map, cast, args)
     for n in (1, 0):
         yield f"batch of {n}", bind(_elsewhere, again, first_rows, args, shape, n)
     yield "larger batch", bind(_elsewhere, again, more_rows, args, shape)
@@ -382,7 +383,3 @@ def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str]
 def _relative(table: Table, i: int, error: float) -> float:
     size = table.leaf(i).size if i < len(table.leaves) else 1.0
     return error / size if size else error
-
-
-def _cast(args: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_number(x) and hasattr(x, "dtype") else x, args)

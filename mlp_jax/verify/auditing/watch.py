@@ -108,7 +108,10 @@ class Watch:
             bound = inspect.signature(rule.fun).bind(*args, **kwargs)
             bound.apply_defaults()
             args = bound.args
-        static = {k: args[k] for k in rule.nondiff_argnums if k < len(args) and not _has_tracer(args[k])}
+        given = [k for k in rule.nondiff_argnums if k < len(args)]
+        # `custom_jvp` permits tracers where nothing is differentiated: these are arguments like others then
+        traced = [any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args[k])) for k in given]
+        static = {k: args[k] for k, is_traced in zip(given, traced, strict=True) if not is_traced}
         leaves, tree = jax.tree.flatten(tuple(x for k, x in enumerate(args) if k not in static))
         x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         key = (identity(rule), tree, tuple(map(_kind, leaves)), value_of(static), x64)
@@ -216,7 +219,10 @@ def _watched(call: Any) -> Any:
             _busy.is_on = True
             try:
                 for watch in [watch for watch in _watches if watch.is_on]:
-                    _noted(watch, self, args, kwargs)
+                    try:
+                        watch.note(self, args, kwargs)
+                    except Exception as error:  # the program must not notice
+                        watch.problems.append(f"{described(self).name}: {type(error).__name__}: {error}")
             finally:
                 _busy.is_on = False
         return call(self, *args, **kwargs)
@@ -224,16 +230,9 @@ def _watched(call: Any) -> Any:
     return __call__
 
 
-def _noted(watch: Watch, rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    try:
-        watch.note(rule, args, kwargs)
-    except Exception as error:  # the program must not notice
-        watch.problems.append(f"{described(rule).name}: {type(error).__name__}: {error}")
-
-
 def _caller() -> tuple[str | None, str]:
     """The line outside of JAX that called, None if it is the checker's own; and why no values can be had there."""
-    frame: Any = sys._getframe(4)
+    frame: Any = sys._getframe(3)
     jax_folder, caller, why_not = f"{Path(jax.__file__).parent}{os.sep}", "", ""
     while frame:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
@@ -245,11 +244,6 @@ def _caller() -> tuple[str | None, str]:
             caller = f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return caller or "?", why_not
-
-
-def _has_tracer(x: Any) -> bool:
-    """`custom_jvp` permits it where nothing is differentiated: it is an argument like others then."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
 
 
 def _is_key(x: Any) -> bool:
