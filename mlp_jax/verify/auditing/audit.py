@@ -5,7 +5,8 @@ import dataclasses
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -143,14 +144,14 @@ def intentions(found: Audit) -> dict[str, str]:
         return {}
 
 
-def _in_order(signatures: Sequence[Signature] | Any) -> list[Signature]:
+def _in_order(signatures: Iterable[Signature]) -> list[Signature]:
     """First one kind of arguments of each rule, small ones before large ones."""
-    count: dict[Any, int] = {}
-    order: list[tuple[int, int, int, Signature]] = []
+    count: Counter[Any] = Counter()
+    order: list[tuple[int, Signature]] = []
     for signature in sorted(signatures, key=_size):
-        turn = count[signature.about] = count.get(signature.about, -1) + 1
-        order.append((turn, _size(signature), len(order), signature))
-    return [signature for *_, signature in sorted(order, key=lambda entry: entry[:3])]
+        order.append((count[signature.about], signature))
+        count[signature.about] += 1
+    return [signature for _, signature in sorted(order, key=lambda entry: (entry[0], _size(entry[1])))]
 
 
 def _size(signature: Signature) -> int:
@@ -170,21 +171,21 @@ def _stored(signature: Signature, finding: Finding, call: Call, where: dict[int,
     address = where.get(id(signature.rule))
     if folder is None:
         return finding
-    is_over_tracers = any(values.closed_over for values in signature.values)
-    is_main = address is not None and address.startswith(("__main__:", "__mp_main__:"))
-    if address is None or is_over_tracers or is_main:
-        what = "in the main file" if is_main and not is_over_tracers else "made within a function"
-        return dataclasses.replace(finding, reproduce=f"the audit again: the rule is {what}")
-    with as_the_program(signature.x64):
-        short = address.partition(":")[2]
-        path = folder / f"{short}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
+    if address is None or any(values.closed_over for values in signature.values):
+        again = "the rule is made within a function"
+    elif address.startswith(("__main__:", "__mp_main__:")):
+        again = "the rule is in the main file"
+    else:
+        name = f"{address.partition(':')[2]}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
         try:
-            store(call, address, where, path)
+            with as_the_program(signature.x64):
+                store(call, address, where, folder / name)
+            return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(folder / name))}")
         except NotStorable as error:
-            return dataclasses.replace(finding, reproduce=f"the audit again: no file can hold {error}")
+            again = f"no file can hold {error}"
         except OSError as error:
-            return dataclasses.replace(finding, reproduce=f"the audit again: cannot write {path}: {error.strerror}")
-    return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(path))}")
+            again = f"cannot write {folder / name}: {error.strerror}"
+    return dataclasses.replace(finding, reproduce=f"the audit again: {again}")
 
 
 def _not_reached(watch: Watch) -> list[str]:

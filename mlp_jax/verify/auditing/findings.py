@@ -37,11 +37,6 @@ class Finding:
     key: str = ""  # a digest of all that this depends on, if it is to be remembered
     further: bool = False  # whether the rule was looked at under transformations and at special points, too
 
-    @property
-    def package(self) -> str:
-        """In which it is defined."""
-        return self.rule.partition(".")[0]
-
 
 @dataclass
 class Audit(Passes):
@@ -85,7 +80,7 @@ class Audit(Passes):
         """How many rules were reached, and what was found."""
         rules = self.of_rules()
         counts = Counter(rules.values())
-        packages = len({f.package for f in self.findings})
+        packages = len({f.rule.partition(".")[0] for f in self.findings})
         verdicts = ", ".join(f"{counts[v]} {v}" for v in (*_ORDER[1:], NOT_CHECKED) if counts[v])
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
@@ -132,28 +127,16 @@ def together(of: str, audits: Iterable[Audit], seen: Iterable[Finding]) -> Audit
         found.problems += audit.problems
         found.said += [line for line in audit.said if line not in found.said]
         found.not_reached += audit.not_reached
-        for f in audit.findings:
-            _add(by_use, f)
+        for f in audit.findings:  # of two findings of one use, the worse one, with all of its calls counted
+            other = by_use.get(use := (f.place, f.rule, f.arguments))
+            worse = max(other or f, f, key=lambda f: _ORDER.index(f.verdict))
+            by_use[use] = replace(worse, times=other.times + f.times) if other else f
     for f in seen:
-        by_use.setdefault(_use(f), f)
+        by_use.setdefault((f.place, f.rule, f.arguments), f)
     found.findings = sorted(by_use.values(), key=lambda f: (-_ORDER.index(f.verdict), f.rule, f.arguments))
     reached = {f.place for f in found.findings}
     found.not_reached = sorted({line for line in found.not_reached if line.split("(")[-1].rstrip(")") not in reached})
     return found
-
-
-def _use(f: Finding) -> tuple[str, ...]:
-    return f.place, f.rule, f.arguments
-
-
-def _add(by_use: dict[tuple[str, ...], Finding], f: Finding) -> None:
-    """Of two findings of one use, the worse one, with all of its calls counted."""
-    other = by_use.get(_use(f))
-    if other is None:
-        by_use[_use(f)] = f
-    else:
-        worse = max(other, f, key=lambda f: _ORDER.index(f.verdict))
-        by_use[_use(f)] = replace(worse, times=other.times + f.times)
 
 
 def _many(count: int, what: str) -> str:
