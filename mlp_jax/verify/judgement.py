@@ -14,7 +14,6 @@ from mlp_jax.verify.entries import Outcome
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why, off_by, worst
 from mlp_jax.verify.lines import contradicted, has_kinks
 from mlp_jax.verify.one_leaf import decisions_on, gradient, half_of_its_digits, value, worst_of
-from mlp_jax.verify.policy import allowed
 from mlp_jax.verify.purposes import on_purpose
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.table import Table
@@ -113,7 +112,8 @@ def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
         if off.any():
             # there each result is rounded to its own type, which compiled together they need not be
             rounding = leaf.spread("rounded", False) if table.reference is not None else np.zeros(column.own.shape[1])
-            rough = 2 * (rough + allowed(leaf.precision, column.yours, rounding))
+            last_digits = policy.ULPS * leaf.precision.eps * np.abs(column.yours)
+            rough = 2 * (rough + policy.SPREADS * rounding + last_digits)
             off &= off_by(column.own, column.yours, rough) & ~np.isnan(rough)
         if off.any():
             found.append(replace(worst(column, off, column.own, column.yours, rough), where=Where.OUTSIDE_JIT))

@@ -150,9 +150,3 @@ def half_the_digits(precision: Precision) -> float:
     Sums that stand still lose 36 to 46 % in bfloat16, log Σ exp by hand 13 %: all above √ε, and no right rule near it.
     """
     return float(np.sqrt(precision.eps))
-
-
-def allowed(precision: Precision, reference: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """How far rounding in a precision may move an entry: 8 spreads and 4 units of its last place."""
-    entries: np.ndarray = SPREADS * spread + ULPS * precision.eps * np.abs(reference)
-    return entries
