@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,25 +82,19 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Under an audit, run a test that failed again with compiled programs as they are; if it passes then, that counts.
-
-    All that is run again takes no longer than all that was run first.
-    """
+    """Under an audit, run a test that failed again with compiled programs as they are; if it passes then, that counts."""
     if "MLP_JAX_AUDIT" not in os.environ:
         return None
     where = {"nodeid": item.nodeid, "location": item.location}
     item.ihook.pytest_runtest_logstart(**where)
-    reports = _run(item, nextitem, "first")
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
     watch = getattr(sys.modules.get(_PROCESS), "current", None)
     if watch and watch.is_on and not watch.exact and any(report.failed for report in reports):
-        if _seconds["again"] > _seconds["first"]:
-            watch.said.append(f"failed, and was not run again with --exact for lack of time: {item.nodeid}")
-        else:
-            with watch.exactly():
-                again = _run(item, nextitem, "again")
-            if not any(report.failed for report in again):
-                watch.said.append(f"failed, and passed when it was run again with --exact: {item.nodeid}")
-                reports = again
+        with watch.exactly():
+            again = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in again):
+            watch.said.append(f"failed, and passed when it was run again with --exact: {item.nodeid}")
+            reports = again
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(**where)
@@ -109,14 +102,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 _PROCESS = "mlp_jax.verify.auditing.process"
-_seconds = {"first": 0.0, "again": 0.0}
-
-
-def _run(item: pytest.Item, nextitem: pytest.Item | None, which: str) -> list[pytest.TestReport]:
-    started = time.perf_counter()
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    _seconds[which] += time.perf_counter() - started
-    return reports
 
 
 @pytest.hookimpl(trylast=True)

@@ -187,13 +187,13 @@ def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any
     Raises:
         CannotCheck: no argument has rows.
     """
-    length, lengths = batch(args, out)
+    length, lengths = _batch(args, out)
     return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
 
 
 def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
     """The arguments with two examples more, whose numbers are others; errors as of `first_rows`."""
-    length, lengths = batch(args, out)
+    length, lengths = _batch(args, out)
 
     def longer(x: Any) -> Any:
         rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
@@ -206,7 +206,7 @@ def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
 
 
-def batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
+def _batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
     """The number of examples, and the first length of each argument."""
     lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
     arrays = [k for k in lengths if k is not None]

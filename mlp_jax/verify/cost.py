@@ -1,6 +1,5 @@
 """What a rule costs beside no rule at all: what it keeps for its backward pass, in bytes, and the flops of that."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,12 +13,15 @@ from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import RULES, calls, without_rules
 from mlp_jax.verify.rule import TracedRule
 
-SAYS = "the rule costs more than none: its backward pass needs {mine}; without it, {plainly}"
+SAYS = "the rule costs more than none: its backward pass needs {}; without it, {}"
 _UNCOUNTED = ("scan", "while", "pallas", "pure_callback", "io_callback", "ffi")
 
 
 def note(experiment: Experiment, outputs: Outputs) -> str:
-    """That the rule within outputs (of leaves) costs clearly more than none; nothing where it does not."""
+    """That the rule within outputs (of leaves) costs clearly more than none; nothing where it does not.
+
+    That is, far more bytes or flops, and no less of the other: to compute again what is not kept is a bargain.
+    """
     function, rule = experiment.function, experiment.rule
     if not (isinstance(function, TracedFunction) and isinstance(rule, TracedRule) and function.reference):
         return ""
@@ -28,20 +30,12 @@ def note(experiment: Experiment, outputs: Outputs) -> str:
     plain = without_rules(function.program)
     counted = not any(calls(program, *_UNCOUNTED) for program in (rule.program, function.reference.program))
     with suppress(Exception):  # as of a rule that looks at where it is called: no report is given up for its cost
-        yours, others = (_cost(f, experiment.leaves, counted) for f in (outputs, lambda xs: plain(*xs)))
-        if is_clearly_more(yours, others):
-            mine, plainly = (
-                f"{kept:,} bytes" + f" and {flops:,.0f} flops" * counted for kept, flops in (yours, others)
-            )
-            return SAYS.format(mine=mine, plainly=plainly)
+        costs = [_cost(f, experiment.leaves, counted) for f in (outputs, lambda xs: plain(*xs))]
+        pairs = list(zip(*costs, policy.NO_COST, strict=True))
+        is_dear = any(mine > policy.COSTLY * other and mine - other > least for mine, other, least in pairs)
+        if is_dear and all(mine >= other for mine, other, _ in pairs):
+            return SAYS.format(*(f"{kept:,} bytes" + f" and {flops:,.0f} flops" * counted for kept, flops in costs))
     return ""
-
-
-def is_clearly_more(yours: Sequence[float], others: Sequence[float]) -> bool:
-    """Of (bytes, flops), whether one is far more and none is less: to compute again what is not kept is a bargain."""
-    pairs = list(zip(yours, others, policy.NO_COST, strict=True))
-    more = any(mine > policy.COSTLY * other and mine - other > least for mine, other, least in pairs)
-    return more and all(mine >= other for mine, other, _ in pairs)
 
 
 def _cost(outputs: Outputs, leaves: Leaves, counted: bool) -> tuple[int, float]:

@@ -20,7 +20,7 @@ def is_free(x: np.ndarray) -> bool:
 
 def hypotheses(checked: Any, table: Table) -> Callable[[int], list[Hypothesis]]:
     """For a leaf that has not a row for each example itself, the hypothesis on single examples."""
-    n, rows = _rows(checked, table)
+    n, rows = rows_of_a_batch(checked, table)
     inputs = [k for k in rows if is_free(table.leaves[k])]
     if not inputs or not 1 < n <= MOST or n * table.base * sum(x.size for x in table.leaves) > MANY:
         return lambda i: []
@@ -35,7 +35,7 @@ def hypotheses(checked: Any, table: Table) -> Callable[[int], list[Hypothesis]]:
     return lambda i: [] if i in rows else [partial(of_changes, yours=changed[0][i], right=changed[1][i])]
 
 
-def _rows(checked: Any, table: Table) -> tuple[int, list[int]]:
+def rows_of_a_batch(checked: Any, table: Table) -> tuple[int, list[int]]:
     """How many examples there are, and which leaves have one in each row: as the output, or as the last argument."""
     arguments = checked.arguments
     everything = zip(arguments.all_names, arguments.everything, strict=True)

@@ -15,24 +15,21 @@ from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import (
     AnyFunction,
     Argnums,
-    Arguments,
     Leaves,
-    batch,
     first_lines,
     first_rows,
     is_number,
     more_rows,
     name_of,
-    real_parts,
     top_level,
 )
-from mlp_jax.verify.checks import Checked, is_of_operations, outputs_of, prepared
+from mlp_jax.verify.checks import Checked, is_of_operations, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
+from mlp_jax.verify.examples import rows_of_a_batch
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import in_float64, trace
-from mlp_jax.verify.policy import Precision
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, Table
@@ -49,10 +46,10 @@ def check_transforms(
     A row each for: jit, vmap over each argument, over all of them and over their last axes, a body of scan, checkpoint,
     only one argument differentiated, only one output used (a rule may be told so by symbolic zeros), the second
     derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more; where JAX has
-    two devices, half of the batch on each, under jit and by shard_map. What a rule does not support is a row and no
-    failure; a number that differs is. The transformed rule is held to your own rule, in float64; its derivative to
-    slopes from its values. Arguments that share their first length with the first output, or the last argument, are
-    the batch.
+    two devices, half of each argument on one, under jit, and a batch on each, by shard_map. What a rule does not
+    support is a row and no failure; a number that differs is. The transformed rule is held to your own rule, in
+    float64; its derivative to slopes from its values. Arguments that share their first length with the first output, or
+    the last argument, are the batch.
 
     Args:
         f: as for `check_vjp`, with its arguments.
@@ -122,8 +119,8 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
         for how in ("forward over reverse", "reverse over forward", "forward over forward"):
             yield how, bind(transformed.twice, how)
         if len(jax.devices()) > 1:
-            yield "jit over two devices", lambda: _TwoDevices(f, args, checked.arguments, shape).sharded()
-            yield "shard_map over two devices", lambda: _TwoDevices(f, args, checked.arguments, shape).mapped()
+            yield "jit over two devices", transformed.sharded
+            yield "shard_map over two devices", lambda: transformed.shard_mapped(rows_of_a_batch(checked, table)[1])
         for_zeros = [g[-1] for g in table.yours]
         yield "zero cotangent", bind(_compared, for_zeros, [np.zeros_like(g) for g in for_zeros])
     else:
@@ -178,6 +175,12 @@ class _Transformed:
     leaves: Leaves
     table: Table
     outputs: Outputs
+
+    def _as_alone(self, found: Leaves, right: Callable[[Leaves], Leaves]) -> Said:
+        """Gradients in the user's precision, beside what is right by those of the rule alone."""
+        alone = self.rule.own(self.leaves, [c[0] for c in self.table.cotangents])[1]
+        digits = max(policy.half_the_digits(precision) for precision in self.table.precisions)
+        return _compared(list(map(as_numbers, found)), list(map(as_numbers, right(alone))), digits)
 
     def _exactly(self, f: Callable[[Leaves], Leaves], leaves: Leaves) -> Arrays:
         """The gradients by a function, traced as the user has the leaves."""
@@ -253,61 +256,35 @@ class _Transformed:
         terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
         return _compared(self._exactly(jax.grad(loop), leaves), [a + b for a, b in zip(*terms, strict=True)])
 
-
-# --- over two devices -------------------------------------------------------------------------------------------------
-
-
-class _TwoDevices:
-    """A rule on the first rows of a batch, an even number of them, half of which each device has."""
-
-    def __init__(self, f: AnyFunction, args: tuple[Any, ...], arguments: Arguments, out: tuple[int, ...]) -> None:
-        half = batch(args, out)[0] // 2
-        if not half:
-            raise CannotCheck("the batch has fewer than two rows")
-        self.f, self.arguments, self.halves = f, arguments, (slice(half), slice(half, None))
-        self.others, fewer = (jax.tree.leaves(first_rows(args, out, n)) for n in (2 * half, half))
-        self.leaves = real_parts([self.others[k] for k in dict.fromkeys(arguments.places)])
-        parted = [np.shape(x) != np.shape(y) for x, y in zip(self.others, fewer, strict=True)]
-        self.parted = [*(parted[k] for k in arguments.places), *parted]  # of the leaves, then of all
-        self.mesh = Mesh(np.array(jax.devices()[:2]), "rows")
-
-    def _cost(self, leaves: Leaves, own: Sequence[Any] | None = None) -> Any:
-        """A number, where the arrays that are parted are `own`."""
-        given, everything = iter(own or ()), [*leaves, *self.others]
-        if own is not None:
-            everything = [next(given) if parted else x for x, parted in zip(everything, self.parted, strict=True)]
-        arguments = dataclasses.replace(self.arguments, everything=tuple(everything[len(leaves) :]))
-        outs = [z for z in outputs_of(self.f, arguments)(everything[: len(leaves)]) if is_number(z)]
-        return _projected([jnp.cos(jnp.arange(z.size)).reshape(z.shape) for z in outs], outs)
-
-    def _own(self, leaves: Leaves) -> list[Any]:
-        return [x for x, parted in zip([*leaves, *self.others], self.parted, strict=True) if parted]
-
-    def _compared(self, *costs: tuple[Callable[[Leaves], Any], Leaves]) -> Said:
-        """The gradients of two costs at leaves, in the user's precision."""
-        digits = max(policy.half_the_digits(Precision.of(x.dtype)) for x in self.leaves)
-        found, right = ([as_numbers(g) for g in jax.jit(jax.grad(cost))(leaves)] for cost, leaves in costs)
-        return _compared(found, right, digits)
-
     def sharded(self) -> Said:
-        """Arguments sharded under jit, beside the same on one device."""
-        by_rows, whole = (NamedSharding(self.mesh, spec) for spec in (PartitionSpec("rows"), PartitionSpec()))
-        places = [by_rows if parted else whole for parted in self.parted[: len(self.leaves)]]
-        return self._compared((self._cost, jax.device_put(self.leaves, places)), (self._cost, self.leaves))
+        """Arguments with half of an axis on each of two devices, under jit, beside the same on one."""
+        mesh, g, specs = _two_devices(), self._cotangent, []
+        for x in self.leaves:
+            even = next((k for k, n in enumerate(x.shape) if n % 2 == 0), None)
+            specs.append(PartitionSpec() if even is None else PartitionSpec(*[None] * even, "rows"))
+        shardings = [NamedSharding(mesh, spec) for spec in specs]
+        found = jax.jit(lambda xs: self.rule.rule(xs, g)[1])(jax.device_put(self.leaves, shardings))
+        return self._as_alone(found, list)
 
-    def mapped(self) -> Said:
-        """By shard_map, beside one half after the other: what both devices have has the sum of both gradients."""
+    def shard_mapped(self, rows: Sequence[int]) -> Said:
+        """By shard_map all rows on each of two devices: for what both have, twice the gradient of one."""
+        parted, g = [k in rows for k in range(len(self.leaves))], self._cotangent
+        specs = [PartitionSpec("rows") if has_rows else PartitionSpec() for has_rows in parted]
 
-        def over_devices(leaves: Leaves) -> Any:
-            return jax.shard_map(
-                lambda *own: jax.lax.psum(self._cost(leaves, own), "rows"),
-                mesh=self.mesh, in_specs=PartitionSpec("rows"), out_specs=PartitionSpec(), check_vma=False,
-            )(*self._own(leaves))  # fmt: skip
+        def doubled(arrays: Leaves, both: Callable[[Any], Any]) -> Leaves:
+            return [jnp.concatenate([x, x]) if is_own else both(x) for x, is_own in zip(arrays, parted, strict=True)]
 
-        def in_turn(leaves: Leaves) -> Any:
-            return sum(self._cost(leaves, [x[half] for x in self._own(leaves)]) for half in self.halves)
+        def on_one(*own: Any) -> Leaves:
+            found = self.rule.rule(list(own), g)[1]
+            return [x if is_own else jax.lax.psum(x, "rows") for x, is_own in zip(found, parted, strict=True)]
 
-        return self._compared((over_devices, self.leaves), (in_turn, self.leaves))
+        over = jax.shard_map(on_one, mesh=_two_devices(), in_specs=tuple(specs), out_specs=specs, check_vma=False)
+        found = jax.jit(over)(*doubled(self.leaves, lambda x: x))
+        return self._as_alone(found, lambda alone: doubled(alone, lambda x: 2 * x))
+
+
+def _two_devices() -> Mesh:
+    return Mesh(np.array(jax.devices()[:2]), "rows")
 
 
 def _projected(weights: Leaves, arrays: Leaves) -> Any:

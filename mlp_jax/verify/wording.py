@@ -50,9 +50,8 @@ def _leaf(table: Table, f: Finding, name: str) -> Leaf:
 
 
 def _output(table: Table, f: Finding, name: str) -> Leaf:
-    values, dtype, reason = table.values[f.about], table.output_precisions[f.about].name, ""
-    if f.verdict is Verdict.PRIMAL:
-        reason = f"the forward rule returns another value than the function ({f.where})"
+    values, dtype = table.values[f.about], table.output_precisions[f.about].name
+    reason = f"the forward rule returns another value than the function ({f.where})" * (f.verdict is Verdict.PRIMAL)
     return _described(f, name, values.shape, dtype, f.verdict, largest(values), reason)
 
 
