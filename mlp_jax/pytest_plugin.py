@@ -82,7 +82,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Under an audit, run a test that failed again with compiled programs as they are; if it passes then, that counts."""
+    """Under an audit, run a test that failed again, with compiled programs as they are; if it passes then, it has."""
     if "MLP_JAX_AUDIT" not in os.environ:
         return None
     where = {"nodeid": item.nodeid, "location": item.location}

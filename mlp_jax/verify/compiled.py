@@ -12,8 +12,7 @@ import numpy as np
 from jax import lax
 
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.disturbances import Exactly
-from mlp_jax.verify.interpreter import Program, calls, fingerprint, in_float64, is_float, typed_precision
+from mlp_jax.verify.interpreter import Program, calls, fingerprint, is_float, typed_precision
 
 # (leaves, cotangents for the outputs) -> (outputs, gradients for the leaves)
 Rule = Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
@@ -54,12 +53,6 @@ class Compiled:
         if name not in self._memory:
             self._memory[name] = make()
         return self._memory[name]
-
-    def others(self, avals: Sequence[Any], run: Callable[[], Sequence[Any]]) -> list[Any]:
-        """Of what a run gives for these shapes and dtypes, the arrays that are no floating-point numbers."""
-        wanted = [k for k, a in enumerate(avals) if not is_float(a.dtype)]
-        outs = run() if wanted else ()
-        return [outs[k] for k in wanted]
 
 
 @contextlib.contextmanager
@@ -111,15 +104,6 @@ def for_each(f: Callable[[Leaves], Any], cotangents: Leaves) -> Any:
         return jax.vmap(f)(cotangents)
     except NotImplementedError:  # an operation that has no batching rule, as callbacks
         return lax.map(f, cotangents)
-
-
-def disturbed(program: Program, how: Callable[[Any], Exactly]) -> Callable[..., Any]:
-    """(leaves, cotangents, seeds) -> what a program of both gives in float64, disturbed by each seed in its way."""
-
-    def run(leaves: Leaves, cotangents: Leaves, seeds: jax.Array) -> Any:
-        return lax.map(lambda s: for_each(lambda g: in_float64(program, how(s))(*leaves, *g), cotangents), seeds)
-
-    return run
 
 
 def compiled_soon(f: Callable[..., Any], program: Program | None = None) -> Callable[..., Any]:

@@ -152,7 +152,6 @@ class Experiment:
         return [xp.asarray(x, leaf.dtype) for x, leaf in zip(leaves, map(np.asarray, self.leaves), strict=True)]
 
     def _native(self, table: Table) -> tuple[Arrays, Arrays]:
-        """How far the reference in the user's precision is from that in float64."""
         assert table.reference
         rows, base = min(3, table.base), table.base_cotangents
         runs = [self._right.own(self.given(table.leaves), [c[k] for c in base]) for k in range(rows)]
@@ -164,7 +163,6 @@ class Experiment:
         return values, gradients
 
     def _rounded(self, table: Table, in_float64: bool) -> tuple[Arrays, Arrays]:
-        """The spread of the reference, each result rounded at random; in the first run exact."""
         seeds = np.arange(policy.ROUNDINGS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15 >> 1)
         how = functools.partial(disturbances.Rounding, dtype=np.float64 if in_float64 else None)
         name, base = f"rounded in float64: {in_float64}", table.base_cotangents
@@ -172,7 +170,6 @@ class Experiment:
         return [_spread(v, 0) for v in values], [_spread(g[:, :3], (0, 1)) for g in gradients]
 
     def _constants(self, table: Table) -> tuple[Arrays, Arrays]:
-        """The largest change of each entry's difference between yours and the reference."""
         rng = np.random.default_rng([self.seed, 4])
         signs = np.concatenate([np.zeros((1, 64)), rng.choice([-1.0, 1.0], (policy.OTHER_CONSTANTS, 64))])
         runs = [

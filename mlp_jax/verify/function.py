@@ -61,10 +61,9 @@ class TracedFunction(Compiled):
     def _numbers(self, outs: Leaves) -> Leaves:
         return [v for v, z in zip(outs, self.all_outputs, strict=True) if is_float(z.dtype)]
 
-    def whole_numbers(self, leaves: Leaves) -> list[Any]:
-        """The outputs that are no floating-point numbers."""
-        run = self.once("whole numbers", lambda: jax.jit(without_rules(self.program)))
-        return self.others(self.all_outputs, lambda: run(*leaves))
+    def all_values(self, leaves: Leaves) -> list[Any]:
+        """The outputs as they are, whole numbers among them."""
+        return list(self.once("as they are", lambda: jax.jit(without_rules(self.program)))(*leaves))
 
     def line(
         self, leaves: Arrays, direction: Arrays, times: np.ndarray, cotangents: Arrays, held: bool

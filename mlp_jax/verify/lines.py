@@ -1,6 +1,5 @@
 """Along lines, through one leaf or through all: what the function's values say of all entries together."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +31,11 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
             continue
         if not carefully:
             return contradicted(table, leaf, carefully=True)
-        off = np.where(decided, np.abs(mine - right) - allowance - _blur(table, at, lines, k), -1)
+        blur = 0.0  # what rounding in float64 leaves open in the slope of a gradient
+        if table.reference is not None:
+            spreads = table.ask("rounded", True)[1]
+            blur = policy.SPREADS * sum(float(np.nansum(np.abs(spreads[i] * lines.directions[i][k]))) for i in at)
+        off = np.where(decided, np.abs(mine - right) - allowance - blur, -1)
         c = int(np.argmax(off))
         if off[c] > 0:
             return Finding(
@@ -55,14 +58,6 @@ def has_kinks(table: Table, leaf: int | None) -> bool:
         np.abs(slopes.left), np.abs(slopes.right)
     )
     return bool((apart & np.isfinite(errors)).any())
-
-
-def _blur(table: Table, at: Sequence[int], lines: Lines, k: int) -> float:
-    """What rounding in float64 leaves open in the slope of a gradient along line k."""
-    if table.reference is None:
-        return 0.0
-    spreads = table.ask("rounded", True)[1]
-    return policy.SPREADS * sum(float(np.nansum(np.abs(spreads[i] * lines.directions[i][k]))) for i in at)
 
 
 def by_directions_alone(leaf: Column) -> Finding:

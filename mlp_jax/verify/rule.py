@@ -8,19 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.compiled import (
-    Compiled,
-    Rule,
-    arrays,
-    as_numbers,
-    compiled_soon,
-    disturbed,
-    float64,
-    for_each,
-    typed,
-)
+from mlp_jax.verify.compiled import Compiled, Rule, arrays, as_numbers, compiled_soon, float64, for_each, typed
 from mlp_jax.verify.disturbances import Exactly
 from mlp_jax.verify.interpreter import in_float64, is_float, trace, without_rules
 from mlp_jax.verify.table import Arrays
@@ -56,7 +47,12 @@ class TracedRule(Compiled):
         self, name: str, how: Callable[[Any], Exactly], leaves: Arrays, cotangents: Arrays, seeds: np.ndarray
     ) -> tuple[Arrays, Arrays]:
         """Outputs (seeds, …) and gradients (seeds, cotangents, …) in float64, disturbed by each seed in a way."""
-        run = self.once(name, lambda: compiled_soon(disturbed(self.program, how), self.program))
+        program = self.program
+
+        def each(xs: Leaves, gs: Leaves, seeds: jax.Array) -> Any:
+            return lax.map(lambda s: for_each(lambda g: in_float64(program, how(s))(*xs, *g), gs), seeds)
+
+        run = self.once(name, lambda: compiled_soon(each, program))
         with float64():
             values, gradients = self._parted(run(leaves, cotangents, seeds))
             return [as_numbers(v[:, 0]) for v in values], [as_numbers(g) for g in gradients]
@@ -69,9 +65,9 @@ class TracedRule(Compiled):
         """Outputs and gradients for one cotangent, in the user's precision, as under jit."""
         return self._parted(self._own(leaves, cotangents))
 
-    def whole_numbers(self, leaves: Leaves) -> list[Any]:
-        """The outputs that are no floating-point numbers."""
-        return self.others(self.values, lambda: self._own(leaves, [np.zeros(z.shape) for z in self.outputs]))
+    def all_values(self, leaves: Leaves) -> list[Any]:
+        """The outputs as they are, whole numbers among them."""
+        return self._own(leaves, [np.zeros(z.shape) for z in self.outputs])[: len(self.values)]
 
     def outside_jit(self, leaves: Leaves, cotangents: Leaves) -> Leaves | None:
         """Gradients as Python runs the rule."""

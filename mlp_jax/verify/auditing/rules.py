@@ -254,6 +254,7 @@ def _made_later(folder: str) -> list[str]:
             continue
         outer = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         inner = {node for f in outer for statement in f.body for node in ast.walk(statement)}
-        words = ((node.lineno, getattr(node, "attr", getattr(node, "id", ""))) for node in inner)
-        found += [f"{path}:{line}" for line in sorted({line for line, word in words if word in _MAKERS})]
+        words = (node for node in inner if isinstance(node, ast.Name | ast.Attribute))
+        lines = {x.lineno for x in words if (x.id if isinstance(x, ast.Name) else x.attr) in _MAKERS}
+        found += [f"{path}:{line}" for line in sorted(lines)]
     return found

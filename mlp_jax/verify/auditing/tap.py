@@ -72,4 +72,4 @@ ad.primitive_jvps[_tap] = _differentiated
 # A rule that is called on a tangent alone: it has no value when its program is transposed.
 ad.primitive_transposes[_tap] = lambda cotangents, *args, **params: [None] * len(args)
 mlir.register_lowering(_tap, mlir.lower_fun(_lowered, multiple_results=True))
-jet.jet_rules[_tap] = lambda primals, series, **params: (_tap.bind(*primals, **params), [])  # type: ignore[assignment]
+jet.jet_rules[_tap] = lambda primals, series, **params: (_tap.bind(*primals, **params), [])
