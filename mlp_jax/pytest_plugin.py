@@ -121,11 +121,10 @@ class _Auditor:
         from mlp_jax.verify.auditing import process
 
         jax.clear_caches()  # what a conftest.py has traced would not call its rules again
-        self.process, self.folder = process, tempfile.TemporaryDirectory()
-        self.is_worker, self.text = hasattr(config, "workerinput"), ""
+        self.process, self.is_worker, self.text = process, hasattr(config, "workerinput"), ""
         if not self.is_worker:
             seconds, calls = config.getoption("audit_seconds"), config.rootpath / "audit"
-            remembered = file_of_user("audited.json")
+            remembered, self.folder = file_of_user("audited.json"), tempfile.TemporaryDirectory()
             self.order = process.Order(Path(self.folder.name), False, seconds, calls, remembered)
             os.environ[process.VARIABLE] = self.order.to_json()
         process.start(os.environ[process.VARIABLE])

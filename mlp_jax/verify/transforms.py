@@ -39,7 +39,11 @@ ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
 def check_transforms(
-    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
+    f: AnyFunction,
+    *args: Any,
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
+    seed: int = 0,
 ) -> Report:
     """Check that the rule of f gives the same gradient whatever JAX does with it.
 
