@@ -181,38 +181,19 @@ def first_lines(error: Exception, length: int = 300) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any, ...]:
-    """The arguments with the first n examples: rows of what is as long as an output of shape `out`, or the last array.
+def outputs_of(
+    f: AnyFunction, arguments: Arguments, names: list[str] | None = None, only_numbers: bool = False
+) -> Callable[[Leaves], Leaves]:
+    """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
 
-    Raises:
-        CannotCheck: no argument has rows.
-    """
-    length, lengths = _batch(args, out)
-    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
-
-
-def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
-    """The arguments with two examples more, whose numbers are others; errors as of `first_rows`."""
-    length, lengths = _batch(args, out)
-
-    def longer(x: Any) -> Any:
-        rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
-        return (
-            rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
-            if (is_number(x))
-            else rows
+    def outputs(leaves: Leaves) -> Leaves:
+        value = f(*arguments.rebuilt(leaves))
+        require_numbers(f, value)
+        if names is not None:
+            names[:] = output_names(value)
+        arrays = real_parts(
+            [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
         )
+        return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays if is_number(z) or not only_numbers]
 
-    return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
-
-
-def _batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
-    """The number of examples, and the first length of each argument."""
-    lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
-    arrays = [k for k in lengths if k is not None]
-    if not arrays:
-        raise CannotCheck("no argument has an axis")
-    length = out[0] if out else arrays[-1]
-    if length not in arrays:
-        raise CannotCheck(f"no argument has {length} rows, as the output has")
-    return length, lengths
+    return outputs

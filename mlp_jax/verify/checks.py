@@ -11,19 +11,7 @@ import numpy as np
 
 from mlp_jax.forks import require_no_fork
 from mlp_jax.verify import by_hand, cost, ours
-from mlp_jax.verify.arguments import (
-    AnyFunction,
-    Argnums,
-    Arguments,
-    Leaves,
-    first_lines,
-    is_number,
-    name_of,
-    output_names,
-    real_parts,
-    require_numbers,
-    split,
-)
+from mlp_jax.verify.arguments import AnyFunction, Argnums, Arguments, Leaves, first_lines, name_of, outputs_of, split
 from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
@@ -155,10 +143,10 @@ def prepared(
     leaves = [jnp.asarray(x) for x in arguments.leaves]
     names: list[str] = []
     outputs, beneath = outputs_of(f, arguments, names), outputs_of(ours.beneath(f), arguments)
-    numbers = _only_numbers(outputs)
+    numbers = outputs_of(f, arguments, names, only_numbers=True)
     vjp: AnyFunction = jax.vjp
     if is_of_operations(f, arguments, leaves):
-        outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
+        outputs, beneath, vjp = numbers, outputs_of(ours.beneath(f), arguments, only_numbers=True), ours.vjp
     program = traced(beneath, f, arguments, leaves)
     meant = None if reference else declared(f)
     function: Function
@@ -318,25 +306,6 @@ def require_seed(seed: Any) -> None:
     require_no_fork()
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
-
-
-def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
-    """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
-
-    def outputs(leaves: Leaves) -> Leaves:
-        value = f(*arguments.rebuilt(leaves))
-        require_numbers(f, value)
-        if names is not None:
-            names[:] = output_names(value)
-        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
-        arrays = real_parts(arrays)
-        return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays]
-
-    return outputs
-
-
-def _only_numbers(outputs: Outputs) -> Outputs:
-    return lambda leaves: [z for z in outputs(leaves) if is_number(z)]
 
 
 def traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:

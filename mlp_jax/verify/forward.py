@@ -23,11 +23,12 @@ from mlp_jax.verify.arguments import (
     first_lines,
     is_number,
     name_of,
+    outputs_of,
     real_parts,
     split,
 )
 from mlp_jax.verify.by_hand import StructureError, is_traceable
-from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, outputs_of, require_seed, traced
+from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, require_seed, traced
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
@@ -76,8 +77,7 @@ def check_jvp(f: AnyFunction, jvp_f: AnyFunction | None, *args: Any, argnums: Ar
     leaves = [jnp.asarray(x) if on_jax else np.asarray(x) for x in arguments.leaves]
     lines = _Lines(leaves, seed)
     names: list[str] = []
-    outputs = outputs_of(f, arguments, names)
-    numbers: Outputs = lambda xs: [z for z in outputs(xs) if is_number(z)]  # noqa: E731
+    numbers = outputs_of(f, arguments, names, only_numbers=True)
     title = f"check_jvp({name_of(f)}{'' if jvp_f is None else f', {name_of(jvp_f)}'})"
     tangents = _tangents(f, jvp_f, arguments)
     start: Leaves = [np.ones(len(FACTORS), (jnp if on_jax else np).result_type(*leaves))]

@@ -12,20 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.verify import policy
-from mlp_jax.verify.arguments import (
-    AnyFunction,
-    Argnums,
-    Leaves,
-    first_lines,
-    first_rows,
-    is_number,
-    more_rows,
-    name_of,
-    top_level,
-)
+from mlp_jax.verify.arguments import AnyFunction, Argnums, Leaves, first_lines, is_number, name_of, top_level
 from mlp_jax.verify.checks import Checked, is_of_operations, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
-from mlp_jax.verify.examples import rows_of_a_batch
+from mlp_jax.verify.examples import first_rows, more_rows, rows_of_a_batch
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction
