@@ -273,16 +273,6 @@ def _held_to(
 Rules = tuple[Rule | None, Rule]  # to be traced, if JAX may be able to; and to be called
 
 
-def _rule_of(rules: Rules, function: Function, leaves: Leaves, on_jax: bool) -> RuleUnderTest:
-    """What the rule raises is raised."""
-    if rules[0] is not None:
-        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-            return TracedRule(rules[0], leaves, function.outputs)
-    called = CalledRule(rules[1], function.outputs, on_jax)
-    called.own(leaves, [np.ones(z.shape) for z in function.outputs])
-    return called
-
-
 def completed(
     checked: Checked,
     function: Function,
@@ -294,7 +284,14 @@ def completed(
 ) -> Checked:
     """With the experiment by a plan, and what is wrong before anything is computed."""
     try:
-        experiment = Experiment(function, _rule_of(rules, function, leaves, on_jax), leaves, **plan)
+        rule: RuleUnderTest | None = None
+        if rules[0] is not None:
+            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+                rule = TracedRule(rules[0], leaves, function.outputs)
+        if rule is None:
+            rule = CalledRule(rules[1], function.outputs, on_jax)
+            rule.own(leaves, [np.ones(z.shape) for z in function.outputs])
+        experiment = Experiment(function, rule, leaves, **plan)
     except Exception as error:  # whatever the user's rule raises is a finding
         return checked._replace(faults=[rule_that_raises(error, program, leaves)])
     faults = structure_faults(checked.arguments.names, experiment, checked.output_names)

@@ -115,7 +115,8 @@ class Points:
         """All numbers that the function is given: leaves as (points, 1, *shape), constants as (1, 1, *shape)."""
         found = {n: np.stack([t.leaves[k] for t in self._both])[:, None] for k, n in enumerate(self.names)}
         for name, x in zip(self.checked.arguments.all_names, self.checked.arguments.everything, strict=True):
-            if name not in found and is_real(x) and np.size(x):
+            is_real = isinstance(x, int | float) or getattr(getattr(x, "dtype", None), "kind", "") in ("i", "u", "f")
+            if name not in found and is_real and np.size(x):
                 found[name] = np.asarray(x, np.float64)[None, None]
         return found
 
@@ -134,8 +135,3 @@ class Points:
 def _is_off(table: Table, k: int) -> bool:
     leaf = table.leaf(k)
     return table.reference is not None and largest((leaf.yours - leaf.reference)[: table.base]) > 1e-6 * leaf.size
-
-
-def is_real(x: Any) -> bool:
-    """Whether it is a number, or an array of them."""
-    return isinstance(x, int | float) or getattr(getattr(x, "dtype", None), "kind", "") in ("i", "u", "f")

@@ -208,37 +208,33 @@ def decisions_on(leaf: Column, off: np.ndarray, allowance: np.ndarray, most: int
     allowance = np.fmax(np.broadcast_to(allowance, off.shape), _unresolved(leaf))
     picked, near = _picked(leaf, off, allowance, most), _neighbours(leaf)
     pieces: np.ndarray | None = None
-    slopes = None if leaf.table.named else _of_all_cotangents(leaf, leaf.table.ask("entries", leaf.about, picked))
+    sides = None if leaf.table.named else _sides(leaf, leaf.table.ask("entries", leaf.about, picked))
     left_out = not all(np.isfinite(v).all() for v in leaf.table.values)
     found = {}
     for k, e in enumerate(picked):
         for c in map(int, np.flatnonzero(off[:, e])):
             numbers = float(leaf.yours[c, e]), float(leaf.reference[c, e]), float(allowance[c, e])
-            if slopes is None:
+            if sides is None:
                 found[c, e] = decide_by_name(*numbers, near[:, c, e])
                 continue
-            decision = decide(*numbers, _sides(slopes, k, c), near[:, c, e])
+            both = [Side(float(slope[k, c]), policy.ERROR_FACTOR * float(error[k, c])) for slope, error in sides]
+            decision = decide(*numbers, both, near[:, c, e])
             if decision.at_kink and decision.outcome is not Outcome.KINK and leaf.table.reference is not None:
                 pieces = _at_neighbours(leaf, "other_pieces") if pieces is None else pieces
-                decision = decide(*numbers, _sides(slopes, k, c), np.append(near[:, c, e], pieces[:, c, e]))
+                decision = decide(*numbers, both, np.append(near[:, c, e], pieces[:, c, e]))
             if left_out and np.isnan(numbers[0]) and np.isnan(leaf.reference[0, e]) and decision.right == 0:
                 decision = Decision(Outcome.NO_DERIVATIVE, np.nan)  # it acts on outputs alone that are left out
             found[c, e] = decision
     return found
 
 
-def _sides(slopes: Slopes, k: int, c: int) -> list[Side]:
-    both = ((slopes.left, slopes.left_error), (slopes.right, slopes.right_error))
-    return [Side(float(slope[k, c]), policy.ERROR_FACTOR * float(error[k, c])) for slope, error in both]
-
-
-def _of_all_cotangents(leaf: Column, slopes: Slopes) -> Slopes:
+def _sides(leaf: Column, slopes: Slopes) -> list[tuple[np.ndarray, np.ndarray]]:
     """Slopes for all cotangents from the base ones; errors are not negative, and infinite where nothing is known."""
     left, left_error, right, right_error = (
         for_all(leaf.table, np.where(np.isfinite(part), part, np.nan).T).T for part in slopes
     )
-    unknown = [np.where(np.isnan(error), np.inf, np.abs(error)) for error in (left_error, right_error)]
-    return Slopes(left, unknown[0], right, unknown[1])
+    both = ((left, left_error), (right, right_error))
+    return [(slope, np.where(np.isnan(error), np.inf, np.abs(error))) for slope, error in both]
 
 
 def _neighbours(leaf: Column) -> np.ndarray:

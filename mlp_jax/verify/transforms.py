@@ -12,7 +12,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.verify import policy
-from mlp_jax.verify.arguments import AnyFunction, Argnums, Leaves, first_lines, is_number, name_of, top_level
+from mlp_jax.verify.arguments import (
+    AnyFunction,
+    Argnums,
+    Leaves,
+    first_lines,
+    is_number,
+    name_of,
+    outputs_of,
+    top_level,
+)
 from mlp_jax.verify.checks import Checked, is_of_operations, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
 from mlp_jax.verify.examples import first_rows, more_rows, rows_of_a_batch
@@ -289,10 +298,7 @@ def _projected(weights: Leaves, arrays: Leaves) -> Any:
 
 def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outputs:
     """F from its leaves to its floating-point outputs; where its rule is the tracer's, JAX is given that one."""
-
-    def outputs(leaves: Leaves) -> Leaves:
-        return [z for z in checked.outputs(leaves) if is_number(z)]
-
+    outputs = outputs_of(f, checked.arguments, only_numbers=True)
     if checked.experiment and not is_of_operations(f, checked.arguments, checked.experiment.leaves):
         return outputs
     with_rule = jax.custom_vjp(outputs)

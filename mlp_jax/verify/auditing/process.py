@@ -9,10 +9,10 @@ import atexit
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlp_jax.verify.auditing import watch
 from mlp_jax.verify.auditing.audit import complete
@@ -44,12 +44,13 @@ def environment(order: Order, inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 current: watch.Watch | None = None  # of this process
-_finish: Any = None
+# Ends the audit of this process early: what comes later is not seen.
+finish: Callable[[], None] = lambda: None  # noqa: E731
 
 
 def start(said: str) -> None:
     """Watch this process from now on, as the variable says, and check when it ends."""
-    global _finish, current
+    global finish, current
     folder, exact, seconds, calls, remembered = json.loads(said)
     if not Path(folder).is_dir():
         return  # the audit is over: this process outlived the command
@@ -58,7 +59,7 @@ def start(said: str) -> None:
     name.with_suffix(".started").touch()
     watch.start(seeing)
 
-    def finish() -> None:
+    def check() -> None:
         """Check, and write what was found: once, and not in a process that was forked."""
         if os.getpid() != me or not seeing.is_on or not Path(folder).is_dir():
             return
@@ -74,18 +75,12 @@ def start(said: str) -> None:
 
     def and_exit(status: int) -> None:
         with suppress(Exception):
-            finish()
+            check()
         exit_at_once(status)
 
     exit_at_once, os._exit = os._exit, and_exit  # type: ignore[assignment]
-    atexit.register(finish)
-    _finish = finish
-
-
-def finish() -> None:
-    """End the audit of this process early, if it is audited: what comes later is not seen."""
-    if _finish is not None:
-        _finish()
+    atexit.register(check)
+    finish = check
 
 
 def collected(of: str, order: Order) -> Audit:
