@@ -17,6 +17,7 @@ from mlp_jax.verify import GradientError, audit
 from mlp_jax.verify.auditing.calls import Call, NotStorable, calls_of, store, stored_in
 from mlp_jax.verify.auditing.checking import TimeUp, time_limit
 from mlp_jax.verify.auditing.findings import BESIDE, NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
+from mlp_jax.verify.auditing.known import digest, read, remember
 from mlp_jax.verify.auditing.rules import addresses, at, described, discover, identity
 from mlp_jax.verify.auditing.tap import tap
 from mlp_jax.verify.auditing.watch import Watch, watching
@@ -445,6 +446,45 @@ def test_the_checkers_own_calls_are_none_of_the_programs():
     with audit() as found:
         check_vjp(right, X)
     assert not found.findings
+
+
+# --- what was found before ---------------------------------------------------------------------------------------------
+
+
+def scaled(factor, kernel=jnp.sin):
+    @jax.custom_vjp
+    def rule(x):
+        return jnp.sum(kernel(x)) * factor
+
+    rule.defvjp(lambda x: (rule(x), x), lambda x, g: (g * factor * jnp.cos(x),))
+    return rule
+
+
+def test_a_digest_is_of_all_that_a_finding_depends_on():
+    def told(rule, x):
+        (signature,) = seen(lambda: jax.jit(rule)(x))
+        return digest(signature)
+
+    first = told(scaled(2.0), X)
+    assert first == told(scaled(2.0), X + 0)
+    others = [told(scaled(3.0), X), told(scaled(2.0, jnp.tan), X), told(scaled(2.0), X + 1), told(scaled(2.0), X[0])]
+    assert len({first, *others}) == 5
+    assert "" not in (first, *others)
+
+
+def test_what_cannot_be_told_is_not_remembered(tmp_path):
+    def kernel(x):
+        return jax.pure_callback(lambda v: v, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    (signature,) = seen(lambda: scaled(2.0, kernel)(X))
+    assert digest(signature) == ""
+    found = [Finding("p.f", "p.py:1", "t.py:2", "float32[]", verdict=v, key=v) for v in ("ok", WRONG, NOT_CHECKED)]
+    remember(tmp_path / "audited.json", [*found, Finding("p.f", "p.py:1", "t.py:2", "float32[2]", verdict="ok")])
+    assert read(tmp_path / "audited.json") == {"ok": ("ok", False)}
+    for damaged in ("[]", "{", '{"a": 1}', '{"a": ["fine", true]}'):
+        (tmp_path / "audited.json").write_text(damaged)
+        assert read(tmp_path / "audited.json") == {}
+    assert read(tmp_path / "none.json") == read(None) == {}
 
 
 # --- addresses, files, packages ---------------------------------------------------------------------------------------
