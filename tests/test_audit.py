@@ -448,7 +448,7 @@ def test_the_checkers_own_calls_are_none_of_the_programs():
     assert not found.findings
 
 
-# --- what was found before ---------------------------------------------------------------------------------------------
+# --- what was found before --------------------------------------------------------------------------------------------
 
 
 def scaled(factor, kernel=jnp.sin):
