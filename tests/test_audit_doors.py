@@ -132,9 +132,10 @@ def test_after_them():
 """
 
 
-@pytest.mark.parametrize(
-    "door", [["audit", "--", sys.executable, "-m", "pytest"], ["--audit-gradients", "-n2"]], ids=len
-)
+DOORS = [["audit", "--", sys.executable, "-m", "pytest"], ["--audit-gradients", "-n2"]]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=len)
 def test_a_test_that_fails_under_the_audit_alone_is_run_again_exactly(package, door):
     (package / "test_kernels.py").unlink()
     (package / "test_taps.py").write_text(WITH_TAPS)
