@@ -311,17 +311,12 @@ def _bound(e: Any, ins: list[Any], params: dict[str, Any]) -> list[Any]:
     return list(outs) if e.primitive.multiple_results else [outs]
 
 
-def compared_constants(program: Any) -> set[float]:
-    """The numbers that something is compared with in a program: where its branches meet."""
-    found: set[float] = set()
-    _note_compared(program, {}, found)
-    return {c for c in found if np.isfinite(c)}
-
-
-def _note_compared(program: Any, known: dict[Any, float], found: set[float]) -> None:
-    jaxpr = getattr(program, "jaxpr", program)
+def compared_constants(program: Any, given: dict[Any, float] | None = None) -> set[float]:
+    """The numbers that something is compared with in a program, some of whose inputs are given: where branches meet."""
+    jaxpr, found = getattr(program, "jaxpr", program), set[float]()
     constants = zip(jaxpr.constvars, getattr(program, "consts", ()), strict=False)
-    known |= {var: float(c) for var, c in constants if np.size(c) == 1 and is_float(getattr(c, "dtype", np.int32))}
+    scalars = {var: float(c) for var, c in constants if np.size(c) == 1 and is_float(getattr(c, "dtype", np.int32))}
+    known = (given or {}) | scalars
 
     def read(atom: Any) -> float | None:
         if isinstance(atom, core.Literal):
@@ -331,10 +326,11 @@ def _note_compared(program: Any, known: dict[Any, float], found: set[float]) -> 
     for e in jaxpr.eqns:
         values = [read(atom) for atom in e.invars]
         if _name(e) in _COMPARISONS:
-            found |= {c for c in values if c is not None}
+            found |= {c for c in values if c is not None and np.isfinite(c)}
         if _name(e) in _HANDS_ON and values[0] is not None:
             known[e.outvars[0]] = values[0]
         for inner in core.jaxprs_in_params(e.params):
             variables = getattr(inner, "jaxpr", inner).invars
             pairs = zip(reversed(variables), reversed(values), strict=False)  # a branch is not given its number
-            _note_compared(inner, {var: c for var, c in pairs if c is not None}, found)
+            found |= compared_constants(inner, {var: c for var, c in pairs if c is not None})
+    return found

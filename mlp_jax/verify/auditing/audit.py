@@ -59,17 +59,11 @@ def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
 
 
 def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None, remembered: Path | None = None) -> None:
-    """Check what was seen; wrong calls are written to a folder, if there is one, to be checked again.
+    """Add to what is found by checking what was seen, as far as the seconds go.
 
-    First each use, then of each rule that passed the transformations that the program used it under, and special points
-    beside its arguments: as much as there is time for.
-
-    Args:
-        found: gets the findings.
-        watch: what was seen.
-        seconds: the budget.
-        folder: for calls that did not pass.
-        remembered: a file of what passed earlier, which is not checked again.
+    Calls that did not pass are written to a folder, if there is one, to be checked again; what passed earlier, by the
+    file in which that is remembered, is not checked. First each use is, then of each rule that passed the
+    transformations that the program used it under, and special points beside its arguments.
     """
     where, meant = addresses(), intentions(found)
     end = time.monotonic() + seconds

@@ -19,23 +19,14 @@ from mlp_jax.verify.auditing.watch import Key, Signature, Values
 
 @dataclass(frozen=True)
 class Call:
-    """A rule and arguments for it.
+    """A rule and arguments for it."""
 
-    Attributes:
-        rule: the rule, or a function that calls it.
-        args: in their order.
-        argnums: of those that are differentiated.
-        x64: whether JAX had 64 bits.
-        rows: the transformations that are looked at, by how their names begin.
-        special: whether special points are.
-    """
-
-    rule: Any
+    rule: Any  # or a function that calls it
     args: tuple[Any, ...]
-    argnums: tuple[int, ...]
-    x64: bool
-    rows: tuple[str, ...] = ()
-    special: bool = False
+    argnums: tuple[int, ...]  # of those that are differentiated
+    x64: bool  # whether JAX had 64 bits
+    rows: tuple[str, ...] = ()  # the transformations that are looked at, by how their names begin
+    special: bool = False  # whether special points are
 
     def is_finite(self) -> bool:
         """Whether all of its numbers are."""

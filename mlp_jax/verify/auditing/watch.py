@@ -82,22 +82,16 @@ class Signature:
 
 
 class Watch:
-    """What was seen so far.
-
-    Attributes:
-        exact: whether compiled programs are left as they are: values then come from eager calls alone.
-        journal: the file, without its suffix, to which each new signature is written: a process may be killed.
-        signatures: by rule, shapes and static arguments.
-        problems: what went wrong in watching, which the program must not notice.
-        said: what else should be known.
-    """
+    """What was seen so far."""
 
     def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
-        self.exact, self.journal = exact, journal
+        """Of which compiled programs may be left as they are: values then come from eager calls alone."""
+        self.exact = exact
+        self.journal = journal  # the file, without suffix, that tells of each new signature: a process may be killed
         self.process = os.getpid()
-        self.signatures: dict[Any, Signature] = {}
-        self.problems: list[str] = []
-        self.said: list[str] = []
+        self.signatures: dict[Any, Signature] = {}  # by rule, shapes and static arguments
+        self.problems: list[str] = []  # what went wrong in watching, which the program must not notice
+        self.said: list[str] = []  # what else should be known
         self.is_on = True  # compiled programs keep their taps after the end
         self.bytes = 0
         self.lock = threading.Lock()
