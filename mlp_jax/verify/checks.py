@@ -204,7 +204,12 @@ def prepared_by_hand(
         )
     before = [np.array(leaf, copy=True) for leaf in leaves]
     try:
-        gradient, is_traced = _gradient_of(grad_f, arguments, leaves, is_traced=program is not None)
+        gradient, is_traced = None, False
+        if program is not None:
+            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+                gradient = jax.eval_shape(lambda xs: grad_f(*arguments.rebuilt(xs)), leaves)
+                is_traced = True
+        gradient = gradient if is_traced else grad_f(*arguments.rebuilt(leaves))
     except Exception as error:  # whatever the user's gradient raises is a finding
         return Checked(arguments, names, faults=[rule_that_raises(error, None, leaves)])
     _require_unchanged(grad_f, arguments, before, leaves)
@@ -226,14 +231,6 @@ def prepared_by_hand(
     named = reference is not None
     plan: dict[str, Any] = {"seed": seed, "named": named, "scalar": not jacobian, "units": jacobian}
     return completed(checked, function, rules, leaves, on_jax, **plan)
-
-
-def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
-    """What the gradient returns, or its shapes if JAX can trace it; and whether it can."""
-    if is_traced:
-        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-            return jax.eval_shape(lambda xs: grad_f(*arguments.rebuilt(xs)), leaves), True
-    return grad_f(*arguments.rebuilt(leaves)), False
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

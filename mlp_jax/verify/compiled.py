@@ -36,7 +36,6 @@ class Compiled:
     kind = ""
 
     def __init__(self, program: Program) -> None:
-        """Makes nothing yet."""
         self.program = program
         self.typed = typed_precision(program)  # the coarsest ε of what keeps its type in float64
 

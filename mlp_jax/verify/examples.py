@@ -81,11 +81,9 @@ def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
 
     def longer(x: Any) -> Any:
         rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
-        return (
-            rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
-            if (is_number(x))
-            else rows
-        )
+        if not is_number(x):
+            return rows
+        return rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
 
     return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
 

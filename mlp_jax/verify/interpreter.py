@@ -115,18 +115,15 @@ def typed_precision(program: Program) -> float:
 def fingerprint(program: Program) -> tuple[Any, ...]:
     """What is equal for programs that compute the same."""
     constants = [*program.consts, *(c for e in equations(program) for c in _constants(e))]
-    return (str(program), *(_numbers_of(c).tobytes() for c in constants if hasattr(c, "dtype")))
+    arrays = (c for c in constants if hasattr(c, "dtype"))
+    numbers = (jax.random.key_data(c) if jnp.issubdtype(c.dtype, jax.dtypes.extended) else c for c in arrays)
+    return (str(program), *(np.asarray(c).tobytes() for c in numbers))
 
 
 def _constants(equation: Any) -> Iterator[Any]:
     for parameter in equation.params.values():
         for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
             yield from getattr(inner, "consts", ())
-
-
-def _numbers_of(constant: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(constant.dtype, jax.dtypes.extended)
-    return np.asarray(jax.random.key_data(constant) if is_key else constant)
 
 
 def _name(equation: Any) -> str:
@@ -246,7 +243,8 @@ class _Interpreter:
             count, state = counted
             new, on = self._closed(p["body_jaxpr"], [*ins[a : a + b], *state]), goes_on(state)
             if jnp.ndim(on):  # of a batch each example stops by itself
-                new = [_chosen(on, n, o) for n, o in zip(new, state, strict=True)]
+                shaped = [jnp.reshape(on, on.shape + (1,) * (jnp.ndim(n) - on.ndim)) for n in new]
+                new = [jnp.where(which, n, o) for which, n, o in zip(shaped, new, state, strict=True)]
             return count + 1, new
 
         count, state = lax.while_loop(
@@ -284,11 +282,6 @@ class _Interpreter:
             self.how.summand(v, a.aval.dtype, terms) if _is_float_atom(a) else v
             for v, a in zip(ins, e.invars, strict=True)
         ]
-
-
-def _chosen(which: Any, new: Any, old: Any) -> Any:
-    """By a choice for each example of a batch."""
-    return jnp.where(jnp.reshape(which, which.shape + (1,) * (jnp.ndim(new) - which.ndim)), new, old)
 
 
 def _is_float_atom(atom: Any) -> bool:

@@ -30,7 +30,9 @@ class Call:
 
     def is_finite(self) -> bool:
         """Whether all of its numbers are."""
-        return all(np.isfinite(x).all() for x in jax.tree.leaves(self.args) if _is_number(x))
+        leaves = (x for x in jax.tree.leaves(self.args) if not callable(x))
+        numbers = (x for x in leaves if jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.inexact))
+        return all(np.isfinite(x).all() for x in numbers)
 
 
 def calls_of(signature: Signature) -> list[Call]:
@@ -67,10 +69,6 @@ def _one_example(values: Values, which: int) -> list[Any]:
         x.key() if isinstance(x, Key) else jnp.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
         for x in leaves
     ]
-
-
-def _is_number(x: Any) -> bool:
-    return bool(jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.inexact)) if not callable(x) else False
 
 
 # --- as a file --------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def digest(signature: Signature) -> str:
     except Exception:  # whatever anybody's object or function raises
         return ""
     said = repr(parts)
-    return "" if " at 0x" in said else _sha(said.encode())
+    return "" if " at 0x" in said else hashlib.sha256(said.encode()).hexdigest()
 
 
 def _told(leaf: Any) -> Any:
@@ -57,11 +57,7 @@ def _surroundings() -> str:
     installed = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
     own = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     settings, devices = sorted(map(repr, jax.config.values.items())), [d.device_kind for d in jax.devices()]
-    return _sha(repr((sys.version, installed, settings, devices, own)).encode())
-
-
-def _sha(said: bytes) -> str:
-    return hashlib.sha256(said).hexdigest()
+    return hashlib.sha256(repr((sys.version, installed, settings, devices, own)).encode()).hexdigest()
 
 
 def read(file: Path | None) -> dict[str, Any]:

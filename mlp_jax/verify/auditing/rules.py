@@ -133,16 +133,12 @@ def addresses() -> dict[int, str]:
         for path, value in _attributes(module):
             with suppress(Exception):  # anybody's objects, whose attributes may raise anything
                 for inner in _layers(value):
-                    rank = _rank(name, _text(beneath(inner), "__module__"))
+                    home = _text(beneath(inner), "__module__")
+                    is_private = any(part.startswith("_") for part in name.split("."))
+                    rank = name.split(".")[0] != home.split(".")[0], is_private, name != home, name.count(".")
                     if id(inner) not in ranks or rank < ranks[id(inner)]:
                         found[id(inner)], ranks[id(inner)] = f"{name}:{path}", rank
     return found
-
-
-def _rank(module: str, home: str) -> tuple[bool, bool, bool, int]:
-    """How well a module serves as the address of what was written in the module `home`; less is better."""
-    is_private = any(part.startswith("_") for part in module.split("."))
-    return module.split(".")[0] != home.split(".")[0], is_private, module != home, module.count(".")
 
 
 def _attributes(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
