@@ -60,7 +60,9 @@ def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arg
         if getattr(x, "dtype", None) == np.longdouble:
             raise CannotCheck(f"{name} has dtype {x.dtype}, which JAX has not; make it float64")
     unseen = [(name, x) for k, (name, x) in found.items() if k not in places and _looks_like_data(x)]
-    constants = tuple(f"{name} ({_kind(x)}{_how_to_check(x)})" for name, x in unseen)
+    how = ["" if is_dataclass(x) else float(x) if isinstance(x, int) else "floating-point numbers" for _, x in unseen]
+    more = [f"; pass {numbers} to check the gradient for it" * (numbers != "") for numbers in how]
+    constants = tuple(f"{name} ({_kind(x)}{said})" for (name, x), said in zip(unseen, more, strict=True))
     parts = [(name + of, part, k) for k in places for name, x in [found[k]] for of, part in _parts(x)]
     own_names, leaves, places = zip(*parts, strict=True)
     return Arguments(own_names, leaves, places, tuple(names), tuple(x for _, x in paths), tree, constants)
@@ -132,12 +134,6 @@ def _looks_like_data(x: Any) -> bool:
     if getattr(x, "dtype", None) is None:
         return isinstance(x, int) or is_dataclass(x)
     return not (_is_array_of(np.bool_, x) or _is_array_of(jax.dtypes.extended, x))
-
-
-def _how_to_check(x: Any) -> str:
-    if isinstance(x, int):
-        return f"; pass {float(x)} to check the gradient for it"
-    return "" if is_dataclass(x) else "; pass floating-point numbers to check the gradient for it"
 
 
 def _kind(x: Any) -> str:

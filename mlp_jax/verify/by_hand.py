@@ -25,14 +25,6 @@ class Form(NamedTuple):
     outer: tuple[int, ...] | None = None
 
 
-def is_for_jax(f: AnyFunction, grad_f: AnyFunction, arguments: Arguments) -> bool:
-    """Whether JAX can trace both, or they are given its arrays; if not, they are functions of numpy arrays."""
-    if any(isinstance(leaf, jax.Array) for leaf in arguments.everything):
-        return True
-    leaves = [jnp.asarray(leaf) for leaf in arguments.leaves]
-    return is_traceable(lambda *xs: [called(*arguments.rebuilt(xs)) for called in (f, grad_f)], leaves)
-
-
 def is_traceable(f: AnyFunction, args: Sequence[Any]) -> bool:
     """Whether JAX can trace a function at arguments, all of which are arrays for it."""
     try:

@@ -185,7 +185,9 @@ def prepared_by_hand(
     """What `check_grad` checks, and `check_jacobian`; errors as there."""
     require_seed(seed)
     arguments, names = split(f, args), ["primal"]
-    on_jax = by_hand.is_for_jax(f, grad_f, arguments)
+    both: AnyFunction = lambda *xs: [called(*arguments.rebuilt(xs)) for called in (f, grad_f)]  # noqa: E731
+    on_jax = any(isinstance(leaf, jax.Array) for leaf in arguments.everything)
+    on_jax = on_jax or by_hand.is_traceable(both, [jnp.asarray(leaf) for leaf in arguments.leaves])
     array = jnp.asarray if on_jax else np.asarray
     leaves = [array(x) for x in arguments.leaves]
     program = traced(outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
@@ -267,13 +269,10 @@ def _held_to(
     return named, f"{by} of {name}, as was declared to be intended"
 
 
-Rules = tuple[Rule | None, Rule]  # to be traced, if JAX may be able to; and to be called
-
-
 def completed(
     checked: Checked,
     function: Function,
-    rules: Rules,
+    rules: tuple[Rule | None, Rule],  # to be traced, if JAX may be able to; and to be called
     leaves: Leaves,
     on_jax: bool,
     program: Program | None = None,

@@ -41,7 +41,6 @@ class Points:
     """The table at the arguments, and the one a step aside, as facts for hypotheses."""
 
     def __init__(self, checked: Any, table: Table) -> None:
-        """Evaluates nothing."""
         self.checked, self.table, self.names = checked, table, checked.arguments.names
         self.pulled: dict[Any, Arrays] = {}
 

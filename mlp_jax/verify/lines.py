@@ -18,10 +18,12 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
     close = policy.ULPS * max(p.eps for p in table.precisions)
     close = max(close, policy.UNTIL_CONVERGED) if table.reference is None else close
     leaves = [table.leaf(i) for i in at]
+    # in each entry a part of it, or its tail
+    left_open = [np.fmax(close * np.abs(leaf.yours), leaf.tail)[: leaf.base] for leaf in leaves]
     for k in range(len(errors)):
         rows = [lines.directions[i][k].ravel() for i in at]
         terms = sum(row @ leaf.yours[: leaf.base].T for row, leaf in zip(rows, leaves, strict=True))
-        sizes = sum(np.abs(row) @ _last_digits(leaf, close).T for row, leaf in zip(rows, leaves, strict=True))
+        sizes = sum(np.abs(row) @ part.T for row, part in zip(rows, left_open, strict=True))
         mine, allowance = np.asarray(terms), np.asarray(sizes) + errors[k]
         right = lines.slopes.middle[k]
         if (np.abs(lines.slopes.left[k] - lines.slopes.right[k]) > allowance).any():
@@ -43,11 +45,6 @@ def contradicted(table: Table, leaf: int | None, carefully: bool = False) -> Fin
                 float(right[c]), Where.ALONG,
             )  # fmt: skip
     return None
-
-
-def _last_digits(leaf: Column, close: float) -> np.ndarray:
-    """What is left open in each entry: a part of it, or its tail."""
-    return np.fmax(close * np.abs(leaf.yours), leaf.tail)[: leaf.base]
 
 
 def has_kinks(table: Table, leaf: int | None) -> bool:

@@ -80,7 +80,6 @@ class CalledRule:
     typed = 0.0
 
     def __init__(self, rule: Rule, outputs: Sequence[Any], on_jax: bool) -> None:
-        """Call nothing yet; later with JAX's arrays, or with numpy's."""
         self.rule, self.outputs, self.on_jax = rule, outputs, on_jax
 
     def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:

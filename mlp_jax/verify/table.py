@@ -68,14 +68,13 @@ class Table:
 
         - native: how far the reference in the user's precision is from that in float64, (of outputs, of leaves), each
           entry; of outputs with its sign.
-        - rounded, in_float64: the spread, likewise, of the reference where every result is rounded at random: to its
-          own type, or to float64, which tells how many digits the reference itself has.
+        - rounded, in_float64: its spread, likewise, where every result is rounded at random: to its own type, or to
+          float64, which tells how many digits it has.
         - constants: what half a unit of the last place in constants, yours and the reference's, changes, with signs.
         - neighbours: the reference there, for each leaf (neighbours, cotangents, *shape), the near ones, then the far.
         - other_pieces: the same with each kink inside the function taken to one of its sides.
         - along, leaf, carefully: `Lines` through all leaves (None), or one alone. At a first look with few steps;
-          carefully with all, with the noise of the values in float64, and with what is behind a stop_gradient held fast
-          if that is nearer to yours.
+          carefully with all, with the noise of the values, and what is stopped held fast if that is nearer to yours.
         - entries, leaf, entries: `Slopes` (entries, cotangents).
         - chords, leaf, entries: how far the integral of yours over an interval around each entry is from the change of
           the values there, (entries, cotangents), in the size of the values that change.

@@ -261,7 +261,7 @@ class _Transformed:
 
     def sharded(self) -> Said:
         """Arguments with half of an axis on each of two devices, under jit, beside the same on one."""
-        mesh, g, specs = _two_devices(), self._cotangent, []
+        mesh, g, specs = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent, []
         for x in self.leaves:
             even = next((k for k, n in enumerate(x.shape) if n % 2 == 0), None)
             specs.append(PartitionSpec() if even is None else PartitionSpec(*[None] * even, "rows"))
@@ -272,6 +272,7 @@ class _Transformed:
     def shard_mapped(self, rows: Sequence[int]) -> Said:
         """By shard_map all rows on each of two devices: for what both have, twice the gradient of one."""
         parted, g = [k in rows for k in range(len(self.leaves))], self._cotangent
+        mesh = Mesh(np.array(jax.devices()[:2]), "rows")
         specs = [PartitionSpec("rows") if has_rows else PartitionSpec() for has_rows in parted]
 
         def doubled(arrays: Leaves, both: Callable[[Any], Any]) -> Leaves:
@@ -281,13 +282,9 @@ class _Transformed:
             found = self.rule.rule(list(own), g)[1]
             return [x if is_own else jax.lax.psum(x, "rows") for x, is_own in zip(found, parted, strict=True)]
 
-        over = jax.shard_map(on_one, mesh=_two_devices(), in_specs=tuple(specs), out_specs=specs, check_vma=False)
+        over = jax.shard_map(on_one, mesh=mesh, in_specs=tuple(specs), out_specs=specs, check_vma=False)
         found = jax.jit(over)(*doubled(self.leaves, lambda x: x))
         return self._as_alone(found, lambda alone: doubled(alone, lambda x: 2 * x))
-
-
-def _two_devices() -> Mesh:
-    return Mesh(np.array(jax.devices()[:2]), "rows")
 
 
 def _projected(weights: Leaves, arrays: Leaves) -> Any:

@@ -86,20 +86,16 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
     """
     arrays: dict[str, Any] = {}
     args = _described(call.args, arrays, addresses)
-    record = {"rule": address, "from": _folder_of(address), "args": args, "argnums": call.argnums, "x64": call.x64}
+    module = sys.modules[address.partition(":")[0]]
+    source = Path(getattr(module, "__file__", None) or "/").absolute()
+    depth = module.__name__.count(".") + (source.name == "__init__.py")
+    folder = local(str(source.parents[min(depth, len(source.parents) - 1)])) if len(source.parts) > 1 else ""
+    record = {"rule": address, "from": folder, "args": args, "argnums": call.argnums, "x64": call.x64}
     record |= {"rows": call.rows, "special": call.special}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # a link that somebody laid there is not followed
     with path.open("xb") as file:
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
-
-
-def _folder_of(address: str) -> str:
-    """From which its module was imported."""
-    module = sys.modules[address.partition(":")[0]]
-    file = Path(getattr(module, "__file__", None) or "/").absolute()
-    depth = module.__name__.count(".") + (file.name == "__init__.py")
-    return local(str(file.parents[min(depth, len(file.parents) - 1)])) if len(file.parts) > 1 else ""
 
 
 def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:

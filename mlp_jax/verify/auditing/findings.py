@@ -90,26 +90,20 @@ class Audit(Passes):
     def rest(self) -> list[str]:
         """What was not checked, what was not reached, and what else should be known."""
         lines = [f"  {f.verdict}  {f.rule}: {f.reason}" for f in self.findings if f.verdict == INTENDED]
-        lines += [f"  {line}" for line in self._not_checked()]
+        for reason in dict.fromkeys(f.reason for f in self.findings if f.verdict == NOT_CHECKED):
+            rules = [f.rule for f in self.findings if f.verdict == NOT_CHECKED and f.reason == reason]
+            names = list(dict.fromkeys(rules))
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            uses = _many(len(rules), "use")
+            lines.append(f"  not checked, {reason}: {', '.join(names[:_SHOWN])}{more} ({uses})")
         if unchanged := [f.rule for f in self.findings if f.reason == UNCHANGED]:
             many = _many(len(set(unchanged)), "rule")
             lines.append(f"  not checked again, {UNCHANGED}: {many}, at {_many(len(unchanged), 'kind')} of arguments")
         if self.not_reached:
-            shown, more = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
-            lines.append(f"  not reached: {'; '.join(shown)}{f'; and {more} more' if more > 0 else ''}")
+            shown, others = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
+            lines.append(f"  not reached: {'; '.join(shown)}{f'; and {others} more' if others > 0 else ''}")
         lines += [f"  {line}" for line in self.said]
         return [*lines, *(f"  in watching, an error: {problem}" for problem in self.problems[:3])]
-
-    def _not_checked(self) -> Iterable[str]:
-        """The uses that were not checked, by reason."""
-        by_reason: dict[str, list[str]] = {}
-        for f in self.findings:
-            if f.verdict == NOT_CHECKED:
-                by_reason.setdefault(f.reason, []).append(f.rule)
-        for reason, rules in by_reason.items():
-            names = list(dict.fromkeys(rules))
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"not checked, {reason}: {', '.join(names[:_SHOWN])}{more} ({_many(len(rules), 'use')})"
 
 
 def of_json(text: str) -> Audit:
