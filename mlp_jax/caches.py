@@ -16,10 +16,9 @@ def of_user() -> Path | None:
 
 
 def file_of_user(name: str) -> Path | None:
-    """The file of this name in a folder of its own, if nobody else can have put it there; by machine."""
+    """The file of this name in that folder, if nobody else can have put it there; by machine."""
     own = of_user()
-    folder = own and own / "files" / platform.node()
-    return folder / name if folder and is_private(folder) else None
+    return own / f"{platform.node()}-{name}" if own and is_private(own) else None
 
 
 def is_private(folder: Path) -> bool:

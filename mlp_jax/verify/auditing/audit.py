@@ -90,7 +90,7 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None, re
         )
     before = read(remembered)
     for k, (signature, finding) in enumerate(uses, first):
-        finding = dataclasses.replace(finding, key=digest(signature) if remembered else "")
+        finding = dataclasses.replace(finding, key=digest(signature) if remembered and time.monotonic() < end else "")
         if finding.key in before:
             verdict, further = before[finding.key]
             found.findings[k] = dataclasses.replace(finding, verdict=verdict, further=further, reason=UNCHANGED)

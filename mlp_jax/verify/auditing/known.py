@@ -15,14 +15,14 @@ from typing import Any
 import jax
 
 from mlp_jax.verify.auditing.calls import calls_of
-from mlp_jax.verify.auditing.checking import as_the_program
+from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, time_limit
 from mlp_jax.verify.auditing.findings import ACCEPTED, Finding
 from mlp_jax.verify.auditing.rules import beneath, functions_of
 from mlp_jax.verify.auditing.watch import Key, Signature
 from mlp_jax.verify.checks import prepared
 from mlp_jax.verify.interpreter import fingerprint, trace, without_rules
 
-_MOST = 10_000  # uses that are remembered
+_MOST, _SECONDS = 10_000, 30.0  # uses that are remembered, and for the digest of one
 
 
 def digest(signature: Signature) -> str:
@@ -34,12 +34,12 @@ def digest(signature: Signature) -> str:
         files = {inspect.getsourcefile(beneath(f)): None for f in functions_of(signature.rule)}
         parts: list[Any] = [_surroundings(), signature.x64, [Path(str(file)).read_bytes() for file in files]]
         parts += [(values.path, list(map(_told, values.leaves))) for values in signature.values]
-        with as_the_program(signature.x64):
+        with as_the_program(signature.x64), time_limit(_SECONDS):
             call = calls_of(signature)[0]
             experiment: Any = prepared(call.rule, call.args, None, call.argnums, 0).experiment
             programs = (experiment.function.program, experiment.rule.program)
             parts += [fingerprint(trace(without_rules(p), *p.in_avals)) for p in programs]
-    except Exception:  # whatever anybody's object or function raises
+    except (TimeUp, Exception):  # whatever anybody's object or function raises
         return ""
     said = repr(parts)
     return "" if " at 0x" in said else hashlib.sha256(said.encode()).hexdigest()
@@ -48,7 +48,9 @@ def digest(signature: Signature) -> str:
 def _told(leaf: Any) -> Any:
     if isinstance(leaf, Key):
         return leaf.impl, _told(leaf.data)
-    return leaf if isinstance(leaf, bool | int | float | complex) else (str(leaf.dtype), leaf.shape, leaf.tobytes())
+    if isinstance(leaf, bool | int | float | complex):
+        return leaf
+    return str(leaf.dtype), leaf.shape, hashlib.sha256(leaf.tobytes()).hexdigest()
 
 
 @functools.cache
