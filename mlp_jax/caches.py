@@ -1,12 +1,25 @@
 """A folder in which nobody else can have put anything: what is kept in it is run and learned without a look."""
 
 import os
+import platform
 import re
 import stat
 import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+def of_user() -> Path | None:
+    """The folder of this user, in which each kind of cache has its own; None of a user without a home."""
+    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
+    return own if own.parts[0] != "~" else None
+
+
+def file_of_user(name: str) -> Path | None:
+    """The file of this name in that folder, if nobody else can have put it there; by machine."""
+    own = of_user()
+    return own / f"{platform.node()}-{name}" if own and is_private(own) else None
 
 
 def is_private(folder: Path) -> bool:

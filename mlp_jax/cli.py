@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlp_jax import __version__
-from mlp_jax.caches import heal, is_private
+from mlp_jax.caches import heal, is_private, of_user
 from mlp_jax.terminal import leave, open_streams, put, say
 
 
@@ -261,13 +261,13 @@ def _keep_programs(settings: Any) -> None:
     from mlp_jax.tables import bundled
 
     told = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mlp_jax"
-    has_own = own.parts[0] != "~" and _is_ours(own)  # a user without a home keeps nothing
-    if has_own:
+    own = of_user()
+    own = own if own and _is_ours(own) else None
+    if own:
         bundled.keep_in(own)
     if told and "://" not in told and not _is_ours(Path(told)):
         settings.update("jax_enable_compilation_cache", False)
-    elif has_own and not told:
+    elif own and not told:
         # by machine: a program compiled for one processor may not run on another that shares this folder
         settings.update("jax_compilation_cache_dir", str(own / platform.node()))
         settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)

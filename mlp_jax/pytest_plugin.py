@@ -11,37 +11,34 @@ the run. Nothing is imported unless it is asked for.
 """
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 _PROPERTY = "gradient check"
 
 
-def _checked(name: str) -> Any:
-    def check(self: Any, *args: Any, **options: Any) -> Any:
-        __tracebackhide__ = True  # pytest then shows the line of the test
-        from mlp_jax import verify
-
-        return getattr(verify, name)(*args, **options).check()
-
-    check.__doc__ = f"`verify.{name}(...).check()`."
-    return check
-
-
-class Gradients:
-    """The checks of `mlp_jax.verify`; each raises GradientError if it does not pass, else returns its report."""
-
-    check_vjp, check_grad, check_transforms = map(_checked, ("check_vjp", "check_grad", "check_transforms"))
-
-
 @pytest.fixture
-def gradients() -> Gradients:
-    """The checks of `mlp_jax.verify`, which raise where a gradient is wrong."""
-    return Gradients()
+def gradients() -> Any:
+    """The checks of `mlp_jax.verify`; each raises GradientError if it does not pass, else returns its report."""
+    from mlp_jax import verify
+
+    def raising(check: Any) -> Any:
+        def checked(*args: Any, **options: Any) -> Any:
+            __tracebackhide__ = True  # pytest then shows the line of the test
+            return check(*args, **options).check()
+
+        return checked
+
+    checks = (verify.check_vjp, verify.check_grad, verify.check_transforms)
+    return SimpleNamespace(**{check.__name__: raising(check) for check in checks})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the reports of a run that asks for them, and watch the rules of one that asks for that."""
     if config.getoption("audit_gradients"):
-        config.pluginmanager.register(_Auditor(config.getoption("audit_seconds")), "mlp_jax-audit")
+        config.pluginmanager.register(_Auditor(config), "mlp_jax-audit")
     if config.getoption("grad_report") is not None:
         config.pluginmanager.register(_Collector(config.getoption("grad_report")), "mlp_jax-gradients")
 
@@ -84,45 +81,62 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             item.user_properties += [(_PROPERTY, report.to_json(indent=None)) for report in seen]
 
 
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Under an audit, run a test that failed again, with compiled programs as they are; if it passes then, it has."""
+    if "MLP_JAX_AUDIT" not in os.environ:
+        return None
+    where = {"nodeid": item.nodeid, "location": item.location}
+    item.ihook.pytest_runtest_logstart(**where)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    watch = getattr(sys.modules.get(_PROCESS), "current", None)
+    if watch and watch.is_on and not watch.exact and any(report.failed for report in reports):
+        with watch.exactly():
+            again = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in again):
+            watch.said.append(f"failed, and passed when it was run again with --exact: {item.nodeid}")
+            reports = again
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(**where)
+    return True
+
+
+_PROCESS = "mlp_jax.verify.auditing.process"
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    """Under `mlp-jax audit` this process checks now: pytest-xdist ends its workers before Python does."""
-    process = sys.modules.get("mlp_jax.verify.auditing.process")
-    if process is not None:
-        process.finish()
+    """Under an audit this process checks now: pytest-xdist ends its workers before Python does."""
+    if _PROCESS in sys.modules:
+        sys.modules[_PROCESS].finish()
 
 
 class _Auditor:
-    """The rules that all tests call, also those that run in the workers of pytest-xdist."""
+    """The rules that all tests call, also those that run in the workers of pytest-xdist, which inherit the variable."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         import jax
 
-        from mlp_jax.verify.auditing.watch import Watch, start
+        from mlp_jax.caches import file_of_user
+        from mlp_jax.verify.auditing import process
 
         jax.clear_caches()  # what a conftest.py has traced would not call its rules again
-        self.seconds = seconds
-        self.watch = Watch()
-        self.parts: list[Any] = []  # of the workers
-        self.text = ""
-        start(self.watch)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        self.parts.append(getattr(node, "workeroutput", {}).get("gradient audit"))
+        self.process, self.is_worker, self.text = process, hasattr(config, "workerinput"), ""
+        if not self.is_worker:
+            seconds, calls = config.getoption("audit_seconds"), config.rootpath / "audit"
+            remembered, self.folder = file_of_user("audited.json"), tempfile.TemporaryDirectory()
+            self.order = process.Order(Path(self.folder.name), False, seconds, calls, remembered)
+            os.environ[process.VARIABLE] = self.order.to_json()
+        process.start(os.environ[process.VARIABLE])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        from mlp_jax.verify.auditing.audit import complete
-        from mlp_jax.verify.auditing.findings import Audit, of_json, together
-
-        self.watch.close()
-        found = Audit()
-        complete(found, self.watch, self.seconds, session.config.rootpath / "audit")
-        if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput["gradient audit"] = found.to_json()
+        self.process.finish()
+        if self.is_worker:
             return
-        found = together("the tests", [found, *map(of_json, filter(None, self.parts))], [])
+        del os.environ[self.process.VARIABLE]
+        found = self.process.collected("the tests", self.order)
+        self.folder.cleanup()
         self.text = "\n".join([found.head(), *found.rest()])  # wrong rules are among the failures
         for rule, verdict in found.of_rules().items():
             session.config.hook.pytest_runtest_logreport(report=_item(rule, verdict, found))

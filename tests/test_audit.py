@@ -19,6 +19,7 @@ from mlp_jax.verify.auditing import checking
 from mlp_jax.verify.auditing.calls import Call, NotStorable, calls_of, store, stored_in
 from mlp_jax.verify.auditing.checking import TimeUp, time_limit
 from mlp_jax.verify.auditing.findings import BESIDE, NOT_CHECKED, RAISES, WRONG, Audit, Finding, of_json, together
+from mlp_jax.verify.auditing.known import digest, read, remember
 from mlp_jax.verify.auditing.rules import addresses, at, described, discover, identity
 from mlp_jax.verify.auditing.tap import tap
 from mlp_jax.verify.auditing.watch import Watch, watching
@@ -461,6 +462,45 @@ def test_the_checkers_own_calls_are_none_of_the_programs():
     assert not found.findings
 
 
+# --- what was found before --------------------------------------------------------------------------------------------
+
+
+def scaled(factor, kernel=jnp.sin):
+    @jax.custom_vjp
+    def rule(x):
+        return jnp.sum(kernel(x)) * factor
+
+    rule.defvjp(lambda x: (rule(x), x), lambda x, g: (g * factor * jnp.cos(x),))
+    return rule
+
+
+def test_a_digest_is_of_all_that_a_finding_depends_on():
+    def told(rule, x):
+        (signature,) = seen(lambda: jax.jit(rule)(x))
+        return digest(signature)
+
+    first = told(scaled(2.0), X)
+    assert first == told(scaled(2.0), X + 0)
+    others = [told(scaled(3.0), X), told(scaled(2.0, jnp.tan), X), told(scaled(2.0), X + 1), told(scaled(2.0), X[0])]
+    assert len({first, *others}) == 5
+    assert "" not in (first, *others)
+
+
+def test_what_cannot_be_told_is_not_remembered(tmp_path):
+    def kernel(x):
+        return jax.pure_callback(lambda v: v, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    (signature,) = seen(lambda: scaled(2.0, kernel)(X))
+    assert digest(signature) == ""
+    found = [Finding("p.f", "p.py:1", "t.py:2", "float32[]", verdict=v, key=v) for v in ("ok", WRONG, NOT_CHECKED)]
+    remember(tmp_path / "audited.json", [*found, Finding("p.f", "p.py:1", "t.py:2", "float32[2]", verdict="ok")])
+    assert read(tmp_path / "audited.json") == {"ok": ("ok", False)}
+    for damaged in ("[]", "{", '{"a": 1}', '{"a": ["fine", true]}'):
+        (tmp_path / "audited.json").write_text(damaged)
+        assert read(tmp_path / "audited.json") == {}
+    assert read(tmp_path / "none.json") == read(None) == {}
+
+
 # --- addresses, files, packages ---------------------------------------------------------------------------------------
 
 
@@ -483,7 +523,7 @@ def test_a_rule_around_anothers_function_is_called_by_its_derivative():
 def test_a_call_is_stored_and_restored(tmp_path):
     args = (jnp.sin, {"a": [jnp.ones(3, jnp.bfloat16), None], "b": (True, 2, 0.1)}, X, jax.random.key(1))
     store(Call(jax.nn.relu, args, (1, 2), False), "jax.nn:relu", addresses(), tmp_path / "call.npz")
-    found = stored_in(npy.load(tmp_path / "call.npz")).call()
+    found = stored_in(npy.load(tmp_path / "call.npz"))[1]()
     assert (found.rule, found.args[0], found.argnums) == (jax.nn.relu, jnp.sin, (1, 2))
     assert jax.tree.structure(found.args[1]) == jax.tree.structure(args[1])
     assert found.args[1]["a"][0].dtype == jnp.bfloat16
@@ -517,7 +557,7 @@ def test_a_file_from_a_stranger_calls_nothing(tmp_path, monkeypatch, described):
     record = {"rule": "jax.nn:relu", "from": "", "args": described, "argnums": [0], "x64": False}
     np.savez("call.npz", description=np.array(json.dumps(record | {"rows": [], "special": False})))
     with pytest.raises((LookupError, ValueError)):
-        stored_in(npy.load(tmp_path / "call.npz")).call()
+        stored_in(npy.load(tmp_path / "call.npz"))[1]()
     assert not (tmp_path / "pwned").exists()
 
 

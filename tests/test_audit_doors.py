@@ -110,6 +110,68 @@ def test_pytest_as_a_command(package):
     assert f"{HEAD} 5 kinds: 1 ok, 1 WRONG" in text
 
 
+WITH_TAPS = """
+import jax
+import jax.numpy as jnp
+import kernels
+
+PROGRAM = jax.jit(kernels.good)
+
+
+def test_of_the_program_itself(tmp_path):
+    (tmp_path / "once").touch(exist_ok=False)
+    assert "tap" not in str(jax.make_jaxpr(PROGRAM)(jnp.ones(2)))
+
+
+def test_that_fails_in_any_case():
+    assert PROGRAM(jnp.ones(2)) < 0
+
+
+def test_after_them():
+    assert PROGRAM(jnp.ones(3)) > 0
+"""
+
+
+DOORS = [["audit", "--", sys.executable, "-m", "pytest"], ["--audit-gradients", "-n2"]]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=len)
+def test_a_test_that_fails_under_the_audit_alone_is_run_again_exactly(package, door):
+    (package / "test_kernels.py").unlink()
+    (package / "test_taps.py").write_text(WITH_TAPS)
+    command = ["mlp_jax", *door, "-q"] if door[0] == "audit" else ["pytest", "-q", *door]
+    text = run("-m", *command, "-p", "no:cacheprovider", "test_taps.py", cwd=package, status=1).stdout
+    assert "FAILED test_taps.py::test_that_fails_in_any_case" in text
+    assert text.count("FAILED") == 1
+    named = "failed, and passed when it was run again with --exact: test_taps.py::test_of_the_program_itself"
+    assert named in text
+    assert text.count("run again") == 1
+    assert "1 gradient rule of 1 package reached" in text
+
+
+def test_what_passed_is_not_checked_again_until_something_changes(package):
+    program = "import jax, kernels\nprint(jax.grad(kernels.good)(0.5), jax.grad(kernels.bad)(0.5))"
+    (package / "program.py").write_text(program)
+    again = "not checked again, as in an earlier audit: nothing that it depends on has changed: 1 rule, at 1 kind"
+
+    def audited():
+        return audit("--", sys.executable, "program.py", cwd=package, status=1)
+
+    first, second = audited(), audited()
+    assert again not in first
+    assert again in second
+    assert all("1 ok, 1 WRONG" in text for text in (first, second))
+    (package / "kernels.py").write_text(KERNELS.replace("(g * jnp.cos(x),)", "(g * jnp.sin(x),)"))
+    assert "kind: 2 WRONG" in audited() or "kinds: 2 WRONG" in audited()
+    (package / "kernels.py").write_text(KERNELS)
+    (file,) = package.glob("cache/mlp_jax/*-audited.json")
+    file.write_text('{"a": 1')
+    assert again not in audited()
+    assert again in audited()
+    file.parent.chmod(0o777)  # others could have said there what is right
+    assert again not in audited()
+
+
 def test_what_a_project_declares_is_accepted(package):
     (package / "pyproject.toml").write_text(
         '[tool.mlp_jax.audit.intended]\n"kernels.b*" = "a reversal of the gradient"'

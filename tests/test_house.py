@@ -36,12 +36,12 @@ ROOMS = {
     "exchange": "errors files autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
-        "errors files sections terminal processes autodiff mlp tables exchange exchange.weights verify "
+        "errors files caches sections terminal processes autodiff mlp tables exchange exchange.weights verify "
         "training training.step training.config training.store"
     ),
     "cli": "errors caches guest terminal processes tables training.config training.store commands",  # by name
     "__main__": "cli",
-    "pytest_plugin": "verify",
+    "pytest_plugin": "caches verify",
 }
 # Their __init__ names what others offer. No file imports from them, but for the version, which the first has.
 DOORS = ("", "training", "exchange")

@@ -21,7 +21,7 @@ import mlp_jax
 from mlp_jax import cli
 from mlp_jax.autodiff import ops
 from mlp_jax.training.config import from_values
-from mlp_jax.verify import hypotheses, wording
+from mlp_jax.verify import cost, hypotheses, transforms, wording
 from mlp_jax.verify.findings import Why
 from mlp_jax.verify.report import Verdict
 
@@ -146,9 +146,12 @@ def test_every_verdict_has_a_row():
     assert rows == [(verdict.value, "yes" if verdict.passes else "no") for verdict in Verdict]
 
 
-@pytest.mark.parametrize("said", [*wording.WHERE.values(), *(why.value for why in Why)])
+NOTES = [*wording.WHERE.values(), *(why.value for why in Why), transforms.ONE_DEVICE, cost.SAYS]
+
+
+@pytest.mark.parametrize("said", NOTES)
 def test_every_note_has_a_row(said):
-    assert re.sub(r"\{\w+(:g)?\}", "…", said) in MESSAGES
+    assert re.sub(r"\{\w*(:g)?\}", "…", said) in MESSAGES
 
 
 @pytest.mark.parametrize("room", ["hypotheses", "layers", "examples"])

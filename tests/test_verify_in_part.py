@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.custom_derivatives import SymbolicZero
+from test_verify import with_rule
+from test_verify_doors import run
 
 from mlp_jax import verify
-from mlp_jax.verify import Verdict
+from mlp_jax.verify import Verdict, transforms
 
 X, Y = jnp.array([0.3, 0.7]), jnp.array([1.2, -0.4])
 
@@ -114,3 +116,62 @@ def test_a_rule_that_is_wrong_where_all_arguments_are_mapped():
     verdicts = rows_of(verify.check_transforms(f, X, Y))
     assert verdicts["vmap over x"] is not Verdict.WRONG  # unsupported: JAX wants a gradient like the argument there
     assert verdicts["vmap over all arguments"] is Verdict.WRONG
+
+
+# --- over two devices, and what it costs ------------------------------------------------------------------------------
+
+ON_TWO_DEVICES = """
+import jax
+import jax.numpy as jnp
+from mlp_jax import verify
+
+
+def made(times):
+    product = jax.custom_vjp(lambda x, w, labels: (x @ w)[jnp.arange(len(labels)), labels])
+
+    def backward(residuals, g):
+        x, w, labels = residuals
+        d = g[:, None] * jax.nn.one_hot(labels, w.shape[1])
+        return d @ w.T, times() * x.T @ d, None
+
+    product.defvjp(lambda *args: (product(*args), args), backward)
+    return product
+
+
+def shards():
+    try:
+        return jax.lax.axis_size("rows")
+    except NameError:
+        return 1
+
+
+for times in (lambda: 1, shards):
+    x, w = jax.random.normal(jax.random.key(0), (5, 3)), jax.random.normal(jax.random.key(1), (3, 2))
+    report = verify.check_transforms(made(times), x, w, jnp.array([0, 1, 1, 0, 1]))
+    print(*(leaf.verdict for leaf in report.leaves if "two devices" in leaf.name), report.notes)
+"""
+
+
+def test_a_rule_over_two_devices(tmp_path):
+    text = run("-c", ON_TWO_DEVICES, cwd=tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=2").stdout
+    assert text.splitlines() == ["ok ok ()", "ok WRONG ()"]
+
+
+def test_one_device_is_said():
+    report = verify.check_transforms(jnp.sin, 0.5)
+    assert report.notes == (transforms.ONE_DEVICE,)
+
+
+@pytest.mark.parametrize(
+    ("kept", "backward", "said"),
+    [
+        (lambda x: (x, 2 * x, 3 * x, 4 * x, 5 * x), lambda r, g: g * jnp.cos(r[0]) + 0 * sum(r), True),
+        (lambda x: (x,), lambda r, g: g * jnp.cos(r[0]), False),
+        (lambda x: (jnp.sum(x) - jnp.sum(x), x), lambda r, g: g * jnp.cos(r[1]) + 0 * r[0], False),
+    ],
+)
+def test_a_rule_that_costs_more_than_none_is_told_so(kept, backward, said):
+    f = with_rule(jnp.sin, lambda *args: (backward(args[:-1], args[-1]),), lambda x: (jnp.sin(x), kept(x)))
+    report = verify.check_vjp(f, jnp.linspace(-1, 1, 4096).reshape(64, 64))
+    assert report.passed
+    assert any("costs more than none: its backward pass needs 81,920 bytes" in note for note in report.notes) is said

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mlp_jax.autodiff import ops, vjp
+from mlp_jax.verify import policy
 from mlp_jax.verify.compiled import by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import trace
 from mlp_jax.verify.one_leaf import spread_of
-from mlp_jax.verify.policy import allowed
 from mlp_jax.verify.rule import TracedRule
 
 STEPS = (
@@ -53,7 +53,8 @@ def errors_and_allowances(seed):
         column = table.leaf(i)
         spread = spread_of(column)
         rows = slice(0, 3)
-        limit = allowed(column.precision, column.reference[rows], spread) + 2 * column.precision.tiny
+        units = policy.ULPS * column.precision.eps * np.abs(column.reference[rows])
+        limit = policy.SPREADS * spread + units + 2 * column.precision.tiny
         shown = column.reference[rows] != 0
         found.append(np.stack([np.abs(column.own - column.yours)[rows][shown], limit[shown]]))
     return np.concatenate(found, axis=1)

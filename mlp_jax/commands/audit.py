@@ -1,6 +1,5 @@
 """`mlp-jax audit -- COMMAND`: run a program unchanged, and check every gradient rule that it uses."""
 
-import json
 import os
 import shlex
 import shutil
@@ -10,11 +9,11 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
+from mlp_jax.caches import file_of_user
 from mlp_jax.errors import InputError
 from mlp_jax.files import write_atomically
 from mlp_jax.terminal import put
-from mlp_jax.verify.auditing.findings import NOT_CHECKED, Audit, Finding, local, of_json, together
-from mlp_jax.verify.auditing.process import Order, environment
+from mlp_jax.verify.auditing.process import Order, collected, environment
 
 
 def run(config: None, options: Namespace) -> int:
@@ -29,9 +28,9 @@ def run(config: None, options: Namespace) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        order = Order(folder, options.exact, options.seconds, options.folder.absolute())
+        order = Order(folder, options.exact, options.seconds, options.folder.absolute(), file_of_user("audited.json"))
         status = _run(command, environment(order, os.environ))
-        found = _collected(shlex.join(command), folder)
+        found = collected(shlex.join(command), order)
     write_atomically(options.folder / "report.json", found.to_json().encode())
     put(found)
     if status:
@@ -46,26 +45,3 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
     process = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
-
-
-def _collected(of: str, folder: Path) -> Audit:
-    """What all processes of the command found, and what they saw that did not live to check it."""
-    ended = {path.stem: of_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    lost = []
-    for path in sorted(folder.glob("*.seen")):
-        if path.stem not in ended:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                seen = json.loads(line)
-                lost.append(
-                    Finding(
-                        seen["name"], local(seen["place"]), local(seen["caller"]), seen["arguments"],
-                        verdict=NOT_CHECKED, reason="its process ended before the checks",
-                    )
-                )  # fmt: skip
-    found = together(of, ended.values(), lost)
-    if not any(folder.glob("*.started")):
-        found.said.append(
-            "no process of the command imported JAX where the audit could see it (python -S or -I, or another "
-            "environment than that of mlp-jax)"
-        )
-    return found

@@ -83,9 +83,9 @@ def replayed(path: Path) -> list[Report]:
     """
     _search_this_folder()
     try:
-        stored = stored_in(npy.load(path))
-        with as_the_program(stored.x64):
-            return [checked(stored.call())]
+        x64, call = stored_in(npy.load(path))
+        with as_the_program(x64):
+            return [checked(call())]
     except (ValueError, LookupError, CannotCheck) as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -142,11 +142,7 @@ def imported(target: str) -> Any:
         raise InputError(f"cannot import {module_name}: {type(error).__name__}: {first_lines(error)}; {HOW}") from None
     for part in name.split("."):
         if not hasattr(found, part):
-            names = [
-                name
-                for name, value in getattr(found, "__dict__", {}).items()
-                if callable(value) and not name.startswith("_")
-            ]
+            names = [k for k, v in getattr(found, "__dict__", {}).items() if callable(v) and not k.startswith("_")]
             raise InputError(f"{module_name} has no {name!r}; it has {', '.join(names) or 'no functions'}")
         found = getattr(found, part)
     return found

@@ -60,7 +60,9 @@ def split(f: AnyFunction, args: tuple[Any, ...], argnums: Argnums = None) -> Arg
         if getattr(x, "dtype", None) == np.longdouble:
             raise CannotCheck(f"{name} has dtype {x.dtype}, which JAX has not; make it float64")
     unseen = [(name, x) for k, (name, x) in found.items() if k not in places and _looks_like_data(x)]
-    constants = tuple(f"{name} ({_kind(x)}{_how_to_check(x)})" for name, x in unseen)
+    how = ["" if is_dataclass(x) else float(x) if isinstance(x, int) else "floating-point numbers" for _, x in unseen]
+    more = [f"; pass {numbers} to check the gradient for it" * (numbers != "") for numbers in how]
+    constants = tuple(f"{name} ({_kind(x)}{said})" for (name, x), said in zip(unseen, more, strict=True))
     parts = [(name + of, part, k) for k in places for name, x in [found[k]] for of, part in _parts(x)]
     own_names, leaves, places = zip(*parts, strict=True)
     return Arguments(own_names, leaves, places, tuple(names), tuple(x for _, x in paths), tree, constants)
@@ -134,12 +136,6 @@ def _looks_like_data(x: Any) -> bool:
     return not (_is_array_of(np.bool_, x) or _is_array_of(jax.dtypes.extended, x))
 
 
-def _how_to_check(x: Any) -> str:
-    if isinstance(x, int):
-        return f"; pass {float(x)} to check the gradient for it"
-    return "" if is_dataclass(x) else "; pass floating-point numbers to check the gradient for it"
-
-
 def _kind(x: Any) -> str:
     if is_dataclass(x):
         return f"{type(x).__name__}, which jax.tree_util.register_dataclass has not made a pytree"
@@ -181,38 +177,19 @@ def first_lines(error: Exception, length: int = 300) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any, ...]:
-    """The arguments with the first n examples: rows of what is as long as an output of shape `out`, or the last array.
+def outputs_of(
+    f: AnyFunction, arguments: Arguments, names: list[str] | None = None, only_numbers: bool = False
+) -> Callable[[Leaves], Leaves]:
+    """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
 
-    Raises:
-        CannotCheck: no argument has rows.
-    """
-    length, lengths = _batch(args, out)
-    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
-
-
-def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
-    """The arguments with two examples more, whose numbers are others; errors as of `first_rows`."""
-    length, lengths = _batch(args, out)
-
-    def longer(x: Any) -> Any:
-        rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
-        return (
-            rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
-            if (is_number(x))
-            else rows
+    def outputs(leaves: Leaves) -> Leaves:
+        value = f(*arguments.rebuilt(leaves))
+        require_numbers(f, value)
+        if names is not None:
+            names[:] = output_names(value)
+        arrays = real_parts(
+            [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
         )
+        return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays if is_number(z) or not only_numbers]
 
-    return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
-
-
-def _batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
-    """The number of examples, and the first length of each argument."""
-    lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
-    arrays = [k for k in lengths if k is not None]
-    if not arrays:
-        raise CannotCheck("no argument has an axis")
-    length = out[0] if out else arrays[-1]
-    if length not in arrays:
-        raise CannotCheck(f"no argument has {length} rows, as the output has")
-    return length, lengths
+    return outputs

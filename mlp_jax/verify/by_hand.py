@@ -25,14 +25,6 @@ class Form(NamedTuple):
     outer: tuple[int, ...] | None = None
 
 
-def is_for_jax(f: AnyFunction, grad_f: AnyFunction, arguments: Arguments) -> bool:
-    """Whether JAX can trace both, or they are given its arrays; if not, they are functions of numpy arrays."""
-    if any(isinstance(leaf, jax.Array) for leaf in arguments.everything):
-        return True
-    leaves = [jnp.asarray(leaf) for leaf in arguments.leaves]
-    return is_traceable(lambda *xs: [called(*arguments.rebuilt(xs)) for called in (f, grad_f)], leaves)
-
-
 def is_traceable(f: AnyFunction, args: Sequence[Any]) -> bool:
     """Whether JAX can trace a function at arguments, all of which are arrays for it."""
     try:
@@ -82,7 +74,8 @@ def as_rule(f: AnyFunction, grad_f: AnyFunction, form: Form, arguments: Argument
         parts = [_part(arguments, k, grads[place]) for k, place in enumerate(arguments.places)]
         if form.outer is not None:
             parts = [_pulled(cotangents[0], part, x) for x, part in zip(leaves, parts, strict=True)]
-        return [value], [_zeros(x) if g is None else g for x, g in zip(leaves, parts, strict=True)]
+        zeros = (jnp.zeros_like if isinstance(x, jax.Array) else np.zeros_like for x in leaves)
+        return [value], [of(x) if g is None else g for of, x, g in zip(zeros, leaves, parts, strict=True)]
 
     return rule
 
@@ -106,10 +99,6 @@ def _pulled(g: Any, jacobian: Any, x: Any) -> Any:
     if isinstance(jacobian, jax.Array):
         return jnp.tensordot(jnp.asarray(g, jacobian.dtype), jacobian, np.ndim(g))
     return np.tensordot(g, jacobian, np.ndim(g))
-
-
-def _zeros(x: Any) -> Any:
-    return jnp.zeros_like(x) if isinstance(x, jax.Array) else np.zeros_like(x)
 
 
 def _gradient_of(args: tuple[Any, ...], result: Any, argnums: Places, outer: tuple[int, ...] | None = None) -> Any:

@@ -10,20 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.forks import require_no_fork
-from mlp_jax.verify import by_hand, ours
-from mlp_jax.verify.arguments import (
-    AnyFunction,
-    Argnums,
-    Arguments,
-    Leaves,
-    first_lines,
-    is_number,
-    name_of,
-    output_names,
-    real_parts,
-    require_numbers,
-    split,
-)
+from mlp_jax.verify import by_hand, cost, ours
+from mlp_jax.verify.arguments import AnyFunction, Argnums, Arguments, Leaves, first_lines, name_of, outputs_of, split
 from mlp_jax.verify.compiled import Outputs, Rule, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.failures import rule_that_raises, structure_faults, two_runs_differ
@@ -155,10 +143,10 @@ def prepared(
     leaves = [jnp.asarray(x) for x in arguments.leaves]
     names: list[str] = []
     outputs, beneath = outputs_of(f, arguments, names), outputs_of(ours.beneath(f), arguments)
-    numbers = _only_numbers(outputs)
+    numbers = outputs_of(f, arguments, names, only_numbers=True)
     vjp: AnyFunction = jax.vjp
     if is_of_operations(f, arguments, leaves):
-        outputs, beneath, vjp = numbers, _only_numbers(beneath), ours.vjp
+        outputs, beneath, vjp = numbers, outputs_of(ours.beneath(f), arguments, only_numbers=True), ours.vjp
     program = traced(beneath, f, arguments, leaves)
     meant = None if reference else declared(f)
     function: Function
@@ -197,12 +185,14 @@ def prepared_by_hand(
     """What `check_grad` checks, and `check_jacobian`; errors as there."""
     require_seed(seed)
     arguments, names = split(f, args), ["primal"]
-    on_jax = by_hand.is_for_jax(f, grad_f, arguments)
+    both: AnyFunction = lambda *xs: [called(*arguments.rebuilt(xs)) for called in (f, grad_f)]  # noqa: E731
+    on_jax = any(isinstance(leaf, jax.Array) for leaf in arguments.everything)
+    on_jax = on_jax or by_hand.is_traceable(both, [jnp.asarray(leaf) for leaf in arguments.leaves])
     array = jnp.asarray if on_jax else np.asarray
     leaves = [array(x) for x in arguments.leaves]
     program = traced(outputs_of(f, arguments), f, arguments, leaves) if on_jax else None
     if program is None:
-        values = _require_a_value(lambda xs: [_value_of(f, arguments, xs)], f, arguments, leaves)
+        values = _require_a_value(outputs_of(f, arguments), f, arguments, leaves)
         shapes = [np.shape(z) for z in values]
     else:
         shapes = [a.shape for a in program.out_avals]
@@ -216,7 +206,12 @@ def prepared_by_hand(
         )
     before = [np.array(leaf, copy=True) for leaf in leaves]
     try:
-        gradient, is_traced = _gradient_of(grad_f, arguments, leaves, is_traced=program is not None)
+        gradient, is_traced = None, False
+        if program is not None:
+            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+                gradient = jax.eval_shape(lambda xs: grad_f(*arguments.rebuilt(xs)), leaves)
+                is_traced = True
+        gradient = gradient if is_traced else grad_f(*arguments.rebuilt(leaves))
     except Exception as error:  # whatever the user's gradient raises is a finding
         return Checked(arguments, names, faults=[rule_that_raises(error, None, leaves)])
     _require_unchanged(grad_f, arguments, before, leaves)
@@ -238,14 +233,6 @@ def prepared_by_hand(
     named = reference is not None
     plan: dict[str, Any] = {"seed": seed, "named": named, "scalar": not jacobian, "units": jacobian}
     return completed(checked, function, rules, leaves, on_jax, **plan)
-
-
-def _gradient_of(grad_f: AnyFunction, arguments: Arguments, leaves: Leaves, is_traced: bool) -> tuple[Any, bool]:
-    """What the gradient returns, or its shapes if JAX can trace it; and whether it can."""
-    if is_traced:
-        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-            return jax.eval_shape(lambda xs: grad_f(*arguments.rebuilt(xs)), leaves), True
-    return grad_f(*arguments.rebuilt(leaves)), False
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -282,23 +269,10 @@ def _held_to(
     return named, f"{by} of {name}, as was declared to be intended"
 
 
-Rules = tuple[Rule | None, Rule]  # to be traced, if JAX may be able to; and to be called
-
-
-def _rule_of(rules: Rules, function: Function, leaves: Leaves, on_jax: bool) -> RuleUnderTest:
-    """What the rule raises is raised."""
-    if rules[0] is not None:
-        with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
-            return TracedRule(rules[0], leaves, function.outputs)
-    called = CalledRule(rules[1], function.outputs, on_jax)
-    called.own(leaves, [np.ones(z.shape) for z in function.outputs])
-    return called
-
-
 def completed(
     checked: Checked,
     function: Function,
-    rules: Rules,
+    rules: tuple[Rule | None, Rule],  # to be traced, if JAX may be able to; and to be called
     leaves: Leaves,
     on_jax: bool,
     program: Program | None = None,
@@ -306,7 +280,14 @@ def completed(
 ) -> Checked:
     """With the experiment by a plan, and what is wrong before anything is computed."""
     try:
-        experiment = Experiment(function, _rule_of(rules, function, leaves, on_jax), leaves, **plan)
+        rule: RuleUnderTest | None = None
+        if rules[0] is not None:
+            with contextlib.suppress(jax.errors.JAXTypeError):  # its Python code needs the values
+                rule = TracedRule(rules[0], leaves, function.outputs)
+        if rule is None:
+            rule = CalledRule(rules[1], function.outputs, on_jax)
+            rule.own(leaves, [np.ones(z.shape) for z in function.outputs])
+        experiment = Experiment(function, rule, leaves, **plan)
     except Exception as error:  # whatever the user's rule raises is a finding
         return checked._replace(faults=[rule_that_raises(error, program, leaves)])
     faults = structure_faults(checked.arguments.names, experiment, checked.output_names)
@@ -318,30 +299,6 @@ def require_seed(seed: Any) -> None:
     require_no_fork()
     if not isinstance(seed, int) or seed < 0:
         raise CannotCheck(f"seed must be a whole number of at least 0, got {seed!r}")
-
-
-def _value_of(f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Any:
-    value = f(*arguments.rebuilt(leaves))
-    require_numbers(f, value)
-    return value
-
-
-def outputs_of(f: AnyFunction, arguments: Arguments, names: list[str] | None = None) -> Outputs:
-    """F from its leaves to the arrays of its value; the names of the floating-point ones are noted in `names`."""
-
-    def outputs(leaves: Leaves) -> Leaves:
-        value = _value_of(f, arguments, leaves)
-        if names is not None:
-            names[:] = output_names(value)
-        arrays = [z for z in jax.tree.leaves(value) if hasattr(z, "dtype") or isinstance(z, float | complex)]
-        arrays = real_parts(arrays)
-        return [jnp.asarray(z) if isinstance(z, float) else z for z in arrays]
-
-    return outputs
-
-
-def _only_numbers(outputs: Outputs) -> Outputs:
-    return lambda leaves: [z for z in outputs(leaves) if is_number(z)]
 
 
 def traced(outputs: Outputs, f: AnyFunction, arguments: Arguments, leaves: Leaves) -> Program | None:
@@ -409,4 +366,4 @@ def description_of(title: str, checked: Checked) -> Description:
         differ = two_runs_differ(checked.arguments.names, checked.experiment, checked.outputs)
         if differ:
             return Description(tuple(differ))
-    return described(checked, table, judgement)
+    return described(checked, table, judgement, cost.note(checked.experiment, checked.outputs))

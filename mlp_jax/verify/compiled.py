@@ -12,8 +12,7 @@ import numpy as np
 from jax import lax
 
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.disturbances import Exactly
-from mlp_jax.verify.interpreter import Program, convolves, in_float64, is_float
+from mlp_jax.verify.interpreter import Program, calls, fingerprint, is_float, typed_precision
 
 # (leaves, cotangents for the outputs) -> (outputs, gradients for the leaves)
 Rule = Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
@@ -31,13 +30,28 @@ _REMEMBERED = 48
 _memory: OrderedDict[Any, dict[str, Any]] = OrderedDict()
 
 
-def remembered(*key: Any) -> dict[str, Any]:
-    """What was kept for a program, to be added to; the oldest goes."""
-    found = _memory.setdefault((*key, jax.default_backend()), {})
-    _memory.move_to_end((*key, jax.default_backend()))
-    while len(_memory) > _REMEMBERED:
-        _memory.popitem(last=False)
-    return found
+class Compiled:
+    """A program of JAX, and what was made of it, here or of an equal one before."""
+
+    kind = ""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.typed = typed_precision(program)  # the coarsest ε of what keeps its type in float64
+
+    @functools.cached_property
+    def _memory(self) -> dict[str, Any]:
+        found = _memory.setdefault((key := (self.kind, fingerprint(self.program), jax.default_backend())), {})
+        _memory.move_to_end(key)
+        while len(_memory) > _REMEMBERED:
+            _memory.popitem(last=False)
+        return found
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made of the program, the first time."""
+        if name not in self._memory:
+            self._memory[name] = make()
+        return self._memory[name]
 
 
 @contextlib.contextmanager
@@ -91,21 +105,12 @@ def for_each(f: Callable[[Leaves], Any], cotangents: Leaves) -> Any:
         return lax.map(f, cotangents)
 
 
-def disturbed(program: Program, how: Callable[[Any], Exactly]) -> Callable[..., Any]:
-    """(leaves, cotangents, seeds) -> what a program of both gives in float64, disturbed by each seed in its way."""
-
-    def run(leaves: Leaves, cotangents: Leaves, seeds: jax.Array) -> Any:
-        return lax.map(lambda s: for_each(lambda g: in_float64(program, how(s))(*leaves, *g), cotangents), seeds)
-
-    return run
-
-
 def compiled_soon(f: Callable[..., Any], program: Program | None = None) -> Callable[..., Any]:
     """A function that evaluates a program under jit, compiled soon instead of well where this is a CPU.
 
     But not convolutions: these would run twenty times as long.
     """
-    soon = None if program is not None and convolves(program) else _soon(jax.default_backend())
+    soon = None if program is not None and calls(program, "conv_general_dilated") else _soon(jax.default_backend())
     return jax.jit(f, compiler_options=soon)
 
 

@@ -14,7 +14,7 @@ from mlp_jax.verify import examples, hypotheses, layers
 from mlp_jax.verify.findings import Judgement, Where, Why
 from mlp_jax.verify.hypotheses import Facts, cause, factor, largest
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Arrays, Beside, Entries, Table, for_all
+from mlp_jax.verify.table import Arrays, Table, for_all
 
 MOST_SLOPES = 64  # in a leaf of so many entries slopes stand in for a reference
 
@@ -41,7 +41,6 @@ class Points:
     """The table at the arguments, and the one a step aside, as facts for hypotheses."""
 
     def __init__(self, checked: Any, table: Table) -> None:
-        """Evaluates nothing."""
         self.checked, self.table, self.names = checked, table, checked.arguments.names
         self.pulled: dict[Any, Arrays] = {}
 
@@ -73,7 +72,7 @@ class Points:
         table = self.table
         moved = tuple(k for k, x in enumerate(table.leaves) if examples.is_free(x) and table.reference is not None)
         try:
-            other = table.ask(Beside(moved, 1)) if moved else None
+            other = table.ask("beside", moved, 1) if moved else None
         except Exception:  # a function that calls back into Python may refuse other arguments
             other = None
         right = (k for k in range(len(self.names)) if not _is_off(table, k))
@@ -106,7 +105,7 @@ class Points:
 
     def _slopes(self, i: int) -> np.ndarray:
         """Slopes of the function in place of a reference; values know them to half the digits of float64."""
-        slopes = self.table.ask(Entries(i, tuple(range(self.table.leaves[i].size))))
+        slopes = self.table.ask("entries", i, tuple(range(self.table.leaves[i].size)))
         yours = self.table.yours[i][None, : self.table.base]
         right = slopes.middle.T.reshape(yours.shape)
         return np.where(np.abs(yours - right) <= 1e-6 * largest(right), yours, right)
@@ -115,7 +114,11 @@ class Points:
         """All numbers that the function is given: leaves as (points, 1, *shape), constants as (1, 1, *shape)."""
         found = {n: np.stack([t.leaves[k] for t in self._both])[:, None] for k, n in enumerate(self.names)}
         for name, x in zip(self.checked.arguments.all_names, self.checked.arguments.everything, strict=True):
-            if name not in found and is_real(x) and np.size(x):
+            kind = (
+                getattr(getattr(x, "dtype", None), "kind", "") if hasattr(x, "shape") else ""
+            )  # jnp.float32 has one, too
+            is_real = isinstance(x, int | float) or kind in ("i", "u", "f")
+            if name not in found and is_real and np.size(x):
                 found[name] = np.asarray(x, np.float64)[None, None]
         return found
 
@@ -134,9 +137,3 @@ class Points:
 def _is_off(table: Table, k: int) -> bool:
     leaf = table.leaf(k)
     return table.reference is not None and largest((leaf.yours - leaf.reference)[: table.base]) > 1e-6 * leaf.size
-
-
-def is_real(x: Any) -> bool:
-    """Whether it is a number, or an array of them; `jnp.float32` itself has a dtype, too."""
-    kind = getattr(getattr(x, "dtype", None), "kind", "") if hasattr(x, "shape") else ""
-    return isinstance(x, int | float) or kind in ("i", "u", "f")

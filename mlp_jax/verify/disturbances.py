@@ -135,7 +135,10 @@ def _rounded(v: jax.Array, dtype: Any, seed: jax.Array, exact: bool) -> jax.Arra
     precision = Precision.of(dtype)
     bits, hashed = _noise(v, seed)
     if precision.eps <= FLOAT64.eps:
-        return lax.bitcast_convert_type(bits + _unit(v, bits, hashed, seed, exact), np.float64)
+        step = (hashed >> np.uint64(20)) % np.uint64(3) - np.uint64(1)  # −1, 0 or 1 unit of the last place
+        stays = ((bits & np.uint64(2**26 - 1)) == 0 if exact else v == 0) | ~lax.is_finite(v)
+        unit = lax.select(stays, lax.full_like(step, 0), step) * lax.convert_element_type(seed > 0, np.uint64)
+        return lax.bitcast_convert_type(bits + unit, np.float64)
     low = np.uint64(round(precision.eps / FLOAT64.eps) - 1)
     out = lax.bitcast_convert_type((bits + (hashed & low)) & ~low, np.float64)
     either = lax.select((hashed & np.uint64(1)) == 0, v, lax.full_like(v, 0))
@@ -148,15 +151,6 @@ def _noise(v: jax.Array, seed: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The bits of v, and 52 random bits made of those of |v| and the seed."""
     bits = lax.bitcast_convert_type(v, np.uint64)
     return bits, (((bits << np.uint64(1)) ^ seed) * _ODD) >> np.uint64(12)
-
-
-def _unit(v: jax.Array, bits: jax.Array, hashed: jax.Array, seed: jax.Array, exact: bool) -> jax.Array:
-    """−1, 0 or 1 unit of the last place of a float64."""
-    step = (hashed >> np.uint64(20)) % np.uint64(3) - np.uint64(1)
-    stays = (bits & np.uint64(2**26 - 1)) == 0 if exact else v == 0
-    return lax.select(stays | ~lax.is_finite(v), lax.full_like(step, 0), step) * lax.convert_element_type(
-        seed > 0, np.uint64
-    )
 
 
 def _with_the_errors_of_a_sum(v: jax.Array, dtype: Any, terms: float, seed: jax.Array) -> jax.Array:

@@ -1,12 +1,15 @@
-"""Single examples: what is said of one that does not count, or counts too often, by what changes with it."""
+"""Examples of a batch: fewer and more of them; what is said of one that does not count, by what changes with it."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.verify.arguments import is_number
 from mlp_jax.verify.hypotheses import FIT, Facts, Guesses, Hypothesis, largest
+from mlp_jax.verify.report import CannotCheck
 from mlp_jax.verify.table import Table
 
 MOST = 64  # so many examples at most are looked at one by one,
@@ -20,7 +23,7 @@ def is_free(x: np.ndarray) -> bool:
 
 def hypotheses(checked: Any, table: Table) -> Callable[[int], list[Hypothesis]]:
     """For a leaf that has not a row for each example itself, the hypothesis on single examples."""
-    n, rows = _rows(checked, table)
+    n, rows = rows_of_a_batch(checked, table)
     inputs = [k for k in rows if is_free(table.leaves[k])]
     if not inputs or not 1 < n <= MOST or n * table.base * sum(x.size for x in table.leaves) > MANY:
         return lambda i: []
@@ -35,7 +38,7 @@ def hypotheses(checked: Any, table: Table) -> Callable[[int], list[Hypothesis]]:
     return lambda i: [] if i in rows else [partial(of_changes, yours=changed[0][i], right=changed[1][i])]
 
 
-def _rows(checked: Any, table: Table) -> tuple[int, list[int]]:
+def rows_of_a_batch(checked: Any, table: Table) -> tuple[int, list[int]]:
     """How many examples there are, and which leaves have one in each row: as the output, or as the last argument."""
     arguments = checked.arguments
     everything = zip(arguments.all_names, arguments.everything, strict=True)
@@ -60,3 +63,38 @@ def of_changes(f: Facts, yours: np.ndarray, right: np.ndarray) -> Guesses:
             predicted[k] = itself * effects[k]
             if largest(effects[k]) > 0.01 * largest(effects) and largest(mine - predicted) <= FIT * largest(effects):
                 yield f.yours, f"example {k} {what}."
+
+
+def first_rows(args: tuple[Any, ...], out: tuple[int, ...], n: int) -> tuple[Any, ...]:
+    """The arguments with the first n examples: rows of what is as long as an output of shape `out`, or the last array.
+
+    Raises:
+        CannotCheck: no argument has rows.
+    """
+    length, lengths = _batch(args, out)
+    return tuple(x[:n] if k == length else x for x, k in zip(args, lengths, strict=True))
+
+
+def more_rows(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[Any, ...]:
+    """The arguments with two examples more, whose numbers are others; errors as of `first_rows`."""
+    length, lengths = _batch(args, out)
+
+    def longer(x: Any) -> Any:
+        rows = jnp.asarray(x)[jnp.arange(length + 2) % max(length, 1)]
+        if not is_number(x):
+            return rows
+        return rows.at[-2:].multiply(jnp.asarray([0.75, 0.5], rows.dtype).reshape(2, *[1] * (rows.ndim - 1)))
+
+    return tuple(longer(x) if k == length else x for x, k in zip(args, lengths, strict=True))
+
+
+def _batch(args: tuple[Any, ...], out: tuple[int, ...]) -> tuple[int, list[int | None]]:
+    """The number of examples, and the first length of each argument."""
+    lengths = [np.shape(x)[0] if hasattr(x, "shape") and np.ndim(x) > 0 else None for x in args]
+    arrays = [k for k in lengths if k is not None]
+    if not arrays:
+        raise CannotCheck("no argument has an axis")
+    length = out[0] if out else arrays[-1]
+    if length not in arrays:
+        raise CannotCheck(f"no argument has {length} rows, as the output has")
+    return length, lengths

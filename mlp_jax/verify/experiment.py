@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.verify import disturbances, policy
-from mlp_jax.verify import table as asked
 from mlp_jax.verify.arguments import Leaves, first_lines
 from mlp_jax.verify.compiled import as_numbers
 from mlp_jax.verify.findings import Judgement
@@ -17,7 +16,8 @@ from mlp_jax.verify.function import Function
 from mlp_jax.verify.judgement import judge
 from mlp_jax.verify.policy import Precision
 from mlp_jax.verify.rule import RuleUnderTest, TracedRule
-from mlp_jax.verify.table import Arrays, FarPoint, Table, entry_sizes
+from mlp_jax.verify.slopes import Slopes
+from mlp_jax.verify.table import Arrays, FarPoint, Lines, Question, Table, entry_sizes
 from mlp_jax.verify.witness import at_entries, chord, on_lines
 
 
@@ -61,7 +61,7 @@ class Experiment:
         rng = np.random.default_rng(self.seed)
         found = []
         for z in self.function.outputs:
-            first, second = (_representable(g, z.dtype) for g in rng.normal(size=(2, *z.shape)))
+            first, second = rng.normal(size=(2, *z.shape)).astype(z.dtype).astype(np.float64)
             half = first * (rng.random(z.shape) < 0.5)
             found.append(np.stack([first, second, np.ones(z.shape), half, *(f * first for f in self.factors())]))
         return self._with_units(found) if self.units else found
@@ -116,37 +116,28 @@ class Experiment:
 
     # --- what a table asks for ----------------------------------------------------------------------------------------
 
-    def measured(self, table: Table, question: Any) -> Any:
-        """The answer to a question."""
-        base, reference = table.base_cotangents, self.function.reference
-        stopped = table.stops and self.witness_stops
-        match question:
-            case asked.Entries(leaf, entries):
-                return at_entries(self.function, table, leaf, entries, stopped)
-            case asked.Along(leaf, carefully):
-                return on_lines(self.function, table, leaf, carefully, self.seed, stopped)
-            case asked.OutsideJit():
-                return self._outside_jit(table)
-            case asked.Beside(leaves, side):
-                return self._beside(table, leaves, side)
-        assert reference  # without one, nothing else is asked for
-        match question:
-            case asked.Native():
-                return self._native(table, reference)
-            case asked.Rounded(in_float64):
-                return self._rounded(table, reference, np.float64 if in_float64 else None)
-            case asked.Constants():
-                return self._constants(table, reference)
-            case asked.OtherPieces():
-                seeds = np.array([1.0, -1.0, *np.arange(2.0, 2 + policy.OTHER_PIECES)])
-                return reference.disturbed("pieces", disturbances.OtherPieces, table.leaves, base, seeds)[1]
-            case asked.Chords(leaf, entries):
-                return np.stack([chord(self.function, self.rule, table, leaf, e) for e in entries])
-            case asked.Neighbours():
-                return self._neighbours(table, reference)
-            case asked.Far(leaf):
-                return self._far(table, reference, leaf)
-        raise TypeError(f"no such question: {question}")
+    def measured(self, table: Table, what: Question, *about: Any) -> Any:
+        """The answer to a question, see `Table.ask`."""
+        return getattr(self, f"_{what}")(table, *about)
+
+    @property
+    def _right(self) -> TracedRule:
+        """The reference; without one, most is not asked for."""
+        assert self.function.reference
+        return self.function.reference
+
+    def _entries(self, table: Table, leaf: int, entries: tuple[int, ...]) -> Slopes:
+        return at_entries(self.function, table, leaf, entries, table.stops and self.witness_stops)
+
+    def _along(self, table: Table, leaf: int | None, carefully: bool) -> Lines:
+        return on_lines(self.function, table, leaf, carefully, self.seed, table.stops and self.witness_stops)
+
+    def _chords(self, table: Table, leaf: int, entries: tuple[int, ...]) -> np.ndarray:
+        return np.stack([chord(self.function, self.rule, table, leaf, e) for e in entries])
+
+    def _other_pieces(self, table: Table) -> Arrays:
+        seeds = np.array([1.0, -1.0, *np.arange(2.0, 2 + policy.OTHER_PIECES)])
+        return self._right.disturbed("pieces", disturbances.OtherPieces, table.leaves, table.base_cotangents, seeds)[1]
 
     def _outside_jit(self, table: Table) -> Arrays | str | None:
         try:
@@ -160,11 +151,10 @@ class Experiment:
         xp = jnp if any(isinstance(leaf, jax.Array) for leaf in self.leaves) else np
         return [xp.asarray(x, leaf.dtype) for x, leaf in zip(leaves, map(np.asarray, self.leaves), strict=True)]
 
-    def _native(self, table: Table, reference: TracedRule) -> tuple[Arrays, Arrays]:
-        """How far the reference in the user's precision is from that in float64."""
+    def _native(self, table: Table) -> tuple[Arrays, Arrays]:
         assert table.reference
         rows, base = min(3, table.base), table.base_cotangents
-        runs = [reference.own(self.given(table.leaves), [c[k] for c in base]) for k in range(rows)]
+        runs = [self._right.own(self.given(table.leaves), [c[k] for c in base]) for k in range(rows)]
         values = [as_numbers(v) - right for v, right in zip(runs[0][0], table.values, strict=True)]
         gradients = []
         for i, right in enumerate(table.reference):
@@ -172,41 +162,39 @@ class Experiment:
             gradients.append(np.sqrt(np.mean(np.abs(off) ** 2, axis=0)))
         return values, gradients
 
-    def _rounded(self, table: Table, reference: TracedRule, dtype: Any) -> tuple[Arrays, Arrays]:
-        """The spread of the reference, each result rounded at random; in the first run exact."""
+    def _rounded(self, table: Table, in_float64: bool) -> tuple[Arrays, Arrays]:
         seeds = np.arange(policy.ROUNDINGS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15 >> 1)
-        how = functools.partial(disturbances.Rounding, dtype=dtype)
-        base = table.base_cotangents
-        values, gradients = reference.disturbed(f"rounded to {dtype}", how, table.leaves, base, seeds)
+        how = functools.partial(disturbances.Rounding, dtype=np.float64 if in_float64 else None)
+        name, base = f"rounded in float64: {in_float64}", table.base_cotangents
+        values, gradients = self._right.disturbed(name, how, table.leaves, base, seeds)
         return [_spread(v, 0) for v in values], [_spread(g[:, :3], (0, 1)) for g in gradients]
 
-    def _constants(self, table: Table, reference: TracedRule) -> tuple[Arrays, Arrays]:
-        """The largest change of each entry's difference between yours and the reference."""
+    def _constants(self, table: Table) -> tuple[Arrays, Arrays]:
         rng = np.random.default_rng([self.seed, 4])
         signs = np.concatenate([np.zeros((1, 64)), rng.choice([-1.0, 1.0], (policy.OTHER_CONSTANTS, 64))])
         runs = [
             rule.disturbed("constants", disturbances.OtherConstants, table.leaves, table.base_cotangents, signs)
-            for rule in (reference, self.rule)
+            for rule in (self._right, self.rule)
             if isinstance(rule, TracedRule)  # of what is called nobody knows any
         ]
         values, gradients = jax.tree.map(lambda *same: functools.reduce(np.subtract, same), *runs)
         return [_largest_change(v, 0) for v in values], [_largest_change(g, (0, 1)) for g in gradients]
 
-    def _neighbours(self, table: Table, reference: TracedRule) -> Arrays:
+    def _neighbours(self, table: Table) -> Arrays:
         rng = np.random.default_rng([self.seed, 2])
         found: list[Arrays] = []
         for step in policy.NEAR:
             for _ in range(policy.NEIGHBOURS):
                 at = [x + step * entry_sizes(x) * rng.uniform(-1, 1, x.shape) for x in table.leaves]
-                found.append(reference.exact(at, table.base_cotangents)[1])
+                found.append(self._right.exact(at, table.base_cotangents)[1])
         return [np.stack(leaf) for leaf in zip(*found, strict=True)]
 
-    def _far(self, table: Table, reference: TracedRule, leaf: int) -> list[FarPoint]:
+    def _far(self, table: Table, leaf: int) -> list[FarPoint]:
         rng, found = np.random.default_rng([self.seed, 6]), []
         for step in policy.FAR:
             x = table.leaves[leaf] + step * entry_sizes(table.leaves[leaf]) * rng.normal(size=table.leaves[leaf].shape)
             at = [x if i == leaf else other for i, other in enumerate(table.leaves)]
-            values, gradients = reference.exact(at, table.base_cotangents)
+            values, gradients = self._right.exact(at, table.base_cotangents)
             if all(np.isfinite(v).all() for v in values):
                 found.append(FarPoint(x, values, gradients[leaf]))
         return found
@@ -225,10 +213,6 @@ class Experiment:
         other = self.table(self.given(moved), table.cotangents)
         numbers = (*other.values, *(other.reference or ()))
         return other if all(np.isfinite(v).all() for v in numbers) else None
-
-
-def _representable(x: np.ndarray, dtype: Any) -> np.ndarray:
-    return np.asarray(x.astype(dtype)).astype(np.float64)
 
 
 def _spread(runs: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:

@@ -5,9 +5,9 @@ a rule for the gradient of F at t = 1, and all that decides about gradients deci
 that are multiples of the first are divided by their factor, so that a rule that is not linear in them shows.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,11 +23,12 @@ from mlp_jax.verify.arguments import (
     first_lines,
     is_number,
     name_of,
+    outputs_of,
     real_parts,
     split,
 )
 from mlp_jax.verify.by_hand import StructureError, is_traceable
-from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, outputs_of, require_seed, traced
+from mlp_jax.verify.checks import FROM_VALUES, Checked, completed, description_of, require_seed, traced
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.function import CalledFunction, Function, TracedFunction
@@ -76,8 +77,7 @@ def check_jvp(f: AnyFunction, jvp_f: AnyFunction | None, *args: Any, argnums: Ar
     leaves = [jnp.asarray(x) if on_jax else np.asarray(x) for x in arguments.leaves]
     lines = _Lines(leaves, seed)
     names: list[str] = []
-    outputs = outputs_of(f, arguments, names)
-    numbers: Outputs = lambda xs: [z for z in outputs(xs) if is_number(z)]  # noqa: E731
+    numbers = outputs_of(f, arguments, names, only_numbers=True)
     title = f"check_jvp({name_of(f)}{'' if jvp_f is None else f', {name_of(jvp_f)}'})"
     tangents = _tangents(f, jvp_f, arguments)
     start: Leaves = [np.ones(len(FACTORS), (jnp if on_jax else np).result_type(*leaves))]
@@ -88,7 +88,9 @@ def check_jvp(f: AnyFunction, jvp_f: AnyFunction | None, *args: Any, argnums: Ar
         checked = _of_one_output(k, name, f, numbers, tangents, lines, start, on_jax)
         parts.append(description_of(title, checked))
         pushed.append(checked.experiment)
-    rows = [_as_tangent(leaf, start[0].shape) for part in parts for leaf in part.leaves]
+    rows = [leaf for part in parts for leaf in part.leaves]
+    of_lines = [leaf.shape == start[0].shape for leaf in rows]  # findings on t: which t it is tells nobody anything
+    rows = [replace(x, shape=None, index=x.index and ()) if of else x for x, of in zip(rows, of_lines, strict=True)]
     if on_jax and all(leaf.verdict is Verdict.OK for leaf in rows):
         rows.append(_adjoint(numbers, lines, leaves, start, pushed))
     causes, notes = (tuple(dict.fromkeys(s for part in parts for s in part[k])) for k in (1, 2))
@@ -166,14 +168,14 @@ def _of_one_output(
         return [rows[0][0][k]], [xp.stack(projected).astype(ts[0].dtype)]
 
     arguments = split(f, (start[0],))
-    arguments = dataclasses.replace(arguments, names=(f"tangent of {name}",), all_names=(f"tangent of {name}",))
+    arguments = replace(arguments, names=(f"tangent of {name}",), all_names=(f"tangent of {name}",))
     program = traced(of_lines, f, arguments, start) if on_jax else None
     function: Function = TracedFunction(program, start) if program else CalledFunction(of_lines, start, on_jax)
     source = f"reverse mode without the rules inside, and {FROM_VALUES}" if function.reference else FROM_VALUES
     checked = Checked(arguments, [name], source, of_lines, hypotheses=(constant_factor,))
     checked = completed(checked, function, (rule if program else None, rule), start, on_jax, seed=0, units=True)
     if checked.experiment is None:
-        return checked._replace(faults=[dataclasses.replace(f, name=arguments.names[0]) for f in checked.faults])
+        return checked._replace(faults=[replace(f, name=arguments.names[0]) for f in checked.faults])
     return checked
 
 
@@ -182,11 +184,6 @@ def _no_tangent(x: Any) -> Any:
     if is_number(x) or np.iscomplexobj(x):
         return 0 * x
     return np.zeros(x.shape, jax.dtypes.float0) if isinstance(x, jax.Array) else None
-
-
-def _as_tangent(leaf: Leaf, of_lines: tuple[int, ...]) -> Leaf:
-    """A finding on t: which t it is tells nobody anything."""
-    return dataclasses.replace(leaf, shape=None, index=leaf.index and ()) if leaf.shape == of_lines else leaf
 
 
 def _adjoint(

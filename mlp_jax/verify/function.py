@@ -6,7 +6,6 @@ gradient rules inside it. What it cannot trace is called; there is no reference 
 
 import functools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,36 +13,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mlp_jax.verify import interpreter, policy
+from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.compiled import Outputs, Rule, arrays, as_numbers, by_vjp, compiled_soon, float64, remembered
+from mlp_jax.verify.compiled import Compiled, Outputs, Rule, arrays, as_numbers, by_vjp, compiled_soon, float64
 from mlp_jax.verify.disturbances import Held
-from mlp_jax.verify.interpreter import Program, fingerprint, in_float64, is_float, stops_gradients, without_rules
+from mlp_jax.verify.interpreter import Program, calls, in_float64, is_float, without_rules
 from mlp_jax.verify.policy import FLOAT64, STEPS, Precision
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.slopes import times
 from mlp_jax.verify.table import Arrays
 
 
-class TracedFunction:
+class TracedFunction(Compiled):
     """A program of JAX."""
 
+    kind = "function"
     most_entries, staircase = policy.ENTRIES_WITHOUT_REFERENCE, policy.STAIRCASE
 
     def __init__(self, program: Program, leaves: Leaves, named: Rule | None = None) -> None:
         """Trace reverse mode at leaves in the user's precision, or the values and gradients that the user named."""
-        self.program = program
+        super().__init__(program)
         self.all_outputs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in program.out_avals]
         self.outputs = [z for z in self.all_outputs if is_float(z.dtype)]
-        self.stops = stops_gradients(program)
-        self.typed = interpreter.typed_precision(program)  # the coarsest ε of what keeps its type in float64
+        self.stops = calls(program, "stop_gradient")
         self.noise = max(policy.VALUE_NOISE * FLOAT64.eps, self.typed)  # relative, of a value in float64
-        self._memory = remembered("function", fingerprint(program))
         self.reference: TracedRule | None
         if named is not None:
             self.reference = TracedRule(named, leaves, self.outputs)
         else:
-            self.reference = self._once("reference", lambda: self._reverse_mode(leaves))
+            self.reference = self.once("reference", lambda: self._reverse_mode(leaves))
 
     def _reverse_mode(self, leaves: Leaves) -> TracedRule | None:
         """Of the plain function, or None if it cannot go through it."""
@@ -53,33 +51,25 @@ class TracedFunction:
         except (ValueError, NotImplementedError, TypeError):  # what JAX raises for loops and callbacks
             return None
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self._memory:
-            self._memory[name] = make()
-        return self._memory[name]
-
     def values(self, leaves: Arrays) -> Arrays:
         """Its floating-point outputs, in float64."""
         program = in_float64(self.program)
-        run = self._once("values", lambda: compiled_soon(lambda xs: program(*xs), self.program))
+        run = self.once("values", lambda: compiled_soon(lambda xs: program(*xs), self.program))
         with float64():
             return [as_numbers(v) for v in self._numbers(run(leaves))]
 
     def _numbers(self, outs: Leaves) -> Leaves:
         return [v for v, z in zip(outs, self.all_outputs, strict=True) if is_float(z.dtype)]
 
-    def whole_numbers(self, leaves: Leaves) -> list[Any]:
-        """The outputs that are no floating-point numbers."""
-        run = self._once("whole numbers", lambda: jax.jit(without_rules(self.program)))
-        others = [k for k, z in enumerate(self.all_outputs) if not is_float(z.dtype)]
-        outs = run(*leaves) if others else []
-        return [outs[k] for k in others]
+    def all_values(self, leaves: Leaves) -> list[Any]:
+        """The outputs as they are, whole numbers among them."""
+        return list(self.once("as they are", lambda: jax.jit(without_rules(self.program)))(*leaves))
 
     def line(
         self, leaves: Arrays, direction: Arrays, times: np.ndarray, cotangents: Arrays, held: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """⟨g, f(x + t d)⟩ (times, cotangents), and the sum of the sizes of its terms; stopped gradients held fast."""
-        run = self._once(f"line {held}", lambda: compiled_soon(functools.partial(self._along, held), self.program))
+        run = self.once(f"line {held}", lambda: compiled_soon(functools.partial(self._along, held), self.program))
         with float64():
             phi, terms = run(leaves, direction, times, cotangents)
             return np.asarray(phi), np.asarray(terms)

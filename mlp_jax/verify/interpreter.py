@@ -97,19 +97,12 @@ def equations(program: Any) -> Iterator[Any]:
             yield from equations(inner)
 
 
-def has_rules(program: Program) -> bool:
-    """Whether a function with a gradient rule of its own is called in it."""
-    return any(e.primitive.name.startswith(("custom_vjp", "custom_jvp")) for e in equations(program))
+RULES = ("custom_vjp", "custom_jvp")  # what is called with a gradient rule of its own
 
 
-def stops_gradients(program: Program) -> bool:
-    """Whether it has a stop_gradient."""
-    return any(e.primitive.name == "stop_gradient" for e in equations(program))
-
-
-def convolves(program: Program) -> bool:
-    """Whether it has a convolution."""
-    return any(e.primitive.name == "conv_general_dilated" for e in equations(program))
+def calls(program: Program, *names: str) -> bool:
+    """Whether it has an operation whose name begins with one of these."""
+    return any(e.primitive.name.startswith(names) for e in equations(program))
 
 
 def typed_precision(program: Program) -> float:
@@ -122,18 +115,15 @@ def typed_precision(program: Program) -> float:
 def fingerprint(program: Program) -> tuple[Any, ...]:
     """What is equal for programs that compute the same."""
     constants = [*program.consts, *(c for e in equations(program) for c in _constants(e))]
-    return (str(program), *(_numbers_of(c).tobytes() for c in constants if hasattr(c, "dtype")))
+    arrays = (c for c in constants if hasattr(c, "dtype"))
+    numbers = (jax.random.key_data(c) if jnp.issubdtype(c.dtype, jax.dtypes.extended) else c for c in arrays)
+    return (str(program), *(np.asarray(c).tobytes() for c in numbers))
 
 
 def _constants(equation: Any) -> Iterator[Any]:
     for parameter in equation.params.values():
         for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
             yield from getattr(inner, "consts", ())
-
-
-def _numbers_of(constant: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(constant.dtype, jax.dtypes.extended)
-    return np.asarray(jax.random.key_data(constant) if is_key else constant)
 
 
 def _name(equation: Any) -> str:
@@ -212,7 +202,8 @@ class _Interpreter:
         if name == "custom_linear_solve":
             return self._solve(e.params, ins)
         if _keeps_types(e):
-            typed = [_typed(v, a) for v, a in zip(ins, e.invars, strict=True)]
+            pairs = zip(ins, e.invars, strict=True)
+            typed = [lax.convert_element_type(v, a.aval.dtype) if _is_float_atom(a) else v for v, a in pairs]
             return [self._lifted(v, a.aval) for v, a in zip(_bound(e, typed, e.params), e.outvars, strict=True)]
         if name == "reduce_precision":
             return ins
@@ -253,7 +244,8 @@ class _Interpreter:
             count, state = counted
             new, on = self._closed(p["body_jaxpr"], [*ins[a : a + b], *state]), goes_on(state)
             if jnp.ndim(on):  # of a batch each example stops by itself
-                new = [_chosen(on, n, o) for n, o in zip(new, state, strict=True)]
+                shaped = [jnp.reshape(on, on.shape + (1,) * (jnp.ndim(n) - on.ndim)) for n in new]
+                new = [jnp.where(which, n, o) for which, n, o in zip(shaped, new, state, strict=True)]
             return count + 1, new
 
         count, state = lax.while_loop(
@@ -293,15 +285,6 @@ class _Interpreter:
         ]
 
 
-def _typed(value: Any, atom: Any) -> Any:
-    return lax.convert_element_type(value, atom.aval.dtype) if _is_float_atom(atom) else value
-
-
-def _chosen(which: Any, new: Any, old: Any) -> Any:
-    """By a choice for each example of a batch."""
-    return jnp.where(jnp.reshape(which, which.shape + (1,) * (jnp.ndim(new) - which.ndim)), new, old)
-
-
 def _is_float_atom(atom: Any) -> bool:
     return is_float(getattr(atom.aval, "dtype", np.int32))
 
@@ -322,17 +305,12 @@ def _bound(e: Any, ins: list[Any], params: dict[str, Any]) -> list[Any]:
     return list(outs) if e.primitive.multiple_results else [outs]
 
 
-def compared_constants(program: Any) -> set[float]:
-    """The numbers that something is compared with in a program: where its branches meet."""
-    found: set[float] = set()
-    _note_compared(program, {}, found)
-    return {c for c in found if np.isfinite(c)}
-
-
-def _note_compared(program: Any, known: dict[Any, float], found: set[float]) -> None:
-    jaxpr = getattr(program, "jaxpr", program)
+def compared_constants(program: Any, given: dict[Any, float] | None = None) -> set[float]:
+    """The numbers that something is compared with in a program, some of whose inputs are given: where branches meet."""
+    jaxpr, found = getattr(program, "jaxpr", program), set[float]()
     constants = zip(jaxpr.constvars, getattr(program, "consts", ()), strict=False)
-    known |= {var: float(c) for var, c in constants if np.size(c) == 1 and is_float(getattr(c, "dtype", np.int32))}
+    scalars = {var: float(c) for var, c in constants if np.size(c) == 1 and is_float(getattr(c, "dtype", np.int32))}
+    known = (given or {}) | scalars
 
     def read(atom: Any) -> float | None:
         if isinstance(atom, core.Literal):
@@ -342,10 +320,11 @@ def _note_compared(program: Any, known: dict[Any, float], found: set[float]) -> 
     for e in jaxpr.eqns:
         values = [read(atom) for atom in e.invars]
         if _name(e) in _COMPARISONS:
-            found |= {c for c in values if c is not None}
+            found |= {c for c in values if c is not None and np.isfinite(c)}
         if _name(e) in _HANDS_ON and values[0] is not None:
             known[e.outvars[0]] = values[0]
         for inner in core.jaxprs_in_params(e.params):
             variables = getattr(inner, "jaxpr", inner).invars
             pairs = zip(reversed(variables), reversed(values), strict=False)  # a branch is not given its number
-            _note_compared(inner, {var: c for var, c in pairs if c is not None}, found)
+            found |= compared_constants(inner, {var: c for var, c in pairs if c is not None})
+    return found

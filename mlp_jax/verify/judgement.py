@@ -14,10 +14,9 @@ from mlp_jax.verify.entries import Outcome
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why, off_by, worst
 from mlp_jax.verify.lines import contradicted, has_kinks
 from mlp_jax.verify.one_leaf import decisions_on, gradient, half_of_its_digits, value, worst_of
-from mlp_jax.verify.policy import allowed
 from mlp_jax.verify.purposes import on_purpose
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Beside, OutsideJit, Rounded, Table
+from mlp_jax.verify.table import Table
 
 
 def judge(table: Table) -> Judgement:
@@ -87,7 +86,7 @@ def beside_ones(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
 
 def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
     for side in (1, -1) if moved else ():
-        other = table.ask(Beside(moved, side))
+        other = table.ask("beside", moved, side)
         if other is None:  # nothing is finite there
             continue
         found = [gradient(other, i) for i in range(len(other.leaves))]
@@ -101,7 +100,7 @@ def _beside(table: Table, moved: tuple[int, ...]) -> list[Finding]:
 
 def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
     """Your rule as Python runs it: the same as compiled, but for the order of its sums."""
-    answer, found = table.ask(OutsideJit()), []
+    answer, found = table.ask("outside_jit"), []
     if isinstance(answer, str):
         return [Finding(0, Verdict.RAISED, where=Where.OUTSIDE_JIT)]
     for i, gradients in enumerate(answer or ()):
@@ -112,8 +111,9 @@ def outside_jit(table: Table, leaves: Sequence[Finding]) -> list[Finding]:
         off = off_by(column.own, column.yours, rough) & ~(np.isnan(column.own) & np.isnan(column.yours))
         if off.any():
             # there each result is rounded to its own type, which compiled together they need not be
-            rounding = leaf.spread(Rounded(False)) if table.reference is not None else np.zeros(column.own.shape[1])
-            rough = 2 * (rough + allowed(leaf.precision, column.yours, rounding))
+            rounding = leaf.spread("rounded", False) if table.reference is not None else np.zeros(column.own.shape[1])
+            last_digits = policy.ULPS * leaf.precision.eps * np.abs(column.yours)
+            rough = 2 * (rough + policy.SPREADS * rounding + last_digits)
             off &= off_by(column.own, column.yours, rough) & ~np.isnan(rough)
         if off.any():
             found.append(replace(worst(column, off, column.own, column.yours, rough), where=Where.OUTSIDE_JIT))

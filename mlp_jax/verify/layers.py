@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.verify.arguments import first_rows
 from mlp_jax.verify.compiled import as_numbers, compiled_soon, float64
+from mlp_jax.verify.examples import first_rows
 from mlp_jax.verify.ours import elementwise_units
 from mlp_jax.verify.table import Table
 

@@ -9,19 +9,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from mlp_jax.verify import policy
-from mlp_jax.verify import table as asked
 from mlp_jax.verify.entries import Decision, Outcome, Side, decide, decide_by_name
 from mlp_jax.verify.findings import Finding, Where, Why, largest, off_by, worst
 from mlp_jax.verify.lines import by_directions_alone
 from mlp_jax.verify.policy import FLOAT64, half_the_digits
 from mlp_jax.verify.report import Verdict
 from mlp_jax.verify.slopes import Slopes
-from mlp_jax.verify.table import Column, Neighbours, OtherPieces, Table, for_all, is_float64
+from mlp_jax.verify.table import Column, Table, for_all, is_float64
 
 
 def value(table: Table, k: int) -> Finding:
@@ -121,10 +120,10 @@ def _beyond_rounding(column: Column) -> _Beyond:
     exact = off_by(column.yours, column.reference, exactly)
     if exact.any() and column.table.reference is not None:
         # what is left of rounding in exact arithmetic: constants that were rounded, and the reference's own digits
-        exactly = exactly + column.scales * column.spread(asked.Constants()) + _last_digits(column)
+        exactly = exactly + column.scales * column.spread("constants") + _last_digits(column)
         exact = off_by(column.yours, column.reference, exactly)
         if exact.any() and not column.table.named:
-            exactly = exactly + column.scales * policy.SPREADS * column.spread(asked.Rounded(True))
+            exactly = exactly + column.scales * policy.SPREADS * column.spread("rounded", True)
             beyond = off_by(column.yours, column.reference, exactly)
             why |= {Why.REFERENCE_WITHOUT_DIGITS} if (exact & ~beyond).any() else set()
             exact = beyond
@@ -157,18 +156,18 @@ def _last_digits(column: Column) -> np.ndarray:
 
 def _native(column: Column) -> np.ndarray:
     """How far the function in the user's precision is from its exact value."""
-    return np.ravel(column.table.ask(asked.Native())[0][column.about])
+    return np.ravel(column.table.ask("native")[0][column.about])
 
 
 def spread_of(column: Column) -> np.ndarray:
     """How much rounding in the user's precision moves each entry (entries,) of the reference."""
     if column.table.reference is None:
         return np.zeros(column.yours.shape[1])
-    spread = column.spread(asked.Native())
+    spread = column.spread("native")
     if not column.size or not (policy.SPREADS * spread <= policy.USUAL_SPREAD * column.size).all():
-        spread = column.spread(asked.Rounded(False))
+        spread = column.spread("rounded", False)
     # of a float64 the exact arithmetic is no better; there may be coarser types inside, all the same
-    return np.fmax(spread, column.spread(asked.Rounded(True))) if is_float64(column.precision) else spread
+    return np.fmax(spread, column.spread("rounded", True)) if is_float64(column.precision) else spread
 
 
 def _unresolved(column: Column) -> np.ndarray:
@@ -210,47 +209,43 @@ def decisions_on(leaf: Column, off: np.ndarray, allowance: np.ndarray, most: int
     allowance = np.fmax(np.broadcast_to(allowance, off.shape), _unresolved(leaf))
     picked, near = _picked(leaf, off, allowance, most), _neighbours(leaf)
     pieces: np.ndarray | None = None
-    slopes = None if leaf.table.named else _of_all_cotangents(leaf, leaf.table.ask(asked.Entries(leaf.about, picked)))
+    sides = None if leaf.table.named else _sides(leaf, leaf.table.ask("entries", leaf.about, picked))
     left_out = not all(np.isfinite(v).all() for v in leaf.table.values)
     found = {}
     for k, e in enumerate(picked):
         for c in map(int, np.flatnonzero(off[:, e])):
             numbers = float(leaf.yours[c, e]), float(leaf.reference[c, e]), float(allowance[c, e])
-            if slopes is None:
+            if sides is None:
                 found[c, e] = decide_by_name(*numbers, near[:, c, e])
                 continue
-            decision = decide(*numbers, _sides(slopes, k, c), near[:, c, e])
+            both = [Side(float(slope[k, c]), policy.ERROR_FACTOR * float(error[k, c])) for slope, error in sides]
+            decision = decide(*numbers, both, near[:, c, e])
             if decision.at_kink and decision.outcome is not Outcome.KINK and leaf.table.reference is not None:
-                pieces = _at_neighbours(leaf, OtherPieces()) if pieces is None else pieces
-                decision = decide(*numbers, _sides(slopes, k, c), np.append(near[:, c, e], pieces[:, c, e]))
+                pieces = _at_neighbours(leaf, "other_pieces") if pieces is None else pieces
+                decision = decide(*numbers, both, np.append(near[:, c, e], pieces[:, c, e]))
             if left_out and np.isnan(numbers[0]) and np.isnan(leaf.reference[0, e]) and decision.right == 0:
                 decision = Decision(Outcome.NO_DERIVATIVE, np.nan)  # it acts on outputs alone that are left out
             found[c, e] = decision
     return found
 
 
-def _sides(slopes: Slopes, k: int, c: int) -> list[Side]:
-    both = ((slopes.left, slopes.left_error), (slopes.right, slopes.right_error))
-    return [Side(float(slope[k, c]), policy.ERROR_FACTOR * float(error[k, c])) for slope, error in both]
-
-
-def _of_all_cotangents(leaf: Column, slopes: Slopes) -> Slopes:
+def _sides(leaf: Column, slopes: Slopes) -> list[tuple[np.ndarray, np.ndarray]]:
     """Slopes for all cotangents from the base ones; errors are not negative, and infinite where nothing is known."""
     left, left_error, right, right_error = (
         for_all(leaf.table, np.where(np.isfinite(part), part, np.nan).T).T for part in slopes
     )
-    unknown = [np.where(np.isnan(error), np.inf, np.abs(error)) for error in (left_error, right_error)]
-    return Slopes(left, unknown[0], right, unknown[1])
+    both = ((left, left_error), (right, right_error))
+    return [(slope, np.where(np.isnan(error), np.inf, np.abs(error))) for slope, error in both]
 
 
 def _neighbours(leaf: Column) -> np.ndarray:
     """The references at the neighbours (neighbours, cotangents, entries)."""
     if leaf.table.reference is None:
         return np.full((2, *leaf.yours.shape), np.nan)
-    return _at_neighbours(leaf, Neighbours())
+    return _at_neighbours(leaf, "neighbours")
 
 
-def _at_neighbours(leaf: Column, which: Neighbours | OtherPieces) -> np.ndarray:
+def _at_neighbours(leaf: Column, which: Literal["neighbours", "other_pieces"]) -> np.ndarray:
     near = leaf.table.ask(which)[leaf.about]
     return for_all(leaf.table, near.reshape(*near.shape[:2], -1))
 
@@ -302,12 +297,12 @@ def _is_of_an_approximation(leaf: Column, entries: Sequence[int]) -> bool:
     units, and its integral is the change from one value to another, each known to a few units of its last place: to a
     few more, where a constant is an exponent.
     """
-    is_approximate = leaf.table.reference is not None and leaf.spread(asked.Constants()).any()
+    is_approximate = leaf.table.reference is not None and leaf.spread("constants").any()
     unit = max(min(leaf.precision.eps, policy.FLOAT32_EPS), leaf.table.typed)
     off = np.abs(leaf.yours - leaf.reference)[:, entries]
     if leaf.table.named or not is_approximate or not (off <= policy.MARKOV * unit * leaf.scales * leaf.size).all():
         return False
-    return bool((leaf.table.ask(asked.Chords(leaf.about, tuple(entries))) <= 2.5 * policy.ULPS * unit).all())
+    return bool((leaf.table.ask("chords", leaf.about, tuple(entries)) <= 2.5 * policy.ULPS * unit).all())
 
 
 def _wrong(leaf: Column, decisions: dict[At, Decision], off: np.ndarray, allowance: np.ndarray) -> Finding:

@@ -117,6 +117,8 @@ MOST_CONSTANTS, FARTHEST = 12, 1e6
 ASIDE = 2.0**-12
 # The rule is tried beside a kink, too: near enough to keep to the same pieces elsewhere, far enough for its own dtype.
 BESIDE = 2.0**-5
+# A rule costs clearly more than none if it is so many times as dear, and that by more than so many bytes, or flops.
+COSTLY, NO_COST = 2.0, (2.0**12, 2.0**14)
 # The slope of a power xᵖ with p < 0.9 grows by this factor from the far neighbours to the near ones.
 GROWTH = 1.7
 # The limit of slopes beside a point counts where the near ones are closer to it than the far ones by this factor.
@@ -149,9 +151,3 @@ def half_the_digits(precision: Precision) -> float:
     Sums that stand still lose 36 to 46 % in bfloat16, log Σ exp by hand 13 %: all above √ε, and no right rule near it.
     """
     return float(np.sqrt(precision.eps))
-
-
-def allowed(precision: Precision, reference: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """How far rounding in a precision may move an entry: 8 spreads and 4 units of its last place."""
-    entries: np.ndarray = SPREADS * spread + ULPS * precision.eps * np.abs(reference)
-    return entries

@@ -13,7 +13,7 @@ from mlp_jax.verify import policy
 from mlp_jax.verify.findings import Finding, off_by
 from mlp_jax.verify.hypotheses import factor, largest, number
 from mlp_jax.verify.report import Verdict
-from mlp_jax.verify.table import Column, Far, FarPoint, Table, for_all
+from mlp_jax.verify.table import Column, FarPoint, Table, for_all
 
 DOUBTFUL = (Verdict.WRONG, Verdict.UNRESOLVED)
 
@@ -29,8 +29,9 @@ def _meant(table: Table, f: Finding) -> Finding:
     if not leaf.yours.any() or not _alike(leaf.own, leaf.yours, policy.half_the_digits(leaf.precision)):
         return f
     # what is 0 by a stop_gradient is no step: its values move
-    if not leaf.reference[: leaf.base].any() and not table.stops and _is_linear(leaf):
-        return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask(Far(f.about))) else f
+    is_linear = _alike(leaf.yours, for_all(table, leaf.yours[: leaf.base]))  # in the cotangent
+    if is_linear and not leaf.reference[: leaf.base].any() and not table.stops:
+        return replace(f, verdict=Verdict.SURROGATE) if _is_a_step(table.ask("far", f.about)) else f
     if _arriving(table, f.about) is None or not _is_handed_through(table, f.about):
         return f
     c = factor(leaf.yours[: leaf.base], leaf.reference[: leaf.base])
@@ -38,11 +39,6 @@ def _meant(table: Table, f: Finding) -> Finding:
         return replace(f, verdict=Verdict.SCALED, factor=c)
     bound = next((b for b, clipped in _clipped(table, leaf) if _alike(leaf.yours, clipped)), None)
     return f if bound is None else replace(f, verdict=Verdict.CLIPPED, factor=bound)
-
-
-def _is_linear(leaf: Column) -> bool:
-    """Whether multiples of the first cotangent give multiples of its gradient."""
-    return _alike(leaf.yours, for_all(leaf.table, leaf.yours[: leaf.base]))
 
 
 def _is_a_step(points: Sequence[FarPoint]) -> bool:
@@ -61,7 +57,7 @@ def _arriving(table: Table, i: int) -> int | None:
 
 def _is_handed_through(table: Table, i: int) -> bool:
     """Whether an output is the leaf far away, too: a relu is an identity where its argument is positive."""
-    k, points = _arriving(table, i), table.ask(Far(i))
+    k, points = _arriving(table, i), table.ask("far", i)
     return k is not None and bool(points) and all(np.array_equal(p.values[k], p.leaf) for p in points)
 
 

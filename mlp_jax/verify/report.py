@@ -117,13 +117,9 @@ class Report(Passes):
         """Whether every leaf is ok, sits at a kink with a value between the slopes, is stopped, or lies on purpose."""
         return all(leaf.passed for leaf in self.leaves)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All as plain values."""
-        return {"passed": self.passed, **asdict(self)}
-
     def to_json(self, indent: int | None = 1) -> str:
         """All as JSON. A number that JSON has not (NaN, infinity) is a string."""
-        return json.dumps(_finite(self.to_dict()), indent=indent)
+        return json.dumps(_finite({"passed": self.passed, **asdict(self)}), indent=indent)
 
     def __str__(self) -> str:
         """The table of leaves, then causes, notes, and how to see it again."""

@@ -4,40 +4,30 @@ Both the rule under test and the reference are such rules.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
-from mlp_jax.verify import compiled
 from mlp_jax.verify.arguments import Leaves
-from mlp_jax.verify.compiled import Rule, arrays, as_numbers, compiled_soon, disturbed, float64, for_each, typed
+from mlp_jax.verify.compiled import Compiled, Rule, arrays, as_numbers, compiled_soon, float64, for_each, typed
 from mlp_jax.verify.disturbances import Exactly
-from mlp_jax.verify.interpreter import fingerprint, in_float64, is_float, trace, typed_precision, without_rules
+from mlp_jax.verify.interpreter import in_float64, is_float, trace, without_rules
 from mlp_jax.verify.table import Arrays
 
 
-class TracedRule:
+class TracedRule(Compiled):
     """A rule that JAX can trace."""
+
+    kind = "rule"
 
     def __init__(self, rule: Rule, leaves: Leaves, outputs: Sequence[Any]) -> None:
         """Trace it at leaves in the user's precision, for these floating-point outputs; its errors are raised."""
         self.rule, self.outputs = rule, outputs
-        self.program = trace(rule, leaves, list(outputs))
+        super().__init__(trace(rule, leaves, list(outputs)))
         avals = list(self.program.out_avals)
         self.values, self.gradients = avals[: len(avals) - len(leaves)], avals[len(avals) - len(leaves) :]
-        self.typed = typed_precision(self.program)
-
-    @cached_property
-    def _memory(self) -> dict[str, Any]:
-        return compiled.remembered("rule", fingerprint(self.program))
-
-    def _once(self, name: str, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-        if name not in self._memory:
-            self._memory[name] = make()
-        found: Callable[..., Any] = self._memory[name]
-        return found
 
     def _parted(self, outs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Floating-point outputs, and gradients."""
@@ -48,7 +38,7 @@ class TracedRule:
         """Outputs and gradients (cotangents, *shape), in float64."""
         program = in_float64(self.program)
         each = lambda xs, gs: for_each(lambda g: program(*xs, *g), gs)  # noqa: E731
-        run = self._once("exact", lambda: compiled_soon(each, self.program))
+        run = self.once("exact", lambda: compiled_soon(each, self.program))
         with float64():
             values, gradients = self._parted(run(leaves, cotangents))
             return [as_numbers(v[0]) for v in values], [as_numbers(g) for g in gradients]
@@ -57,24 +47,27 @@ class TracedRule:
         self, name: str, how: Callable[[Any], Exactly], leaves: Arrays, cotangents: Arrays, seeds: np.ndarray
     ) -> tuple[Arrays, Arrays]:
         """Outputs (seeds, …) and gradients (seeds, cotangents, …) in float64, disturbed by each seed in a way."""
-        run = self._once(name, lambda: compiled_soon(disturbed(self.program, how), self.program))
+        program = self.program
+
+        def each(xs: Leaves, gs: Leaves, seeds: jax.Array) -> Any:
+            return lax.map(lambda s: for_each(lambda g: in_float64(program, how(s))(*xs, *g), gs), seeds)
+
+        run = self.once(name, lambda: compiled_soon(each, program))
         with float64():
             values, gradients = self._parted(run(leaves, cotangents, seeds))
             return [as_numbers(v[:, 0]) for v in values], [as_numbers(g) for g in gradients]
 
     def _own(self, leaves: Leaves, cotangents: Leaves) -> list[Any]:
-        run = self._once("own", lambda: jax.jit(without_rules(self.program)))
+        run = self.once("own", lambda: jax.jit(without_rules(self.program)))
         return list(run(*leaves, *typed(cotangents, self.outputs)))
 
     def own(self, leaves: Leaves, cotangents: Leaves) -> tuple[Leaves, Leaves]:
         """Outputs and gradients for one cotangent, in the user's precision, as under jit."""
         return self._parted(self._own(leaves, cotangents))
 
-    def whole_numbers(self, leaves: Leaves) -> list[Any]:
-        """The outputs that are no floating-point numbers."""
-        others = [k for k, a in enumerate(self.values) if not is_float(a.dtype)]
-        outs = self._own(leaves, [np.zeros(z.shape) for z in self.outputs]) if others else []
-        return [outs[k] for k in others]
+    def all_values(self, leaves: Leaves) -> list[Any]:
+        """The outputs as they are, whole numbers among them."""
+        return self._own(leaves, [np.zeros(z.shape) for z in self.outputs])[: len(self.values)]
 
     def outside_jit(self, leaves: Leaves, cotangents: Leaves) -> Leaves | None:
         """Gradients as Python runs the rule."""
@@ -87,7 +80,6 @@ class CalledRule:
     typed = 0.0
 
     def __init__(self, rule: Rule, outputs: Sequence[Any], on_jax: bool) -> None:
-        """Call nothing yet; later with JAX's arrays, or with numpy's."""
         self.rule, self.outputs, self.on_jax = rule, outputs, on_jax
 
     def exact(self, leaves: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:

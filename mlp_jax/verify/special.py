@@ -16,7 +16,7 @@ from mlp_jax.verify.function import TracedFunction
 from mlp_jax.verify.interpreter import compared_constants
 from mlp_jax.verify.policy import Precision, half_the_digits
 from mlp_jax.verify.report import Leaf, Verdict
-from mlp_jax.verify.table import Arrays, OutsideJit, Table
+from mlp_jax.verify.table import Arrays, Table
 
 FAULTS = (Verdict.WRONG, Verdict.ZERO_EVERYWHERE, Verdict.NONFINITE, Verdict.PRIMAL)
 
@@ -79,12 +79,15 @@ def _at(experiment: Experiment, leaves: Arrays, point: Point) -> tuple[Finding |
     table = experiment.table(experiment.given(_replaced(leaves, point, point.value)))
     if not all(np.isfinite(v).all() for v in table.values):
         return None, False
-    table.answers[OutsideJit()] = None
+    table.answers["outside_jit",] = None
     _, judgement = experiment.judged(table)
     if 0 < abs(point.value) < table.precisions[point.leaf].tiny:
         at_0 = _beside(experiment, table, point, [-point.value])[0][1] if table.reference is not None else np.zeros(1)
         is_infinite = not np.isfinite(at_0).all()  # no number is right where computers take it for 0
-        return Finding(point.leaf, Verdict.OK) if is_infinite else _below_the_smallest(judgement.leaves, point), False
+        # computers take what is no normal number for 0, and steps from it show nothing: the formula is judged
+        formula = (f for f in judgement.leaves if f.where is Where.EXACTLY and Why.JAX_IS_WRONG not in f.why)
+        fault = None if is_infinite else next((f for f in formula if f.verdict in FAULTS), None)
+        return fault or Finding(point.leaf, Verdict.OK), False
     for f in judgement.outputs:
         if not f.passes:
             return f, True
@@ -94,12 +97,6 @@ def _at(experiment: Experiment, leaves: Arrays, point: Point) -> tuple[Finding |
         if f.verdict in FAULTS and _is_known(table, f) and not (at_point and single and single.passes):
             return f, False
     return single or _lossy(experiment, table, point) or Finding(point.leaf, Verdict.OK), False
-
-
-def _below_the_smallest(findings: Sequence[Finding], point: Point) -> Finding:
-    """Of what is no normal number: computers take it for 0, and steps from it show nothing; the formula is judged."""
-    formula = (f for f in findings if f.where is Where.EXACTLY and Why.JAX_IS_WRONG not in f.why)
-    return next((f for f in formula if f.verdict in FAULTS), Finding(point.leaf, Verdict.OK))
 
 
 def _is_known(table: Table, f: Finding) -> bool:

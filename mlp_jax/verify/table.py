@@ -6,7 +6,7 @@ Its dear columns are measured when a test asks for them, and kept.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,75 +15,11 @@ from mlp_jax.verify.policy import ENTRIES_WITHOUT_REFERENCE, FLOAT32_EPS, FLOAT6
 Arrays = list[np.ndarray]
 
 
-@dataclass(frozen=True)
-class Native:
-    """How far the reference in the user's precision is from that in float64: (of outputs, of leaves), each entry.
-
-    Of outputs with its sign.
-    """
-
-
-@dataclass(frozen=True)
-class Rounded:
-    """The spread of the reference where every result is rounded at random: (of outputs, of leaves), each entry.
-
-    To its own type, or, `in_float64`, to float64, which tells how many digits the reference itself has.
-    """
-
-    in_float64: bool
-
-
-@dataclass(frozen=True)
-class Constants:
-    """What half a unit of the last place in constants, yours and the reference's, changes: as `Rounded`, with signs."""
-
-
-@dataclass(frozen=True)
-class OtherPieces:
-    """The reference with each kink inside the function taken to one of its sides: for each leaf, as `Neighbours`."""
-
-
-@dataclass(frozen=True)
-class Along:
-    """`Lines` through all leaves (None), or through one alone: ones, and at random.
-
-    At a first look with few steps; `carefully` with all, with the noise of the values in float64, and with what is
-    behind a stop_gradient held fast if that is nearer to yours.
-    """
-
-    leaf: int | None
-    carefully: bool = False
-
-
-@dataclass(frozen=True)
-class Entries:
-    """`Slopes` (entries, cotangents) for these entries of a leaf, by its flat numbers."""
-
-    leaf: int
-    entries: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Chords:
-    """How far the integral of yours over an interval around each entry is from the change of the values there.
-
-    (entries, cotangents), in the size of the values that change.
-    """
-
-    leaf: int
-    entries: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The reference at neighbours: for each leaf (neighbours, cotangents, *shape), the near ones, then the far."""
-
-
-@dataclass(frozen=True)
-class Far:
-    """Some `FarPoint`s where this leaf alone has moved by its own size, and by far more; those with finite values."""
-
-    leaf: int
+# What a table can be asked, see `Table.ask`.
+Question = Literal[
+    "native", "rounded", "constants", "other_pieces", "along", "entries", "chords", "neighbours", "far", "outside_jit",
+    "beside",
+]  # fmt: skip
 
 
 class FarPoint(NamedTuple):
@@ -92,22 +28,6 @@ class FarPoint(NamedTuple):
     leaf: np.ndarray
     values: Arrays
     gradient: np.ndarray
-
-
-@dataclass(frozen=True)
-class OutsideJit:
-    """Your gradients for the first cotangent as Python runs the rule, for each leaf; None if it always does.
-
-    What it raised there, as a string.
-    """
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Another `Table`, a step aside, where these leaves alone have moved; None where nothing is finite there."""
-
-    leaves: tuple[int, ...]
-    side: int
 
 
 class Lines(NamedTuple):
@@ -141,12 +61,31 @@ class Table:
     stops: bool = False  # the plain function has a stop_gradient
     strict: bool = False  # a rule that is no derivative on purpose fails, too
     answers: dict[Any, Any] = field(default_factory=dict)  # to the questions asked so far
-    measure: Callable[["Table", Any], Any] | None = None  # answers a question; None: those given are all
+    measure: Callable[..., Any] | None = None  # answers a question; None: those given are all
 
-    def ask(self, question: Any) -> Any:
-        """The answer, measured when it is asked for first."""
+    def ask(self, what: Question, *about: Any) -> Any:
+        """The answer to a question, measured when it is asked first; of entries by their flat numbers in a leaf.
+
+        - native: how far the reference in the user's precision is from that in float64, (of outputs, of leaves), each
+          entry; of outputs with its sign.
+        - rounded, in_float64: its spread, likewise, where every result is rounded at random: to its own type, or to
+          float64, which tells how many digits it has.
+        - constants: what half a unit of the last place in constants, yours and the reference's, changes, with signs.
+        - neighbours: the reference there, for each leaf (neighbours, cotangents, *shape), the near ones, then the far.
+        - other_pieces: the same with each kink inside the function taken to one of its sides.
+        - along, leaf, carefully: `Lines` through all leaves (None), or one alone. At a first look with few steps;
+          carefully with all, with the noise of the values, and what is stopped held fast if that is nearer to yours.
+        - entries, leaf, entries: `Slopes` (entries, cotangents).
+        - chords, leaf, entries: how far the integral of yours over an interval around each entry is from the change of
+          the values there, (entries, cotangents), in the size of the values that change.
+        - far, leaf: `FarPoint`s where it alone has moved by its own size, and by far more; those with finite values.
+        - outside_jit: your gradients for the first cotangent as Python runs the rule, for each leaf; None if it always
+          does; a string is what it raised there.
+        - beside, leaves, side: another `Table`, a step aside in these leaves; None where nothing is finite there.
+        """
+        question = (what, *about)
         if question not in self.answers and self.measure:
-            self.answers[question] = self.measure(self, question)
+            self.answers[question] = self.measure(self, *question)
         return self.answers[question]
 
     @property
@@ -219,9 +158,9 @@ class Column:
         unit = FLOAT32_EPS if self.precision.eps > FLOAT64.eps else 0.0
         return np.minimum(unit * self.scales * self.size, np.sqrt(unit) * np.abs(self.reference))
 
-    def spread(self, question: Any) -> np.ndarray:
+    def spread(self, what: Question, *about: Any) -> np.ndarray:
         """The spread of each entry (entries,) by a measurement."""
-        return np.abs(np.ravel(self.table.ask(question)[self.part][self.about]))
+        return np.abs(np.ravel(self.table.ask(what, *about)[self.part][self.about]))
 
 
 def _leaf(table: Table, i: int) -> Column:

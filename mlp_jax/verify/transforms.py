@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import (
@@ -16,37 +17,42 @@ from mlp_jax.verify.arguments import (
     Argnums,
     Leaves,
     first_lines,
-    first_rows,
     is_number,
-    more_rows,
     name_of,
+    outputs_of,
     top_level,
 )
 from mlp_jax.verify.checks import Checked, is_of_operations, prepared
 from mlp_jax.verify.compiled import Outputs, as_numbers, by_vjp, float64, typed
+from mlp_jax.verify.examples import first_rows, more_rows, rows_of_a_batch
 from mlp_jax.verify.experiment import Experiment
 from mlp_jax.verify.findings import Where
 from mlp_jax.verify.function import TracedFunction
-from mlp_jax.verify.interpreter import Program, in_float64, trace
+from mlp_jax.verify.interpreter import in_float64, trace
 from mlp_jax.verify.report import CannotCheck, Leaf, Report, Verdict, reported
 from mlp_jax.verify.rule import TracedRule
-from mlp_jax.verify.table import Arrays, OutsideJit, Table
+from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
-Judged = Callable[[], Said]
+ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
 def check_transforms(
-    f: AnyFunction, *args: Any, reference: AnyFunction | None = None, argnums: Argnums = None, seed: int = 0
+    f: AnyFunction,
+    *args: Any,
+    reference: AnyFunction | None = None,
+    argnums: Argnums = None,
+    seed: int = 0,
 ) -> Report:
     """Check that the rule of f gives the same gradient whatever JAX does with it.
 
     A row each for: jit, vmap over each argument, over all of them and over their last axes, a body of scan, checkpoint,
     only one argument differentiated, only one output used (a rule may be told so by symbolic zeros), the second
-    derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more. What
-    a rule does not support is a row and no failure; a number that differs is. The transformed rule is held to your own
-    rule, in float64; its derivative to slopes from its values. Arguments that share their first length with the first
-    output, or the last argument, are the batch.
+    derivative by each mode over each, zeros, every dtype, a batch of 1, of 0 and of two examples more; where JAX has
+    two devices, half of each argument on one, under jit, and a batch on each, by shard_map. What a rule does not
+    support is a row and no failure; a number that differs is. The transformed rule is held to your own rule, in
+    float64; its derivative to slopes from its values. Arguments that share their first length with the first output, or
+    the last argument, are the batch.
 
     Args:
         f: as for `check_vjp`, with its arguments.
@@ -84,72 +90,70 @@ def rows_of(
     started = time.perf_counter()
     checked = prepared(f, args, reference, argnums, seed)
     rows = checked.faults or [_row(name, traced) for name, traced in _rows(f, args, checked) if wanted(name)]
-    return reported(f"check_transforms({name_of(f)})", rows, seed, started)
+    notes = (ONE_DEVICE,) if len(jax.devices()) < 2 else ()
+    return reported(f"check_transforms({name_of(f)})", rows, seed, started, notes=notes)
 
 
-def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
+def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Said]]]:
     """What is said in each row, by its name."""
     assert checked.experiment
     assert checked.again
-    experiment, elsewhere = checked.experiment, functools.partial(_elsewhere, checked.again)
-    function, rule = experiment.function, experiment.rule
-    arguments = top_level(checked.arguments)
+    experiment, bind, again = checked.experiment, functools.partial, checked.again
+    function, rule, arguments = experiment.function, experiment.rule, top_level(checked.arguments)
+    shape = tuple(function.outputs[0].shape)
     if isinstance(function, TracedFunction) and isinstance(rule, TracedRule):
-        table = experiment.table(experiment.leaves)
-        transformed = _Transformed(rule, experiment.leaves, table)
-        yield "jit", functools.partial(_outside_jit, experiment, table)
+        table, outputs = experiment.table(experiment.leaves), _differentiable(f, checked, rule)
+        transformed = _Transformed(rule, experiment.leaves, table, outputs)
+        yield "jit", bind(_outside_jit, experiment, table)
         for name, places in arguments.items():
-            yield f"vmap over {name}", functools.partial(transformed.mapped, places)
+            yield f"vmap over {name}", bind(transformed.mapped, places)
         everything = set(range(len(experiment.leaves)))
         if len(arguments) > 1:
-            yield "vmap over all arguments", functools.partial(transformed.mapped, everything)
+            yield "vmap over all arguments", bind(transformed.mapped, everything)
         if any(x.ndim for x in experiment.leaves):
-            yield "vmap over all, last axes", functools.partial(transformed.mapped, everything, axis=-1)
-        outputs = _differentiable(f, checked, rule)
-        yield "scan", functools.partial(transformed.scanned, outputs)
-        yield "checkpoint", functools.partial(transformed.in_part, jax.checkpoint(outputs), everything)
-        if len(arguments) > 1:
-            for name, places in arguments.items():
-                yield f"only {name} differentiated", functools.partial(transformed.in_part, outputs, places)
-        if len(checked.output_names) > 1:
-            for k, name in enumerate(checked.output_names):
-                yield f"only {name} used", functools.partial(transformed.in_part, outputs, everything, k)
-        yield "second order", functools.partial(_second_order, experiment, function, rule, checked.arguments.names)
+            yield "vmap over all, last axes", bind(transformed.mapped, everything, axis=-1)
+        yield "scan", transformed.scanned
+        yield "checkpoint", bind(transformed.in_part, jax.checkpoint(outputs), everything)
+        for name, places in arguments.items() if len(arguments) > 1 else ():
+            yield f"only {name} differentiated", bind(transformed.in_part, outputs, places)
+        for k, name in enumerate(checked.output_names) if len(checked.output_names) > 1 else ():
+            yield f"only {name} used", bind(transformed.in_part, outputs, everything, k)
+        yield "second order", bind(_second_order, experiment, function, rule, checked.arguments.names)
         for how in ("forward over reverse", "reverse over forward", "forward over forward"):
-            yield how, functools.partial(transformed.twice, outputs, how)
+            yield how, bind(transformed.twice, how)
+        if len(jax.devices()) > 1:
+            yield "jit over two devices", transformed.sharded
+            yield "shard_map over two devices", lambda: transformed.shard_mapped(rows_of_a_batch(checked, table)[1])
         for_zeros = [g[-1] for g in table.yours]
-        zeros = [np.zeros_like(g) for g in for_zeros]
-        yield "zero cotangent", lambda: functools.partial(_compared, for_zeros, zeros)
+        yield "zero cotangent", bind(_compared, for_zeros, [np.zeros_like(g) for g in for_zeros])
     else:
+
+        def as_jax_says() -> Said:
+            trace(rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
+            return Verdict.OK, 0.0, ""
+
         for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
-            yield name, functools.partial(_not_traced, experiment)
+            yield name, as_jax_says
     for dtype in ("float32", "bfloat16", "float16"):
-        yield dtype, functools.partial(elsewhere, _cast, args, dtype)
-    shape = tuple(function.outputs[0].shape)
+        cast = bind(lambda x, dtype: jnp.asarray(x, dtype) if is_number(x) and hasattr(x, "dtype") else x, dtype=dtype)
+        yield dtype, bind(_elsewhere, again, jax.tree.map, cast, args)
     for n in (1, 0):
-        yield f"batch of {n}", functools.partial(elsewhere, first_rows, args, shape, n)
-    yield "larger batch", functools.partial(elsewhere, more_rows, args, shape)
+        yield f"batch of {n}", bind(_elsewhere, again, first_rows, args, shape, n)
+    yield "larger batch", bind(_elsewhere, again, more_rows, args, shape)
 
 
-def _row(name: str, traced: Callable[[], Judged]) -> Leaf:
+def _row(name: str, said: Callable[[], Said]) -> Leaf:
     """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
-        judged = traced()
+        verdict, error, reason = said()
     except Exception as raised:  # whatever the user's rule raises under the transformation
         kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
         return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
-    verdict, error, reason = judged()
     return Leaf(name, None, "", verdict, error=error, reason=reason)
 
 
-def _not_traced(experiment: Experiment) -> Judged:
-    """What JAX says of a rule that it cannot trace."""
-    trace(experiment.rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(experiment.function.outputs))
-    return lambda: (Verdict.OK, 0.0, "")
-
-
-def _compared(found: Arrays, right: Arrays) -> Said:
-    """Two lists of gradients, both in exact arithmetic."""
+def _compared(found: Arrays, right: Arrays, alike: float = policy.ALIKE) -> Said:
+    """Two lists of gradients, both in exact arithmetic, or alike but for a part of the largest entry."""
     worst = 0.0
     for a, b in zip(found, right, strict=True):
         if a.shape != b.shape:
@@ -160,7 +164,7 @@ def _compared(found: Arrays, right: Arrays) -> Said:
             off = np.max(np.abs(np.where((a == b) | ~np.isfinite(a), 0, a - b)), initial=0)
         size = np.max(np.abs(np.where(np.isfinite(b), b, 0)), initial=0)
         worst = max(worst, float(off / size) if size else float(off > 0))
-    return (Verdict.OK if worst <= policy.ALIKE else Verdict.WRONG), worst, ""
+    return (Verdict.OK if worst <= alike else Verdict.WRONG), worst, ""
 
 
 # --- in one program ---------------------------------------------------------------------------------------------------
@@ -173,9 +177,17 @@ class _Transformed:
     rule: TracedRule
     leaves: Leaves
     table: Table
+    outputs: Outputs
 
-    def _exactly(self, program: Program, leaves: Leaves) -> Arrays:
-        """The gradients by a program."""
+    def _as_alone(self, found: Leaves, right: Callable[[Leaves], Leaves]) -> Said:
+        """Gradients in the user's precision, beside what is right by those of the rule alone."""
+        alone = self.rule.own(self.leaves, [c[0] for c in self.table.cotangents])[1]
+        digits = max(policy.half_the_digits(precision) for precision in self.table.precisions)
+        return _compared(list(map(as_numbers, found)), list(map(as_numbers, right(alone))), digits)
+
+    def _exactly(self, f: Callable[[Leaves], Leaves], leaves: Leaves) -> Arrays:
+        """The gradients by a function, traced as the user has the leaves."""
+        program = trace(f, leaves)
         with float64():
             return [as_numbers(x) for x in jax.jit(in_float64(program))(*leaves)]
 
@@ -187,21 +199,17 @@ class _Transformed:
     def _cotangent(self) -> Leaves:
         return typed([c[0] for c in self.table.cotangents], self.rule.outputs)
 
-    def mapped(self, places: set[int], axis: int = 0) -> Judged:
+    def mapped(self, places: set[int], axis: int = 0) -> Said:
         """Two values of some arguments at once, along an axis of each, beside one after the other."""
         leaves, g = self.leaves, self._cotangent
         pair = [jnp.stack([x, jnp.asarray(0.9 * x, x.dtype)], axis) if k in places else x for k, x in enumerate(leaves)]
         axes = [axis if k in places else None for k in range(len(leaves))]
-        program = trace(jax.vmap(lambda xs: self.rule.rule(xs, g)[1], in_axes=(axes,)), pair)
+        found = self._exactly(jax.vmap(lambda xs: self.rule.rule(xs, g)[1], in_axes=(axes,)), pair)
+        parts = [[jnp.take(x, i, axis) if k in places else x for k, x in enumerate(pair)] for i in range(2)]
+        one = [self._alone([as_numbers(x) for x in part]) for part in parts]
+        return _compared(found, [np.stack([a, b]) for a, b in zip(*one, strict=True)])
 
-        def judged() -> Said:
-            parts = [[jnp.take(x, i, axis) if k in places else x for k, x in enumerate(pair)] for i in range(2)]
-            one = [self._alone([as_numbers(x) for x in part]) for part in parts]
-            return _compared(self._exactly(program, pair), [np.stack([a, b]) for a, b in zip(*one, strict=True)])
-
-        return judged
-
-    def in_part(self, outputs: Outputs, places: set[int], output: int | None = None) -> Judged:
+    def in_part(self, outputs: Outputs, places: set[int], output: int | None = None) -> Said:
         """The gradients for some leaves, or of one output, of which JAX tells the rule; beside those of all."""
         leaves, g = self.leaves, self._cotangent
 
@@ -214,55 +222,69 @@ class _Transformed:
 
             return list(jax.grad(part)([x for k, x in enumerate(xs) if k in places]))
 
-        program = trace(gradients, leaves)
         cotangents = [c[:1] * (output in (None, k)) for k, c in enumerate(self.table.cotangents)]
+        all_of_them = self.rule.exact([as_numbers(x) for x in leaves], cotangents)[1]
+        return _compared(self._exactly(gradients, leaves), [all_of_them[k][0] for k in sorted(places)])
 
-        def judged() -> Said:
-            all_of_them = self.rule.exact([as_numbers(x) for x in leaves], cotangents)[1]
-            return _compared(self._exactly(program, leaves), [all_of_them[k][0] for k in sorted(places)])
-
-        return judged
-
-    def twice(self, outputs: Outputs, how: str) -> Judged:
+    def twice(self, how: str) -> Said:
         """wᵀ H v by one mode over another, beside reverse mode of your gradients."""
         g, rng = self._cotangent, np.random.default_rng(9)
         v, w = ([jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in self.leaves] for _ in range(2))
         outer, _, inner = how.split()
 
         def slope(xs: Leaves) -> Any:
-            return jax.jvp(lambda xs: _projected(g, outputs(xs)), (xs,), (v,))[1]
+            return jax.jvp(lambda xs: _projected(g, self.outputs(xs)), (xs,), (v,))[1]
 
         def along(xs: Leaves) -> Any:
             return _projected(v, self.rule.rule(xs, g)[1])
 
-        first = slope if inner == "forward" else along
-        over = {
-            "forward": lambda xs: [jax.jvp(first, (xs,), (w,))[1]],
-            "reverse": lambda xs: [_projected(w, jax.grad(first)(xs))],
-        }
-        found = trace(over[outer], self.leaves)
-        right = trace(lambda xs: [_projected(w, jax.grad(along)(xs))], self.leaves)
-        return lambda: _compared(self._exactly(found, self.leaves), self._exactly(right, self.leaves))
+        def backward(of: Callable[[Leaves], Any]) -> Callable[[Leaves], Leaves]:
+            return lambda xs: [_projected(w, jax.grad(of)(xs))]
 
-    def scanned(self, outputs: Outputs) -> Judged:
+        first = slope if inner == "forward" else along
+        over = backward(first) if outer == "reverse" else lambda xs: [jax.jvp(first, (xs,), (w,))[1]]
+        return _compared(self._exactly(over, self.leaves), self._exactly(backward(along), self.leaves))
+
+    def scanned(self) -> Said:
         """Σ_t f(t x) in a loop, beside the sum of its two terms' gradients."""
-        leaves, g = self.leaves, self._cotangent
-        times = (1.0, 0.5)
+        leaves, g, times = self.leaves, self._cotangent, (1.0, 0.5)
 
         def loop(xs: Leaves) -> Any:
             def body(total: Any, t: Any) -> tuple[Any, None]:
-                outs = outputs([jnp.asarray(t, x.dtype) * x for x in xs])
+                outs = self.outputs([jnp.asarray(t, x.dtype) * x for x in xs])
                 return total + _projected(g, outs), None
 
             return jax.lax.scan(body, jnp.zeros((), _projected(g, g).dtype), jnp.asarray(times, jnp.float32))[0]
 
-        program = trace(jax.grad(loop), leaves)
+        terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
+        return _compared(self._exactly(jax.grad(loop), leaves), [a + b for a, b in zip(*terms, strict=True)])
 
-        def judged() -> Said:
-            terms = [[t * x for x in self._alone([t * as_numbers(x) for x in leaves])] for t in times]
-            return _compared(self._exactly(program, leaves), [a + b for a, b in zip(*terms, strict=True)])
+    def sharded(self) -> Said:
+        """Arguments with half of an axis on each of two devices, under jit, beside the same on one."""
+        mesh, g, specs = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent, []
+        for x in self.leaves:
+            even = next((k for k, n in enumerate(x.shape) if n % 2 == 0), None)
+            specs.append(PartitionSpec() if even is None else PartitionSpec(*[None] * even, "rows"))
+        shardings = [NamedSharding(mesh, spec) for spec in specs]
+        found = jax.jit(lambda xs: self.rule.rule(xs, g)[1])(jax.device_put(self.leaves, shardings))
+        return self._as_alone(found, list)
 
-        return judged
+    def shard_mapped(self, rows: Sequence[int]) -> Said:
+        """By shard_map all rows on each of two devices: for what both have, twice the gradient of one."""
+        parted, g = [k in rows for k in range(len(self.leaves))], self._cotangent
+        mesh = Mesh(np.array(jax.devices()[:2]), "rows")
+        specs = [PartitionSpec("rows") if has_rows else PartitionSpec() for has_rows in parted]
+
+        def doubled(arrays: Leaves, both: Callable[[Any], Any]) -> Leaves:
+            return [jnp.concatenate([x, x]) if is_own else both(x) for x, is_own in zip(arrays, parted, strict=True)]
+
+        def on_one(*own: Any) -> Leaves:
+            found = self.rule.rule(list(own), g)[1]
+            return [x if is_own else jax.lax.psum(x, "rows") for x, is_own in zip(found, parted, strict=True)]
+
+        over = jax.shard_map(on_one, mesh=mesh, in_specs=tuple(specs), out_specs=specs, check_vma=False)
+        found = jax.jit(over)(*doubled(self.leaves, lambda x: x))
+        return self._as_alone(found, lambda alone: doubled(alone, lambda x: 2 * x))
 
 
 def _projected(weights: Leaves, arrays: Leaves) -> Any:
@@ -273,10 +295,7 @@ def _projected(weights: Leaves, arrays: Leaves) -> Any:
 
 def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outputs:
     """F from its leaves to its floating-point outputs; where its rule is the tracer's, JAX is given that one."""
-
-    def outputs(leaves: Leaves) -> Leaves:
-        return [z for z in checked.outputs(leaves) if is_number(z)]
-
+    outputs = outputs_of(f, checked.arguments, only_numbers=True)
     if checked.experiment and not is_of_operations(f, checked.arguments, checked.experiment.leaves):
         return outputs
     with_rule = jax.custom_vjp(outputs)
@@ -284,18 +303,14 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
     return with_rule
 
 
-def _outside_jit(experiment: Experiment, table: Table) -> Judged:
+def _outside_jit(experiment: Experiment, table: Table) -> Said:
     """Your rule compiled, beside itself as Python runs it."""
-    table.ask(OutsideJit())
-
-    def judged() -> Said:
-        found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
-        return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
-
-    return judged
+    table.ask("outside_jit")
+    found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
+    return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
 
 
-def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Judged:
+def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Said:
     """JAX's derivative of your rule along a random direction, held to slopes from the values of your rule."""
     rng = np.random.default_rng([experiment.seed, 5])
     leaves = experiment.leaves
@@ -308,22 +323,20 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
     first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
     second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
     witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
-    return functools.partial(_judged, witnessed, [f"the derivative for {name}" for name in names])
+    return _judged(witnessed, [f"the derivative for {name}" for name in names])
 
 
 # --- the same check elsewhere -----------------------------------------------------------------------------------------
 
 
-def _elsewhere(
-    again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any
-) -> Judged:
+def _elsewhere(again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any) -> Said:
     """F checked anew at other arguments, which a change makes of the given ones."""
     checked = again(change(*args))
     if checked.experiment is None or checked.faults:
         fault = checked.faults[0]
         verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict
-        return lambda: (verdict, 0.0, f"{fault.name}: {fault.reason}"[:120])
-    return functools.partial(_judged, checked.experiment, checked.arguments.names, checked.output_names)
+        return verdict, 0.0, f"{fault.name}: {fault.reason}"[:120]
+    return _judged(checked.experiment, checked.arguments.names, checked.output_names)
 
 
 def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str] = ("primal",)) -> Said:
@@ -331,7 +344,7 @@ def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str]
     not_finite = Verdict.UNSUPPORTED, 0.0, "the function itself is not finite there"
     if not any(np.isfinite(v).any() or not v.size for v in table.values):
         return not_finite
-    table.answers[OutsideJit()] = None  # it has a row of its own
+    table.answers["outside_jit",] = None  # it has a row of its own
     _, judgement = experiment.judged(table)
     for found, name in [*zip(judgement.leaves, names, strict=True), *zip(judgement.outputs, outputs, strict=True)]:
         if not found.passes:
@@ -344,7 +357,3 @@ def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str]
 def _relative(table: Table, i: int, error: float) -> float:
     size = table.leaf(i).size if i < len(table.leaves) else 1.0
     return error / size if size else error
-
-
-def _cast(args: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_number(x) and hasattr(x, "dtype") else x, args)

@@ -9,7 +9,7 @@ from mlp_jax.verify.function import Function
 from mlp_jax.verify.policy import FLOAT64, half_the_digits
 from mlp_jax.verify.rule import RuleUnderTest
 from mlp_jax.verify.slopes import Slopes, slopes, times
-from mlp_jax.verify.table import Arrays, Lines, Native, Rounded, Table, entry_sizes, is_float64
+from mlp_jax.verify.table import Arrays, Lines, Table, entry_sizes, is_float64
 
 
 def at_entries(function: Function, table: Table, leaf: int, entries: tuple[int, ...], stopped: bool) -> Slopes:
@@ -89,14 +89,14 @@ def _noise(table: Table) -> np.ndarray | float:
     """
     if table.reference is None:
         return 0.0
-    deviations = table.ask(Native())[0]
+    deviations = table.ask("native")[0]
     usual = not any(is_float64(p) for p in table.precisions) and all(
         (np.nan_to_num(np.abs(d)) <= half_the_digits(p) * np.abs(np.nan_to_num(v))).all()
         for d, v, p in zip(deviations, table.values, table.output_precisions, strict=True)
     )
     if usual:
         return 0.0
-    pairs = zip(table.base_cotangents, table.ask(Rounded(True))[0], strict=True)
+    pairs = zip(table.base_cotangents, table.ask("rounded", True)[0], strict=True)
     squares = [np.nansum((g * s) ** 2, axis=tuple(range(1, g.ndim))) for g, s in pairs]
     return policy.VALUE_NOISE * np.sqrt(np.asarray(sum(squares)))
 

@@ -9,7 +9,7 @@ from mlp_jax.verify import policy, purposes
 from mlp_jax.verify.diagnosis import causes
 from mlp_jax.verify.findings import Finding, Judgement, Where, Why, largest
 from mlp_jax.verify.report import ON_PURPOSE, Leaf, Verdict
-from mlp_jax.verify.table import OutsideJit, Table
+from mlp_jax.verify.table import Table
 
 WHERE = {
     Where.IN_YOUR_PRECISION: "right in float64, but {precision} loses more than half of its digits here",
@@ -29,12 +29,13 @@ class Description(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def described(checked: Any, table: Table, judgement: Judgement) -> Description:
+def described(checked: Any, table: Table, judgement: Judgement, cost: str) -> Description:
     """A judgement in words."""
     names = checked.arguments.names
     leaves = [_leaf(table, f, names[f.about]) for f in judgement.leaves]
     outputs = [_output(table, f, checked.output_names[f.about]) for f in judgement.outputs]
     found, notes = tuple(causes(checked, table, judgement)), tuple(_notes(checked, table, judgement))
+    notes += (cost,) * bool(cost)
     return Description((*leaves, *outputs), found, notes)
 
 
@@ -49,9 +50,8 @@ def _leaf(table: Table, f: Finding, name: str) -> Leaf:
 
 
 def _output(table: Table, f: Finding, name: str) -> Leaf:
-    values, dtype, reason = table.values[f.about], table.output_precisions[f.about].name, ""
-    if f.verdict is Verdict.PRIMAL:
-        reason = f"the forward rule returns another value than the function ({f.where})"
+    values, dtype = table.values[f.about], table.output_precisions[f.about].name
+    reason = f"the forward rule returns another value than the function ({f.where})" * (f.verdict is Verdict.PRIMAL)
     return _described(f, name, values.shape, dtype, f.verdict, largest(values), reason)
 
 
@@ -75,7 +75,7 @@ def _reason(table: Table, f: Finding, name: str, verdict: Verdict) -> str:
         Verdict.UNRESOLVED: f"{f.entries or 'all'} entries that neither values nor a reference decide",
         Verdict.NONFINITE: f"{f.entries} entries of yours are not finite{both}",
         Verdict.ZERO_EVERYWHERE: f"you return no gradient for {name}",
-        Verdict.RAISED: f"outside jit your rule raises {table.answers.get(OutsideJit())}",
+        Verdict.RAISED: f"outside jit your rule raises {table.answers.get(('outside_jit',))}",
         Verdict.WRONG: "; ".join(_wrong(table, f)),
     }
     return reasons.get(verdict, "")

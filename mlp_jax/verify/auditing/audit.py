@@ -5,7 +5,8 @@ import dataclasses
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import jax
 
 from mlp_jax.verify.auditing.calls import Call, NotStorable, store
 from mlp_jax.verify.auditing.checking import TimeUp, as_the_program, check, look_further
-from mlp_jax.verify.auditing.findings import INTENDED, KINK, MEANT, OK, Audit, Finding, local
+from mlp_jax.verify.auditing.findings import ACCEPTED, INTENDED, UNCHANGED, Audit, Finding, local
+from mlp_jax.verify.auditing.known import digest, read
 from mlp_jax.verify.auditing.rules import addresses, alive, described
 from mlp_jax.verify.auditing.watch import Signature, Watch, watching
 from mlp_jax.verify.report import Report
@@ -56,17 +58,12 @@ def audit(*, seconds: float = SECONDS, exact: bool = False) -> Iterator[Audit]:
         complete(found, watch, seconds, None)
 
 
-def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) -> None:
-    """Check what was seen; wrong calls are written to a folder, if there is one, to be checked again.
+def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None, remembered: Path | None = None) -> None:
+    """Add to what is found by checking what was seen, as far as the seconds go.
 
-    First each use, then of each rule that passed the transformations that the program used it under, and special points
-    beside its arguments: as much as there is time for.
-
-    Args:
-        found: gets the findings.
-        watch: what was seen.
-        seconds: the budget.
-        folder: for calls that did not pass.
+    Calls that did not pass are written to a folder, if there is one, to be checked again; what passed earlier, by the
+    file in which that is remembered, is not checked. First each use is, then of each rule that passed the
+    transformations that the program used it under, and special points beside its arguments.
     """
     where, meant = addresses(), intentions(found)
     end = time.monotonic() + seconds
@@ -86,12 +83,19 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None) ->
 
     found.not_reached += _not_reached(watch)
     found.problems += watch.problems
+    found.said += watch.said
     if any(passed.by == "compiled" for s in watch.signatures.values() for v in s.values for passed in v.path):
         found.said.append(
             "compiled programs gave out values: their results may differ in the last digit from those without the audit"
         )
+    before = read(remembered)
     for k, (signature, finding) in enumerate(uses, first):
-        keep(k, *check(signature, finding, end, seconds))
+        finding = dataclasses.replace(finding, key=digest(signature) if remembered and time.monotonic() < end else "")
+        if finding.key in before:
+            verdict, further = before[finding.key]
+            found.findings[k] = dataclasses.replace(finding, verdict=verdict, further=further, reason=UNCHANGED)
+        else:
+            keep(k, *check(signature, finding, end, seconds))
     _look_further(found, uses, first, end, keep)
 
 
@@ -102,12 +106,16 @@ def _look_further(
     seen, left = set(), 0
     for k, (signature, _) in enumerate(uses, first):
         finding = found.findings[k]
-        if finding.verdict not in (OK, KINK, MEANT) or finding.rule in seen:
+        if finding.verdict not in ACCEPTED or finding.rule in seen:
             continue
         seen.add(finding.rule)
+        if finding.further:
+            continue
         try:
             if more := look_further(signature, finding, end):
                 keep(k, *more)
+            else:
+                found.findings[k] = dataclasses.replace(finding, further=True)
         except (TimeUp, Exception):  # it passed where the program uses it
             left += 1
     if left:
@@ -130,14 +138,14 @@ def intentions(found: Audit) -> dict[str, str]:
         return {}
 
 
-def _in_order(signatures: Sequence[Signature] | Any) -> list[Signature]:
+def _in_order(signatures: Iterable[Signature]) -> list[Signature]:
     """First one kind of arguments of each rule, small ones before large ones."""
-    count: dict[Any, int] = {}
-    order: list[tuple[int, int, int, Signature]] = []
+    count: Counter[Any] = Counter()
+    order: list[tuple[int, Signature]] = []
     for signature in sorted(signatures, key=_size):
-        turn = count[signature.about] = count.get(signature.about, -1) + 1
-        order.append((turn, _size(signature), len(order), signature))
-    return [signature for *_, signature in sorted(order, key=lambda entry: entry[:3])]
+        order.append((count[signature.about], signature))
+        count[signature.about] += 1
+    return [signature for _, signature in sorted(order, key=lambda entry: (entry[0], _size(entry[1])))]
 
 
 def _size(signature: Signature) -> int:
@@ -157,21 +165,21 @@ def _stored(signature: Signature, finding: Finding, call: Call, where: dict[int,
     address = where.get(id(signature.rule))
     if folder is None:
         return finding
-    is_over_tracers = any(values.closed_over for values in signature.values)
-    is_main = address is not None and address.startswith(("__main__:", "__mp_main__:"))
-    if address is None or is_over_tracers or is_main:
-        what = "in the main file" if is_main and not is_over_tracers else "made within a function"
-        return dataclasses.replace(finding, reproduce=f"the audit again: the rule is {what}")
-    with as_the_program(signature.x64):
-        short = address.partition(":")[2]
-        path = folder / f"{short}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
+    if address is None or any(values.closed_over for values in signature.values):
+        again = "the rule is made within a function"
+    elif address.startswith(("__main__:", "__mp_main__:")):
+        again = "the rule is in the main file"
+    else:
+        name = f"{address.partition(':')[2]}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
         try:
-            store(call, address, where, path)
+            with as_the_program(signature.x64):
+                store(call, address, where, folder / name)
+            return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(folder / name))}")
         except NotStorable as error:
-            return dataclasses.replace(finding, reproduce=f"the audit again: no file can hold {error}")
+            again = f"no file can hold {error}"
         except OSError as error:
-            return dataclasses.replace(finding, reproduce=f"the audit again: cannot write {path}: {error.strerror}")
-    return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(path))}")
+            again = f"cannot write {folder / name}: {error.strerror}"
+    return dataclasses.replace(finding, reproduce=f"the audit again: {again}")
 
 
 def _not_reached(watch: Watch) -> list[str]:

@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,41 +19,32 @@ from mlp_jax.verify.auditing.watch import Key, Signature, Values
 
 @dataclass(frozen=True)
 class Call:
-    """A rule and arguments for it.
+    """A rule and arguments for it."""
 
-    Attributes:
-        rule: the rule, or a function that calls it.
-        args: in their order.
-        argnums: of those that are differentiated.
-        x64: whether JAX had 64 bits.
-        rows: the transformations that are looked at, by how their names begin.
-        special: whether special points are.
-    """
-
-    rule: Any
+    rule: Any  # or a function that calls it
     args: tuple[Any, ...]
-    argnums: tuple[int, ...]
-    x64: bool
-    rows: tuple[str, ...] = ()
-    special: bool = False
+    argnums: tuple[int, ...]  # of those that are differentiated
+    x64: bool  # whether JAX had 64 bits
+    rows: tuple[str, ...] = ()  # the transformations that are looked at, by how their names begin
+    special: bool = False  # whether special points are
 
     def is_finite(self) -> bool:
         """Whether all of its numbers are."""
-        return all(np.isfinite(x).all() for x in jax.tree.leaves(self.args) if _is_number(x))
+        leaves = (x for x in jax.tree.leaves(self.args) if not callable(x))
+        numbers = (x for x in leaves if jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.inexact))
+        return all(np.isfinite(x).all() for x in numbers)
 
 
 def calls_of(signature: Signature) -> list[Call]:
     """The calls of a signature that were seen, those whose values are finite first; of a batch the first and last."""
-    calls = [_rebuilt(signature, values, which) for values in signature.values for which in (0, -1)[: _batches(values)]]
+    batched = [any(passed.by == "vmap" for passed in values.path) for values in signature.values]
+    pairs = zip(signature.values, batched, strict=True)
+    calls = [_rebuilt(signature, values, which) for values, two in pairs for which in (0, -1)[: 1 + two]]
     return sorted(calls, key=lambda call: not call.is_finite())
 
 
-def _batches(values: Values) -> int:
-    return 2 if any(passed.by == "vmap" for passed in values.path) else 1
-
-
 def _rebuilt(signature: Signature, values: Values, which: int) -> Call:
-    leaves = [_as_jax(leaf) for leaf in _one_example(values, which)]
+    leaves = _one_example(values, which)
     own = signature.tree.num_leaves
     given = iter(jax.tree.unflatten(signature.tree, leaves[:own]))
     args = tuple(signature.static[k] if k in signature.static else next(given) for k in range(signature.arity))
@@ -70,22 +62,13 @@ def _one_example(values: Values, which: int) -> list[Any]:
         if passed.by == "vmap":
             for k, axis in zip(values.traced, passed.about, strict=True):
                 if axis is not None:
-                    leaves[k] = _taken(leaves[k], which, axis)
-    return leaves
-
-
-def _taken(x: Any, which: int, axis: int) -> Any:
-    return Key(x.impl, np.take(x.data, which, axis)) if isinstance(x, Key) else np.take(x, which, axis)
-
-
-def _as_jax(leaf: Any) -> Any:
-    if isinstance(leaf, Key):
-        return leaf.key()
-    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
-
-
-def _is_number(x: Any) -> bool:
-    return bool(jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.inexact)) if not callable(x) else False
+                    x = leaves[k]
+                    is_key = isinstance(x, Key)
+                    leaves[k] = Key(x.impl, np.take(x.data, which, axis)) if is_key else np.take(x, which, axis)
+    return [
+        x.key() if isinstance(x, Key) else jnp.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
+        for x in leaves
+    ]
 
 
 # --- as a file --------------------------------------------------------------------------------------------------------
@@ -103,20 +86,16 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
     """
     arrays: dict[str, Any] = {}
     args = _described(call.args, arrays, addresses)
-    record = {"rule": address, "from": _folder_of(address), "args": args, "argnums": call.argnums, "x64": call.x64}
+    module = sys.modules[address.partition(":")[0]]
+    source = Path(getattr(module, "__file__", None) or "/").absolute()
+    depth = module.__name__.count(".") + (source.name == "__init__.py")
+    folder = local(str(source.parents[min(depth, len(source.parents) - 1)])) if len(source.parts) > 1 else ""
+    record = {"rule": address, "from": folder, "args": args, "argnums": call.argnums, "x64": call.x64}
     record |= {"rows": call.rows, "special": call.special}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # a link that somebody laid there is not followed
     with path.open("xb") as file:
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
-
-
-def _folder_of(address: str) -> str:
-    """From which its module was imported."""
-    module = sys.modules[address.partition(":")[0]]
-    file = Path(getattr(module, "__file__", None) or "/").absolute()
-    depth = module.__name__.count(".") + (file.name == "__init__.py")
-    return local(str(file.parents[min(depth, len(file.parents) - 1)])) if len(file.parts) > 1 else ""
 
 
 def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:
@@ -126,7 +105,7 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
         return _described(y, arrays, addresses)
 
     if x is None or type(x) in (bool, int, float, str):
-        return {"plain": x} if not isinstance(x, float) else {"float": x.hex()}
+        return {"plain": x}
     if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return {"key": inner(jax.random.key_data(x)), "impl": str(jax.random.key_impl(x))}
     if isinstance(x, np.ndarray | np.generic | jax.Array):
@@ -147,35 +126,11 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
     raise NotStorable(f"an argument of type {type(x).__module__}.{type(x).__qualname__}")
 
 
-class Stored(NamedTuple):
-    """A call in a file: its parts are restored where JAX has the program's precision."""
+def stored_in(arrays: Any) -> tuple[bool, Callable[[], Call]]:
+    """Whether JAX had 64 bits, and the call that a file of these arrays holds, to be restored where it has.
 
-    record: dict[str, Any]
-    arrays: dict[str, Any]
-
-    @property
-    def x64(self) -> bool:
-        """Whether JAX had 64 bits."""
-        return bool(self.record["x64"])
-
-    def call(self) -> Call:
-        """The call.
-
-        Raises:
-            LookupError: the rule, or what an argument is made of, is not where it was.
-        """
-        record, folder = self.record, Path(self.record["from"])
-        if not folder.is_absolute() and ".." not in folder.parts:  # as of a test's module, within this folder alone
-            sys.path.append(str(folder.absolute()))
-        try:
-            rule, args = at(record["rule"], as_rule=True), _restored(record["args"], self.arrays)
-            return Call(rule, args, tuple(record["argnums"]), self.x64, tuple(record["rows"]), record["special"])
-        except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
-            raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
-
-
-def stored_in(arrays: Any) -> Stored:
-    """The call that a file of these arrays holds. Its rule's module is imported by `call`; nothing else runs.
+    That imports the rule's module, and nothing else runs; it raises a LookupError if the rule, or what an argument is
+    made of, is not where it was.
 
     Raises:
         ValueError: they are none that `store` wrote.
@@ -186,15 +141,25 @@ def stored_in(arrays: Any) -> Stored:
             raise KeyError("its parts")
     except (KeyError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"it holds no call of a rule: {str(error)[:200]}") from None
-    return Stored(record, {name: array for name, array in arrays.items() if name != "description"})
+
+    def call() -> Call:
+        folder = Path(record["from"])
+        if not folder.is_absolute() and ".." not in folder.parts:  # as of a test's module, within this folder alone
+            sys.path.append(str(folder.absolute()))
+        try:
+            rule, args = at(record["rule"], as_rule=True), _restored(record["args"], arrays)
+            argnums, rows = tuple(record["argnums"]), tuple(record["rows"])
+            return Call(rule, args, argnums, bool(record["x64"]), rows, record["special"])
+        except (AttributeError, TypeError, ValueError, KeyError, RecursionError) as error:
+            raise LookupError(f"the file is damaged: {type(error).__name__}: {error}") from None
+
+    return bool(record["x64"]), call
 
 
 def _restored(x: dict[str, Any], arrays: dict[str, Any]) -> Any:
     match x:
         case {"plain": value}:
             return value
-        case {"float": text}:
-            return float.fromhex(text)
         case {"key": data, "impl": impl}:
             return jax.random.wrap_key_data(_restored(data, arrays), impl=impl)
         case {"array": name, "dtype": dtype, "shape": shape, "weak": weak, "of": kind}:

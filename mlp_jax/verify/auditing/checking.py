@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -23,19 +23,15 @@ _SECONDS_EACH, _AGAIN, _OTHERS = 30.0, 5.0, 3
 _WITHOUT_A_GRADIENT = {Verdict.RAISED, Verdict.STRUCTURE, Verdict.NO_REVERSE_MODE, Verdict.UNRESOLVED}
 
 
-class Result(NamedTuple):
-    """What was found of a use of a rule, and of which call; both None if it was not checked."""
-
-    finding: Finding
-    report: Report | None = None
-    call: Call | None = None
+# What was found of a use of a rule, and of which call; both None if it was not checked.
+Result = tuple[Finding, Report | None, Call | None]
 
 
 def check(signature: Signature, finding: Finding, end: float, budget: float) -> Result:
     """The report on a use of a rule, and what it amounts to."""
 
     def left_out(reason: str) -> Result:
-        return Result(dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason))
+        return dataclasses.replace(finding, verdict=NOT_CHECKED, reason=reason), None, None
 
     if not signature.values:
         return left_out(signature.note or "never run: only its shapes were asked for")
@@ -54,7 +50,7 @@ def check(signature: Signature, finding: Finding, end: float, budget: float) -> 
     except Exception as error:  # a rule may not go alone: within a collective, over an object's traced value
         return left_out(f"alone it raises {type(error).__name__}: {first_lines(error, 120)}")
     took = time.monotonic() - started
-    return Result(_judged(finding, report, seconds=took), report, call)
+    return _judged(finding, report, seconds=took), report, call
 
 
 def look_further(signature: Signature, finding: Finding, end: float) -> Result | None:
@@ -75,7 +71,7 @@ def look_further(signature: Signature, finding: Finding, end: float) -> Result |
             report = checked(call)
             if not report.passed:
                 judged = _judged(finding, report)
-                return Result(dataclasses.replace(judged, verdict=BESIDE) if call.special else judged, report, call)
+                return dataclasses.replace(judged, verdict=BESIDE) if call.special else judged, report, call
     return None
 
 

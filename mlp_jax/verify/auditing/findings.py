@@ -14,6 +14,8 @@ OK, KINK, NOT_CHECKED, WRONG = "ok", "at a kink (accepted)", "not checked", "WRO
 MEANT, INTENDED = "on purpose (accepted)", "as intended (accepted)"  # as it looks; as the project says
 RAISES, UNDECIDED = "RAISES", "UNDECIDED"  # a rule may refuse to be differentiated: that is no wrong answer
 BESIDE = "wrong at special points"  # beside the arguments that the program has, where nobody may ever be
+ACCEPTED = (OK, KINK, MEANT)
+UNCHANGED = "as in an earlier audit: nothing that it depends on has changed"
 _ORDER = (NOT_CHECKED, OK, KINK, MEANT, INTENDED, BESIDE, RAISES, UNDECIDED, WRONG)
 
 
@@ -32,11 +34,8 @@ class Finding:
     text: str = ""  # of the report, where there is one
     reproduce: str = ""  # the command that checks it again
     seconds: float = 0.0  # that the check took
-
-    @property
-    def package(self) -> str:
-        """In which it is defined."""
-        return self.rule.partition(".")[0]
+    key: str = ""  # a digest of all that this depends on, if it is to be remembered
+    further: bool = False  # whether the rule was looked at under transformations and at special points, too
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Audit(Passes):
         """How many rules were reached, and what was found."""
         rules = self.of_rules()
         counts = Counter(rules.values())
-        packages = len({f.package for f in self.findings})
+        packages = len({f.rule.partition(".")[0] for f in self.findings})
         verdicts = ", ".join(f"{counts[v]} {v}" for v in (*_ORDER[1:], NOT_CHECKED) if counts[v])
         return (
             f"audit of {self.of}: {_many(len(rules), 'gradient rule')} of {_many(packages, 'package')} reached, at "
@@ -91,23 +90,20 @@ class Audit(Passes):
     def rest(self) -> list[str]:
         """What was not checked, what was not reached, and what else should be known."""
         lines = [f"  {f.verdict}  {f.rule}: {f.reason}" for f in self.findings if f.verdict == INTENDED]
-        lines += [f"  {line}" for line in self._not_checked()]
-        if self.not_reached:
-            shown, more = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
-            lines.append(f"  not reached: {'; '.join(shown)}{f'; and {more} more' if more > 0 else ''}")
-        lines += [f"  {line}" for line in self.said]
-        return [*lines, *(f"  in watching, an error: {problem}" for problem in self.problems[:3])]
-
-    def _not_checked(self) -> Iterable[str]:
-        """The uses that were not checked, by reason."""
-        by_reason: dict[str, list[str]] = {}
-        for f in self.findings:
-            if f.verdict == NOT_CHECKED:
-                by_reason.setdefault(f.reason, []).append(f.rule)
-        for reason, rules in by_reason.items():
+        for reason in dict.fromkeys(f.reason for f in self.findings if f.verdict == NOT_CHECKED):
+            rules = [f.rule for f in self.findings if f.verdict == NOT_CHECKED and f.reason == reason]
             names = list(dict.fromkeys(rules))
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"not checked, {reason}: {', '.join(names[:_SHOWN])}{more} ({_many(len(rules), 'use')})"
+            uses = _many(len(rules), "use")
+            lines.append(f"  not checked, {reason}: {', '.join(names[:_SHOWN])}{more} ({uses})")
+        if unchanged := [f.rule for f in self.findings if f.reason == UNCHANGED]:
+            many = _many(len(set(unchanged)), "rule")
+            lines.append(f"  not checked again, {UNCHANGED}: {many}, at {_many(len(unchanged), 'kind')} of arguments")
+        if self.not_reached:
+            shown, others = self.not_reached[:_SHOWN], len(self.not_reached) - _SHOWN
+            lines.append(f"  not reached: {'; '.join(shown)}{f'; and {others} more' if others > 0 else ''}")
+        lines += [f"  {line}" for line in self.said]
+        return [*lines, *(f"  in watching, an error: {problem}" for problem in self.problems[:3])]
 
 
 def of_json(text: str) -> Audit:
@@ -125,28 +121,16 @@ def together(of: str, audits: Iterable[Audit], seen: Iterable[Finding]) -> Audit
         found.problems += audit.problems
         found.said += [line for line in audit.said if line not in found.said]
         found.not_reached += audit.not_reached
-        for f in audit.findings:
-            _add(by_use, f)
+        for f in audit.findings:  # of two findings of one use, the worse one, with all of its calls counted
+            other = by_use.get(use := (f.place, f.rule, f.arguments))
+            worse = max(other or f, f, key=lambda f: _ORDER.index(f.verdict))
+            by_use[use] = replace(worse, times=other.times + f.times) if other else f
     for f in seen:
-        by_use.setdefault(_use(f), f)
+        by_use.setdefault((f.place, f.rule, f.arguments), f)
     found.findings = sorted(by_use.values(), key=lambda f: (-_ORDER.index(f.verdict), f.rule, f.arguments))
     reached = {f.place for f in found.findings}
     found.not_reached = sorted({line for line in found.not_reached if line.split("(")[-1].rstrip(")") not in reached})
     return found
-
-
-def _use(f: Finding) -> tuple[str, ...]:
-    return f.place, f.rule, f.arguments
-
-
-def _add(by_use: dict[tuple[str, ...], Finding], f: Finding) -> None:
-    """Of two findings of one use, the worse one, with all of its calls counted."""
-    other = by_use.get(_use(f))
-    if other is None:
-        by_use[_use(f)] = f
-    else:
-        worse = max(other, f, key=lambda f: _ORDER.index(f.verdict))
-        by_use[_use(f)] = replace(worse, times=other.times + f.times)
 
 
 def _many(count: int, what: str) -> str:

@@ -9,10 +9,15 @@ import atexit
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from mlp_jax.verify.auditing import watch
+from mlp_jax.verify.auditing.audit import complete
+from mlp_jax.verify.auditing.findings import NOT_CHECKED, Audit, Finding, local, of_json, together
+from mlp_jax.verify.auditing.known import remember
 
 VARIABLE = "MLP_JAX_AUDIT"
 _STARTUP = Path(__file__).parent / "startup"
@@ -25,43 +30,43 @@ class Order(NamedTuple):
     exact: bool  # whether compiled programs are left as they are
     seconds: float  # for the checks of each process
     calls: Path  # where calls that did not pass are kept
+    remembered: Path | None  # the file of what passed in earlier audits, in a folder of the user's alone
+
+    def to_json(self) -> str:
+        """As the variable says it."""
+        return json.dumps(self, default=str)
 
 
 def environment(order: Order, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment in which a command is audited."""
-    said = json.dumps([str(order.folder), order.exact, order.seconds, str(order.calls)])
     paths = [str(_STARTUP), *filter(None, [inherited.get("PYTHONPATH")])]
-    return {**inherited, VARIABLE: said, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**inherited, VARIABLE: order.to_json(), "PYTHONPATH": os.pathsep.join(paths)}
 
 
-_finish: Any = None
+current: watch.Watch | None = None  # of this process
+# Ends the audit of this process early: what comes later is not seen.
+finish: Callable[[], None] = lambda: None  # noqa: E731
 
 
 def start(said: str) -> None:
-    """Watch this process from now on, as the variable said when Python started, and check when it ends."""
-    global _finish
-    from mlp_jax.verify.auditing.watch import Watch
-    from mlp_jax.verify.auditing.watch import start as start_watching
-
-    folder, exact, seconds, calls = json.loads(said)
+    """Watch this process from now on, as the variable says, and check when it ends."""
+    global finish, current
+    folder, exact, seconds, calls, remembered = json.loads(said)
     if not Path(folder).is_dir():
         return  # the audit is over: this process outlived the command
     me, name = os.getpid(), Path(folder) / secrets.token_hex(8)
-    watch = Watch(exact, name)
+    seeing = current = watch.Watch(exact, name)
     name.with_suffix(".started").touch()
-    start_watching(watch)
+    watch.start(seeing)
 
-    def finish() -> None:
+    def check() -> None:
         """Check, and write what was found: once, and not in a process that was forked."""
-        if os.getpid() != me or not watch.is_on or not Path(folder).is_dir():
+        if os.getpid() != me or not seeing.is_on or not Path(folder).is_dir():
             return
-        from mlp_jax.verify.auditing.audit import complete
-        from mlp_jax.verify.auditing.findings import Audit
-
-        watch.close()
+        seeing.close()
         found = Audit()
         try:
-            complete(found, watch, seconds, Path(calls))
+            complete(found, seeing, seconds, Path(calls), Path(remembered) if remembered else None)
         except BaseException as error:  # as KeyboardInterrupt: what was found until then is kept
             found.problems.append(f"the checks ended early: {type(error).__name__}: {error}")
         with suppress(OSError):
@@ -70,15 +75,35 @@ def start(said: str) -> None:
 
     def and_exit(status: int) -> None:
         with suppress(Exception):
-            finish()
+            check()
         exit_at_once(status)
 
     exit_at_once, os._exit = os._exit, and_exit  # type: ignore[assignment]
-    atexit.register(finish)
-    _finish = finish
+    atexit.register(check)
+    finish = check
 
 
-def finish() -> None:
-    """End the audit of this process early, if it is audited: what comes later is not seen."""
-    if _finish is not None:
-        _finish()
+def collected(of: str, order: Order) -> Audit:
+    """What all processes of the command found, which is remembered, and what they saw that did not live to check it."""
+    folder = order.folder
+    ended = {path.stem: of_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    lost = []
+    for path in sorted(folder.glob("*.seen")):
+        if path.stem not in ended:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                seen = json.loads(line)
+                lost.append(
+                    Finding(
+                        seen["name"], local(seen["place"]), local(seen["caller"]), seen["arguments"],
+                        verdict=NOT_CHECKED, reason="its process ended before the checks",
+                    )
+                )  # fmt: skip
+    found = together(of, ended.values(), lost)
+    if order.remembered:
+        remember(order.remembered, found.findings)
+    if not any(folder.glob("*.started")):
+        found.said.append(
+            "no process of the command imported JAX where the audit could see it (python -S or -I, or another "
+            "environment than that of mlp-jax)"
+        )
+    return found

@@ -133,16 +133,12 @@ def addresses() -> dict[int, str]:
         for path, value in _attributes(module):
             with suppress(Exception):  # anybody's objects, whose attributes may raise anything
                 for inner in _layers(value):
-                    rank = _rank(name, _text(beneath(inner), "__module__"))
+                    home = _text(beneath(inner), "__module__")
+                    is_private = any(part.startswith("_") for part in name.split("."))
+                    rank = name.split(".")[0] != home.split(".")[0], is_private, name != home, name.count(".")
                     if id(inner) not in ranks or rank < ranks[id(inner)]:
                         found[id(inner)], ranks[id(inner)] = f"{name}:{path}", rank
     return found
-
-
-def _rank(module: str, home: str) -> tuple[bool, bool, bool, int]:
-    """How well a module serves as the address of what was written in the module `home`; less is better."""
-    is_private = any(part.startswith("_") for part in module.split("."))
-    return module.split(".")[0] != home.split(".")[0], is_private, module != home, module.count(".")
 
 
 def _attributes(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
@@ -156,11 +152,8 @@ def _attributes(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
                 inside = list(vars(value).items())
             except Exception:  # as TypeError, where there is none, or whatever an object of others raises
                 continue
-            yield from ((f"{name}.{inner}", part) for inner, part in inside if _is_function(part))
-
-
-def _is_function(part: Any) -> bool:
-    return callable(part) or type(part) in (staticmethod, classmethod)
+            functions = ((k, v) for k, v in inside if callable(v) or type(v) in (staticmethod, classmethod))
+            yield from ((f"{name}.{inner}", part) for inner, part in functions)
 
 
 def _layers(x: Any) -> Iterator[Any]:
@@ -223,7 +216,8 @@ def discover(package: str) -> Discovered:
             is_test = last in ("tests", "conftest", "__main__") or last.startswith("test_") or last.endswith("_test")
             module = None if is_test else _imported(found.name, failed)
             todo += [module] if module is not None and found.ispkg else []
-    folder = _folder(top)
+    file = Path(top.__file__ or next(iter(top.__path__)))
+    folder = str(file.parent if file.name == "__init__.py" else file)
     rules = {described(rule) for rule in alive()}
     inside = sorted(rule for rule in rules if rule.place.startswith((f"{folder}{os.sep}", f"{folder}:")))
     return Discovered(inside, _made_later(folder), failed)
@@ -245,11 +239,6 @@ def alive() -> list[Any]:
     return [x for x in gc.get_objects() if type(x) in KINDS]
 
 
-def _folder(module: types.ModuleType) -> str:
-    file = Path(module.__file__ or next(iter(module.__path__)))
-    return str(file.parent if file.name == "__init__.py" else file)
-
-
 def _made_later(folder: str) -> list[str]:
     """Where rules are made within functions."""
     found = []
@@ -261,10 +250,7 @@ def _made_later(folder: str) -> list[str]:
             continue
         outer = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         inner = {node for f in outer for statement in f.body for node in ast.walk(statement)}
-        lines = {node.lineno for node in inner if isinstance(node, ast.Name | ast.Attribute) and _word(node) in _MAKERS}
+        words = (node for node in inner if isinstance(node, ast.Name | ast.Attribute))
+        lines = {x.lineno for x in words if (x.id if isinstance(x, ast.Name) else x.attr) in _MAKERS}
         found += [f"{path}:{line}" for line in sorted(lines)]
     return found
-
-
-def _word(node: ast.Name | ast.Attribute) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr

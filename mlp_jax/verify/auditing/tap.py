@@ -65,10 +65,6 @@ def _lowered(*args: Any, take: Take, path: tuple[Passed, ...]) -> list[Any]:
     return []
 
 
-def _of_series(primals: Any, series: Any, **params: Any) -> Any:
-    return _tap.bind(*primals, **params), []
-
-
 _tap.def_impl(_evaluated)
 _tap.def_effectful_abstract_eval(lambda *args, **params: ([], _effect()))
 batching.primitive_batchers[_tap] = _mapped
@@ -76,4 +72,4 @@ ad.primitive_jvps[_tap] = _differentiated
 # A rule that is called on a tangent alone: it has no value when its program is transposed.
 ad.primitive_transposes[_tap] = lambda cotangents, *args, **params: [None] * len(args)
 mlir.register_lowering(_tap, mlir.lower_fun(_lowered, multiple_results=True))
-jet.jet_rules[_tap] = _of_series  # type: ignore[assignment]
+jet.jet_rules[_tap] = lambda primals, series, **params: (_tap.bind(*primals, **params), [])

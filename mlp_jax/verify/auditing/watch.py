@@ -82,20 +82,16 @@ class Signature:
 
 
 class Watch:
-    """What was seen so far.
-
-    Attributes:
-        exact: whether compiled programs are left as they are: values then come from eager calls alone.
-        journal: the file, without its suffix, to which each new signature is written: a process may be killed.
-        signatures: by rule, shapes and static arguments.
-        problems: what went wrong in watching, which the program must not notice.
-    """
+    """What was seen so far."""
 
     def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
-        self.exact, self.journal = exact, journal
+        """Of which compiled programs may be left as they are: values then come from eager calls alone."""
+        self.exact = exact
+        self.journal = journal  # the file, without suffix, that tells of each new signature: a process may be killed
         self.process = os.getpid()
-        self.signatures: dict[Any, Signature] = {}
-        self.problems: list[str] = []
+        self.signatures: dict[Any, Signature] = {}  # by rule, shapes and static arguments
+        self.problems: list[str] = []  # what went wrong in watching, which the program must not notice
+        self.said: list[str] = []  # what else should be known
         self.is_on = True  # compiled programs keep their taps after the end
         self.bytes = 0
         self.lock = threading.Lock()
@@ -106,7 +102,10 @@ class Watch:
             bound = inspect.signature(rule.fun).bind(*args, **kwargs)
             bound.apply_defaults()
             args = bound.args
-        static = {k: args[k] for k in rule.nondiff_argnums if k < len(args) and not _has_tracer(args[k])}
+        given = [k for k in rule.nondiff_argnums if k < len(args)]
+        # `custom_jvp` permits tracers where nothing is differentiated: these are arguments like others then
+        traced = [any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args[k])) for k in given]
+        static = {k: args[k] for k, is_traced in zip(given, traced, strict=True) if not is_traced}
         leaves, tree = jax.tree.flatten(tuple(x for k, x in enumerate(args) if k not in static))
         x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         key = (identity(rule), tree, tuple(map(_kind, leaves)), value_of(static), x64)
@@ -141,45 +140,43 @@ class Watch:
         signature.taps += 1
         keys = {k: str(jax.random.key_impl(leaves[k])) for k in traced if _is_key(leaves[k])}
         known = [None if k in traced else _kept(x) for k, x in enumerate(leaves)]
-        site = _Site(self, signature, known, traced, keys, closed_over)
+
+        def take(path: tuple[Passed, ...], *values: Any) -> None:
+            if not self.is_on or len(signature.values) >= _VALUES:
+                return
+            try:
+                full = list(known)
+                for k, value in zip(traced, values, strict=True):
+                    full[k] = Key(keys[k], np.array(value)) if k in keys else np.array(value)
+                size = sum(getattr(x, "nbytes", 8) for x in full)
+                with self.lock:
+                    if self.bytes + size <= _MOST_BYTES_IN_ALL:
+                        self.bytes += size
+                        signature.values.append(Values(path, full, traced, closed_over))
+            except Exception as error:  # the program must not notice
+                self.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
+
         if traced:
-            tap(site.take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
+            tap(take, [jax.random.key_data(leaves[k]) if k in keys else leaves[k] for k in traced])
         else:
-            site.take(())
+            take(())
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """With compiled programs as they are for a while, though some were compiled with taps before."""
+        before, self.exact = self.exact, True
+        jax.clear_caches()
+        try:
+            yield
+        finally:
+            self.exact = before
+            jax.clear_caches()
 
     def close(self) -> None:
         """Wait for the values that are still to come."""
         with suppress(Exception):
             jax.effects_barrier()
         self.is_on = False
-
-
-@dataclass(eq=False)  # JAX hashes it, as a parameter of an equation
-class _Site:
-    """A call whose concrete leaves are known: the traced ones are still to come."""
-
-    watch: Watch
-    signature: Signature
-    leaves: list[Any]
-    traced: list[int]
-    keys: dict[int, str]
-    closed_over: list[Any]
-
-    def take(self, path: tuple[Passed, ...], *values: Any) -> None:
-        watch, signature = self.watch, self.signature
-        if not watch.is_on or len(signature.values) >= _VALUES:
-            return
-        try:
-            full = list(self.leaves)
-            for k, value in zip(self.traced, values, strict=True):
-                full[k] = Key(self.keys[k], np.array(value)) if k in self.keys else np.array(value)
-            size = sum(getattr(x, "nbytes", 8) for x in full)
-            with watch.lock:
-                if watch.bytes + size <= _MOST_BYTES_IN_ALL:
-                    watch.bytes += size
-                    signature.values.append(Values(path, full, self.traced, self.closed_over))
-        except Exception as error:  # the program must not notice
-            watch.problems.append(f"{signature.about.name}: {type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -216,7 +213,10 @@ def _watched(call: Any) -> Any:
             _busy.is_on = True
             try:
                 for watch in [watch for watch in _watches if watch.is_on]:
-                    _noted(watch, self, args, kwargs)
+                    try:
+                        watch.note(self, args, kwargs)
+                    except Exception as error:  # the program must not notice
+                        watch.problems.append(f"{described(self).name}: {type(error).__name__}: {error}")
             finally:
                 _busy.is_on = False
         return call(self, *args, **kwargs)
@@ -224,16 +224,9 @@ def _watched(call: Any) -> Any:
     return __call__
 
 
-def _noted(watch: Watch, rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    try:
-        watch.note(rule, args, kwargs)
-    except Exception as error:  # the program must not notice
-        watch.problems.append(f"{described(rule).name}: {type(error).__name__}: {error}")
-
-
 def _caller() -> tuple[str | None, str]:
     """The line outside of JAX that called, None if it is the checker's own; and why no values can be had there."""
-    frame: Any = sys._getframe(4)
+    frame: Any = sys._getframe(3)
     jax_folder, caller, why_not = f"{Path(jax.__file__).parent}{os.sep}", "", ""
     while frame:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
@@ -245,11 +238,6 @@ def _caller() -> tuple[str | None, str]:
             caller = f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return caller or "?", why_not
-
-
-def _has_tracer(x: Any) -> bool:
-    """`custom_jvp` permits it where nothing is differentiated: it is an argument like others then."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
 
 
 def _is_key(x: Any) -> bool:
