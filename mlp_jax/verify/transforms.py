@@ -34,6 +34,7 @@ from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
+Judged = Said | Callable[[], Said]  # or what judges it, whose own errors are those of the checker
 ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
@@ -94,7 +95,7 @@ def rows_of(
     return reported(f"check_transforms({name_of(f)})", rows, seed, started, notes=notes)
 
 
-def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Said]]]:
+def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
     """What is said in each row, by its name."""
     assert checked.experiment
     assert checked.again
@@ -142,13 +143,14 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
     yield "larger batch", bind(_elsewhere, again, more_rows, args, shape)
 
 
-def _row(name: str, said: Callable[[], Said]) -> Leaf:
+def _row(name: str, transformed: Callable[[], Judged]) -> Leaf:
     """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
-        verdict, error, reason = said()
+        judged = transformed()
     except Exception as raised:  # whatever the user's rule raises under the transformation
         kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
         return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
+    verdict, error, reason = judged() if callable(judged) else judged
     return Leaf(name, None, "", verdict, error=error, reason=reason)
 
 
@@ -303,14 +305,18 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
     return with_rule
 
 
-def _outside_jit(experiment: Experiment, table: Table) -> Said:
+def _outside_jit(experiment: Experiment, table: Table) -> Judged:
     """Your rule compiled, beside itself as Python runs it."""
     table.ask("outside_jit")
-    found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
-    return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
+
+    def judged() -> Said:
+        found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
+        return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
+
+    return judged
 
 
-def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Said:
+def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Judged:
     """JAX's derivative of your rule along a random direction, held to slopes from the values of your rule."""
     rng = np.random.default_rng([experiment.seed, 5])
     leaves = experiment.leaves
@@ -323,20 +329,22 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
     first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
     second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
     witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
-    return _judged(witnessed, [f"the derivative for {name}" for name in names])
+    return functools.partial(_judged, witnessed, [f"the derivative for {name}" for name in names])
 
 
 # --- the same check elsewhere -----------------------------------------------------------------------------------------
 
 
-def _elsewhere(again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any) -> Said:
+def _elsewhere(
+    again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any
+) -> Judged:
     """F checked anew at other arguments, which a change makes of the given ones."""
     checked = again(change(*args))
     if checked.experiment is None or checked.faults:
         fault = checked.faults[0]
         verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict
         return verdict, 0.0, f"{fault.name}: {fault.reason}"[:120]
-    return _judged(checked.experiment, checked.arguments.names, checked.output_names)
+    return functools.partial(_judged, checked.experiment, checked.arguments.names, checked.output_names)
 
 
 def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str] = ("primal",)) -> Said:
