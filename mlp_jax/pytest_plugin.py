@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-_PROPERTY = "gradient check"
+_PROPERTY, _PROCESS = "gradient check", "mlp_jax.verify.auditing.process"
 
 
 @pytest.fixture
@@ -99,9 +99,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(**where)
     return True
-
-
-_PROCESS = "mlp_jax.verify.auditing.process"
 
 
 @pytest.hookimpl(trylast=True)

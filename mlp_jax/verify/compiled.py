@@ -33,15 +33,13 @@ _memory: OrderedDict[Any, dict[str, Any]] = OrderedDict()
 class Compiled:
     """A program of JAX, and what was made of it, here or of an equal one before."""
 
-    kind = ""
-
     def __init__(self, program: Program) -> None:
         self.program = program
         self.typed = typed_precision(program)  # the coarsest ε of what keeps its type in float64
 
     @functools.cached_property
     def _memory(self) -> dict[str, Any]:
-        found = _memory.setdefault((key := (self.kind, fingerprint(self.program), jax.default_backend())), {})
+        found = _memory.setdefault((key := (type(self), fingerprint(self.program), jax.default_backend())), {})
         _memory.move_to_end(key)
         while len(_memory) > _REMEMBERED:
             _memory.popitem(last=False)

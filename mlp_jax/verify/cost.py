@@ -40,10 +40,7 @@ def note(experiment: Experiment, outputs: Outputs) -> str:
 
 def _cost(outputs: Outputs, leaves: Leaves, counted: bool) -> tuple[int, float]:
     """Bytes that `jax.vjp` keeps, and flops of its backward pass by XLA's count, in which a loop is made once."""
-
-    def numbers(xs: Leaves) -> Leaves:
-        return [z for z in outputs(xs) if is_number(z)]
-
+    numbers: Outputs = lambda xs: [z for z in outputs(xs) if is_number(z)]  # noqa: E731
     values, pullback = jax.eval_shape(lambda xs: jax.vjp(numbers, xs), leaves)
     kept = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pullback))
     lowered: Any = jax.jit(lambda back, g: back(g)).lower(pullback, values) if counted else None

@@ -27,7 +27,6 @@ from mlp_jax.verify.table import Arrays
 class TracedFunction(Compiled):
     """A program of JAX."""
 
-    kind = "function"
     most_entries, staircase = policy.ENTRIES_WITHOUT_REFERENCE, policy.STAIRCASE
 
     def __init__(self, program: Program, leaves: Leaves, named: Rule | None = None) -> None:
@@ -96,7 +95,6 @@ class CalledFunction:
     staircase = policy.STAIRCASE_OF_CALLS
 
     def __init__(self, outputs: Outputs, leaves: Leaves, on_jax: bool) -> None:
-        """Call it once, with JAX's arrays or numpy's."""
         self.function, self.leaves, self.on_jax = outputs, leaves, on_jax
         started = time.perf_counter()
         values = outputs(leaves)

@@ -20,8 +20,6 @@ from mlp_jax.verify.table import Arrays
 class TracedRule(Compiled):
     """A rule that JAX can trace."""
 
-    kind = "rule"
-
     def __init__(self, rule: Rule, leaves: Leaves, outputs: Sequence[Any]) -> None:
         """Trace it at leaves in the user's precision, for these floating-point outputs; its errors are raised."""
         self.rule, self.outputs = rule, outputs

@@ -129,7 +129,7 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
     else:
 
         def as_jax_says() -> Said:
-            trace(rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
+            _tried(trace, rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
             return Verdict.OK, 0.0, ""
 
         for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
@@ -146,10 +146,24 @@ def _row(name: str, said: Callable[[], Said]) -> Leaf:
     """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
         verdict, error, reason = said()
-    except Exception as raised:  # whatever the user's rule raises under the transformation
+    except Exception as raised:
+        if _OF_THE_USER not in getattr(raised, "__notes__", ()):
+            raise
         kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
         return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
     return Leaf(name, None, "", verdict, error=error, reason=reason)
+
+
+_OF_THE_USER = "raised by what is checked"
+
+
+def _tried(make: Callable[..., Any], *args: Any) -> Any:
+    """What is made with the user's rule: that this raises is a finding, and no fault of the checker."""
+    try:
+        return make(*args)
+    except Exception as raised:
+        raised.add_note(_OF_THE_USER)
+        raise
 
 
 def _compared(found: Arrays, right: Arrays, alike: float = policy.ALIKE) -> Said:
@@ -187,7 +201,7 @@ class _Transformed:
 
     def _exactly(self, f: Callable[[Leaves], Leaves], leaves: Leaves) -> Arrays:
         """The gradients by a function, traced as the user has the leaves."""
-        program = trace(f, leaves)
+        program = _tried(trace, f, leaves)
         with float64():
             return [as_numbers(x) for x in jax.jit(in_float64(program))(*leaves)]
 
@@ -261,12 +275,11 @@ class _Transformed:
 
     def sharded(self) -> Said:
         """Arguments with half of an axis on each of two devices, under jit, beside the same on one."""
-        mesh, g, specs = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent, []
-        for x in self.leaves:
-            even = next((k for k, n in enumerate(x.shape) if n % 2 == 0), None)
-            specs.append(PartitionSpec() if even is None else PartitionSpec(*[None] * even, "rows"))
-        shardings = [NamedSharding(mesh, spec) for spec in specs]
-        found = jax.jit(lambda xs: self.rule.rule(xs, g)[1])(jax.device_put(self.leaves, shardings))
+        mesh, g = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent
+        even = [next((k for k, n in enumerate(x.shape) if n % 2 == 0), None) for x in self.leaves]
+        axes = ([] if k is None else [*[None] * k, "rows"] for k in even)
+        shardings = [NamedSharding(mesh, PartitionSpec(*names)) for names in axes]
+        found = _tried(jax.jit(lambda xs: self.rule.rule(xs, g)[1]), jax.device_put(self.leaves, shardings))
         return self._as_alone(found, list)
 
     def shard_mapped(self, rows: Sequence[int]) -> Said:
@@ -283,7 +296,7 @@ class _Transformed:
             return [x if is_own else jax.lax.psum(x, "rows") for x, is_own in zip(found, parted, strict=True)]
 
         over = jax.shard_map(on_one, mesh=mesh, in_specs=tuple(specs), out_specs=specs, check_vma=False)
-        found = jax.jit(over)(*doubled(self.leaves, lambda x: x))
+        found = _tried(jax.jit(over), *doubled(self.leaves, lambda x: x))
         return self._as_alone(found, lambda alone: doubled(alone, lambda x: 2 * x))
 
 
@@ -320,8 +333,8 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
     def along(xs: Leaves) -> Leaves:
         return [_projected(v, rule.rule(xs, g)[1])]
 
-    first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
-    second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
+    first = _tried(lambda: TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves))
+    second = _tried(TracedRule, by_vjp(along, jax.vjp), leaves, first.outputs)
     witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
     return _judged(witnessed, [f"the derivative for {name}" for name in names])
 
@@ -331,7 +344,7 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
 
 def _elsewhere(again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any) -> Said:
     """F checked anew at other arguments, which a change makes of the given ones."""
-    checked = again(change(*args))
+    checked = _tried(lambda: again(change(*args)))
     if checked.experiment is None or checked.faults:
         fault = checked.faults[0]
         verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict

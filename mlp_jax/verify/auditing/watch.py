@@ -85,8 +85,7 @@ class Watch:
     """What was seen so far."""
 
     def __init__(self, exact: bool = False, journal: Path | None = None) -> None:
-        """Of which compiled programs may be left as they are: values then come from eager calls alone."""
-        self.exact = exact
+        self.exact = exact  # whether compiled programs are left as they are: values then come from eager calls alone
         self.journal = journal  # the file, without suffix, that tells of each new signature: a process may be killed
         self.process = os.getpid()
         self.signatures: dict[Any, Signature] = {}  # by rule, shapes and static arguments
