@@ -423,3 +423,15 @@ def test_a_rule_that_is_wrong_or_not_supported_under_a_transformation():
     report = verify.check_transforms(with_rule(jnp.sin, concrete), normal(3))
     assert verdicts(report)["jit"] is Verdict.UNSUPPORTED
     assert report.passed
+
+
+def test_mutants_that_the_arguments_cannot_show():
+    product = with_rule(lambda w, x: x @ w, lambda w, x, g: (x.T @ g, g @ w.T))
+    found = verify.mutate(product, normal(3, 2), normal(4, 3, seed=1))
+    assert found.score == 1.0
+    assert len(found.mutants) > 15
+    hidden = verify.mutate(product, jnp.zeros((3, 2)), normal(4, 3, seed=1))
+    assert {m.leaf for m in hidden.survivors if "penalty" not in m.fault} == {"x"}
+    assert "x: doubled: would pass: the gradient is 0 at these arguments" in str(hidden)
+    with pytest.raises(CannotCheck, match="the gradient for w is wrong already"):
+        verify.mutate(wrong, normal(3, 2), normal(4, 3))

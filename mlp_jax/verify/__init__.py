@@ -5,6 +5,7 @@ from mlp_jax.verify.checks import check_grad, check_vjp
 from mlp_jax.verify.forward import check_jvp
 from mlp_jax.verify.intentions import intended
 from mlp_jax.verify.matrices import check_hvp, check_jacobian
+from mlp_jax.verify.mutation import Mutations, mutate
 from mlp_jax.verify.report import CannotCheck, GradientError, Leaf, Report, Verdict
 from mlp_jax.verify.transforms import check_transforms
 
@@ -12,6 +13,7 @@ __all__ = [
     "CannotCheck",
     "GradientError",
     "Leaf",
+    "Mutations",
     "Report",
     "Verdict",
     "audit",
@@ -22,4 +24,5 @@ __all__ = [
     "check_transforms",
     "check_vjp",
     "intended",
+    "mutate",
 ]
