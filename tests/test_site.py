@@ -21,7 +21,7 @@ import mlp_jax
 from mlp_jax import cli
 from mlp_jax.autodiff import ops
 from mlp_jax.training.config import from_values
-from mlp_jax.verify import hypotheses, wording
+from mlp_jax.verify import cost, hypotheses, transforms, wording
 from mlp_jax.verify.findings import Why
 from mlp_jax.verify.report import Verdict
 
