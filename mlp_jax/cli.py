@@ -198,12 +198,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", **_switch("with --version: those of all that is needed, device and flags, too"))
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     for name, (takes, help) in COMMANDS.items():
-        command = commands.add_parser(name, help=help)
-        for word in takes.split():
+        words = takes.split()
+        command = commands.add_parser(name, help=help, usage=" ".join(["mlp-jax", name, *map(_usage, words)]))
+        for word in words:
             group = command.add_mutually_exclusive_group() if "|" in word else command
             for argument in word.split("|"):
                 group.add_argument(argument, **ARGUMENTS[argument])
     return parser
+
+
+def _usage(word: str) -> str:
+    """As in CONFIG, [--set KEY=VALUE ...] or [--resume | --overwrite]; argparse would put the options first."""
+    if not word.startswith("-"):
+        return f"{ARGUMENTS[word]['metavar']}{' ...' * (ARGUMENTS[word].get('nargs') == '+')}"
+    flags = []
+    for flag in word.split("|"):
+        several = ["..."] if "nargs" in ARGUMENTS[flag] else []
+        flags.append(" ".join([flag, *filter(None, [ARGUMENTS[flag].get("metavar")]), *several]))
+    return f"[{' | '.join(flags)}]"
 
 
 # --- before a command runs --------------------------------------------------------------------------

@@ -87,9 +87,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     where = {"nodeid": item.nodeid, "location": item.location}
     item.ihook.pytest_runtest_logstart(**where)
+    properties = list(item.user_properties)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
     watch = getattr(sys.modules.get(_PROCESS), "current", None)
     if watch and watch.is_on and not watch.exact and any(report.failed for report in reports):
+        item.user_properties = properties  # in the reports of the first run they stay
         with watch.exactly():
             again = runtestprotocol(item, log=False, nextitem=nextitem)
         if not any(report.failed for report in again):

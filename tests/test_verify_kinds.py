@@ -80,6 +80,15 @@ def test_a_stopped_gradient_within_a_branch():
     is_wrong(with_rule(shifted, lambda x, g: (g * jax.nn.softmax(2 * x),)), at)
 
 
+def test_a_stopped_gradient_within_a_loop():
+    def f(x):
+        return lax.scan(lambda c, t: (c * jnp.cos(x) + lax.stop_gradient(x**2) * t, None), x, jnp.arange(3.0))[0]
+
+    at = jnp.array([0.3, 0.7, 1.1])
+    passes(f, at)
+    is_wrong(with_rule(f, lambda x, g: (1.01 * jax.vjp(f, x)[1](g)[0],)), at)
+
+
 # --- transformations, and derivatives of derivatives -----------------------------------------------------------------
 
 

@@ -15,7 +15,10 @@ _PACKAGES = (  # what is needed, what extras bring, and whose frames and devices
 
 def run() -> None:
     """Print a line each; a device that cannot be used, the fault itself perhaps, is a line, too."""
-    installed = {found.name: found.version for found in distributions() if found.name in _PACKAGES}
+    installed: dict[str, str] = {}
+    for found in distributions():  # of two of a name the first is imported
+        if found.name in _PACKAGES:
+            installed.setdefault(found.name, found.version)
     flags = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("XLA_", "JAX_"))]
     put(f"python {platform.python_version()}, {platform.platform()}, {processors()} processors")
     put(f"installed: {', '.join(f'{name} {found}' for name, found in sorted(installed.items()))}")

@@ -15,6 +15,8 @@ def _matmul(a: Any, b: Any) -> Any:
 
 def _over_rows(h: Any, g: Any) -> Any:
     """hᵀ g. XLA takes a product by rows of both back to float32 on a CPU, but not where h has one axis more."""
+    if h.ndim > 2:
+        return _matmul(h.mT, g)
     rows = (((0,), (0,)), ((), ()))
     of_h = jnp.expand_dims(h.astype(jnp.bfloat16), 1)
     return jax.lax.dot_general(of_h, g.astype(jnp.bfloat16), rows, preferred_element_type=h.dtype)[0]

@@ -49,7 +49,8 @@ class Number(Section):
         there = values if finite.all() else values[finite]
         if not len(there):
             raise ValueError("it holds no finite number")
-        median, low, high = map(float, (np.median(there), *np.quantile(there, [0.25, 0.75])))
+        with np.errstate(over="ignore", invalid="ignore"):
+            median, low, high = map(float, (np.median(there), *np.quantile(there, [0.25, 0.75])))
         missing = int(np.isnan(values).sum())
         del values, finite  # a column of many rows is large
         filled = np.concatenate([there, np.full(missing, median)]) if missing else there

@@ -381,7 +381,7 @@ class Trainer:
 
     def _is_finite(self, outcome: Outcome, first: int, stop: int) -> bool:
         costs = outcome.steps.cost[:, : self.steps]
-        return bool(np.isfinite(costs.reshape(-1)[first:stop]).all() and outcome.finite)
+        return bool(np.isfinite(costs.reshape(-1)[first:stop]).all() and outcome.finite.all())
 
     def _record(self, epoch: int, steps: Any, outcome: Outcome, e: int) -> dict[str, Any]:
         record: dict[str, Any] = {"epoch": epoch, "loss": float(np.sum(steps.cost.astype(np.float64) * self._shares))}

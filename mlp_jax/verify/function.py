@@ -17,7 +17,7 @@ from mlp_jax.verify import policy
 from mlp_jax.verify.arguments import Leaves
 from mlp_jax.verify.compiled import Compiled, Outputs, Rule, arrays, as_numbers, by_vjp, compiled_soon, float64
 from mlp_jax.verify.disturbances import Held
-from mlp_jax.verify.interpreter import Program, calls, in_float64, is_float, without_rules
+from mlp_jax.verify.interpreter import Program, calls, in_float64, is_float, stops_within, without_rules
 from mlp_jax.verify.policy import FLOAT64, STEPS, Precision
 from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.slopes import times
@@ -35,7 +35,7 @@ class TracedFunction(Compiled):
         super().__init__(program)
         self.all_outputs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in program.out_avals]
         self.outputs = [z for z in self.all_outputs if is_float(z.dtype)]
-        self.stops = calls(program, "stop_gradient")
+        self.stops, self.stops_within = calls(program, "stop_gradient"), stops_within(program)
         self.noise = max(policy.VALUE_NOISE * FLOAT64.eps, self.typed)  # relative, of a value in float64
         self.reference: TracedRule | None
         if named is not None:
@@ -91,7 +91,7 @@ class CalledFunction:
     """A function of numpy, or one whose Python code needs the values."""
 
     reference = None
-    stops = False
+    stops = stops_within = False
     typed = 0.0
     staircase = policy.STAIRCASE_OF_CALLS
 

@@ -100,9 +100,15 @@ def equations(program: Any) -> Iterator[Any]:
 RULES = ("custom_vjp", "custom_jvp")  # what is called with a gradient rule of its own
 
 
-def calls(program: Program, *names: str) -> bool:
+def calls(program: Any, *names: str) -> bool:
     """Whether it has an operation whose name begins with one of these."""
     return any(e.primitive.name.startswith(names) for e in equations(program))
+
+
+def stops_within(program: Program) -> bool:
+    """Whether it has a stop_gradient in a branch or a loop, where values cannot be held fast."""
+    control = (e for e in equations(program) if _name(e) in ("cond", "scan", "while"))
+    return any(calls(inner, "stop_gradient") for e in control for inner in core.jaxprs_in_params(e.params))
 
 
 def typed_precision(program: Program) -> float:

@@ -34,7 +34,6 @@ from mlp_jax.verify.rule import TracedRule
 from mlp_jax.verify.table import Arrays, Table
 
 Said = tuple[Verdict, float, str]  # of a row: its error, and the reason
-Judged = Said | Callable[[], Said]  # or what judges it, whose own errors are those of the checker
 ONE_DEVICE = "not looked at: a batch over two devices, for JAX has one here"
 
 
@@ -95,7 +94,7 @@ def rows_of(
     return reported(f"check_transforms({name_of(f)})", rows, seed, started, notes=notes)
 
 
-def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Judged]]]:
+def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[tuple[str, Callable[[], Said]]]:
     """What is said in each row, by its name."""
     assert checked.experiment
     assert checked.again
@@ -130,7 +129,7 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
     else:
 
         def as_jax_says() -> Said:
-            trace(rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
+            _tried(trace, rule.rule, [jnp.asarray(x) for x in experiment.leaves], list(function.outputs))
             return Verdict.OK, 0.0, ""
 
         for name in ("jit", *(f"vmap over {name}" for name in arguments), "scan", "second order"):
@@ -143,15 +142,28 @@ def _rows(f: AnyFunction, args: tuple[Any, ...], checked: Checked) -> Iterator[t
     yield "larger batch", bind(_elsewhere, again, more_rows, args, shape)
 
 
-def _row(name: str, transformed: Callable[[], Judged]) -> Leaf:
+def _row(name: str, said: Callable[[], Said]) -> Leaf:
     """A row with a verdict, of what a transformation has made of the rule; what raises there is not supported."""
     try:
-        judged = transformed()
-    except Exception as raised:  # whatever the user's rule raises under the transformation
+        verdict, error, reason = said()
+    except Exception as raised:
+        if _OF_THE_USER not in getattr(raised, "__notes__", ()):
+            raise
         kind = "" if isinstance(raised, CannotCheck) else f"{type(raised).__name__}: "
         return Leaf(name, None, "", Verdict.UNSUPPORTED, reason=kind + first_lines(raised, 100))
-    verdict, error, reason = judged() if callable(judged) else judged
     return Leaf(name, None, "", verdict, error=error, reason=reason)
+
+
+_OF_THE_USER = "raised by what is checked"
+
+
+def _tried(make: Callable[..., Any], *args: Any) -> Any:
+    """What is made with the user's rule: that this raises is a finding, and no fault of the checker."""
+    try:
+        return make(*args)
+    except Exception as raised:
+        raised.add_note(_OF_THE_USER)
+        raise
 
 
 def _compared(found: Arrays, right: Arrays, alike: float = policy.ALIKE) -> Said:
@@ -185,11 +197,18 @@ class _Transformed:
         """Gradients in the user's precision, beside what is right by those of the rule alone."""
         alone = self.rule.own(self.leaves, [c[0] for c in self.table.cotangents])[1]
         digits = max(policy.half_the_digits(precision) for precision in self.table.precisions)
-        return _compared(list(map(as_numbers, found)), list(map(as_numbers, right(alone))), digits)
+        pair = list(map(as_numbers, found)), list(map(as_numbers, right(alone)))
+        said = _compared(*pair, digits)
+        if said[0] is not Verdict.WRONG or self.table.reference is None:
+            return said
+        # another order of sums: as much as rounding moves the reference
+        leaves = [leaf for i in range(len(self.table.leaves)) if (leaf := self.table.leaf(i)).size]
+        moved = [float(np.max(leaf.spread("rounded", False), initial=0)) / leaf.size for leaf in leaves]
+        return _compared(*pair, 2 * (digits + policy.SPREADS * max(moved, default=0.0)))
 
     def _exactly(self, f: Callable[[Leaves], Leaves], leaves: Leaves) -> Arrays:
         """The gradients by a function, traced as the user has the leaves."""
-        program = trace(f, leaves)
+        program = _tried(trace, f, leaves)
         with float64():
             return [as_numbers(x) for x in jax.jit(in_float64(program))(*leaves)]
 
@@ -263,12 +282,11 @@ class _Transformed:
 
     def sharded(self) -> Said:
         """Arguments with half of an axis on each of two devices, under jit, beside the same on one."""
-        mesh, g, specs = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent, []
-        for x in self.leaves:
-            even = next((k for k, n in enumerate(x.shape) if n % 2 == 0), None)
-            specs.append(PartitionSpec() if even is None else PartitionSpec(*[None] * even, "rows"))
-        shardings = [NamedSharding(mesh, spec) for spec in specs]
-        found = jax.jit(lambda xs: self.rule.rule(xs, g)[1])(jax.device_put(self.leaves, shardings))
+        mesh, g = Mesh(np.array(jax.devices()[:2]), "rows"), self._cotangent
+        even = [next((k for k, n in enumerate(x.shape) if n % 2 == 0), None) for x in self.leaves]
+        axes = ([] if k is None else [*[None] * k, "rows"] for k in even)
+        shardings = [NamedSharding(mesh, PartitionSpec(*names)) for names in axes]
+        found = _tried(jax.jit(lambda xs: self.rule.rule(xs, g)[1]), jax.device_put(self.leaves, shardings))
         return self._as_alone(found, list)
 
     def shard_mapped(self, rows: Sequence[int]) -> Said:
@@ -285,7 +303,7 @@ class _Transformed:
             return [x if is_own else jax.lax.psum(x, "rows") for x, is_own in zip(found, parted, strict=True)]
 
         over = jax.shard_map(on_one, mesh=mesh, in_specs=tuple(specs), out_specs=specs, check_vma=False)
-        found = jax.jit(over)(*doubled(self.leaves, lambda x: x))
+        found = _tried(jax.jit(over), *doubled(self.leaves, lambda x: x))
         return self._as_alone(found, lambda alone: doubled(alone, lambda x: 2 * x))
 
 
@@ -305,18 +323,14 @@ def _differentiable(f: AnyFunction, checked: Checked, rule: TracedRule) -> Outpu
     return with_rule
 
 
-def _outside_jit(experiment: Experiment, table: Table) -> Judged:
+def _outside_jit(experiment: Experiment, table: Table) -> Said:
     """Your rule compiled, beside itself as Python runs it."""
     table.ask("outside_jit")
-
-    def judged() -> Said:
-        found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
-        return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
-
-    return judged
+    found = [f for f in experiment.judged(table)[1].leaves if f.where is Where.OUTSIDE_JIT]
+    return (found[0].verdict, found[0].error, "not as outside jit") if found else (Verdict.OK, 0.0, "")
 
 
-def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Judged:
+def _second_order(experiment: Experiment, function: TracedFunction, rule: TracedRule, names: Sequence[str]) -> Said:
     """JAX's derivative of your rule along a random direction, held to slopes from the values of your rule."""
     rng = np.random.default_rng([experiment.seed, 5])
     leaves = experiment.leaves
@@ -326,25 +340,23 @@ def _second_order(experiment: Experiment, function: TracedFunction, rule: Traced
     def along(xs: Leaves) -> Leaves:
         return [_projected(v, rule.rule(xs, g)[1])]
 
-    first = TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves)
-    second = TracedRule(by_vjp(along, jax.vjp), leaves, first.outputs)
+    first = _tried(lambda: TracedFunction(trace(lambda *xs: along(list(xs)), *leaves), leaves))
+    second = _tried(TracedRule, by_vjp(along, jax.vjp), leaves, first.outputs)
     witnessed = Experiment(first, second, leaves, experiment.seed, scalar=True, witness_stops=function.stops)
-    return functools.partial(_judged, witnessed, [f"the derivative for {name}" for name in names])
+    return _judged(witnessed, [f"the derivative for {name}" for name in names])
 
 
 # --- the same check elsewhere -----------------------------------------------------------------------------------------
 
 
-def _elsewhere(
-    again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any
-) -> Judged:
+def _elsewhere(again: Callable[[tuple[Any, ...]], Checked], change: Callable[..., tuple[Any, ...]], *args: Any) -> Said:
     """F checked anew at other arguments, which a change makes of the given ones."""
-    checked = again(change(*args))
+    checked = _tried(lambda: again(change(*args)))
     if checked.experiment is None or checked.faults:
         fault = checked.faults[0]
         verdict = Verdict.UNSUPPORTED if fault.verdict is Verdict.RAISED else fault.verdict
         return verdict, 0.0, f"{fault.name}: {fault.reason}"[:120]
-    return functools.partial(_judged, checked.experiment, checked.arguments.names, checked.output_names)
+    return _judged(checked.experiment, checked.arguments.names, checked.output_names)
 
 
 def _judged(experiment: Experiment, names: Sequence[str], outputs: Sequence[str] = ("primal",)) -> Said:

@@ -79,7 +79,7 @@ def _along(
         return slopes(steps, phi, terms, function.noise, noise, function.staircase)
 
     free = measured(False)
-    return free if declared is None else _meant(free, measured(True), declared)
+    return free if declared is None else _meant(free, measured(True), declared, function.stops_within)
 
 
 def _noise(table: Table) -> np.ndarray | float:
@@ -107,17 +107,18 @@ def _declared(table: Table, leaf: int) -> np.ndarray:
     return declared.reshape(table.base, -1)
 
 
-def _meant(free: Slopes, held: Slopes, declared: np.ndarray) -> Slopes:
+def _meant(free: Slopes, held: Slopes, declared: np.ndarray, some_not_held: bool) -> Slopes:
     """Slopes with what is behind a stop_gradient free or held fast, whichever reverse mode says: both may be meant.
 
     Solvers stop the gradients of their own factors, and values with those held fast are none of the function's. Where
-    the two differ, and reverse mode says neither, nothing is known: some may be meant, and some not.
+    the two differ, and reverse mode says neither, nothing is known: some may be meant, and some not. Nor is it where
+    some cannot be held fast.
     """
     with np.errstate(all="ignore"):
         close = policy.ERROR_FACTOR * (free.error + held.error) + policy.GROSS * np.abs(free.middle)
         alike = np.abs(free.middle - held.middle) <= close
         tolerance = policy.GROSS * np.abs(declared)
         near = [np.abs(s.middle - declared) <= policy.ERROR_FACTOR * s.error + tolerance for s in (free, held)]
-    known = np.select([alike | near[0], near[1]], [1, 2], 0)
+    known = np.select([near[0] if some_not_held else alike | near[0], near[1]], [1, 2], 0)
     parts = zip(free, held, (np.nan, np.inf) * 2, strict=True)
     return Slopes(*(np.select([known == 1, known == 2], [a, b], nothing) for a, b, nothing in parts))

@@ -25,15 +25,14 @@ class Outcome(NamedTuple):
     Attributes:
         steps: of each step, (E, S, …); 0 for steps not taken.
         measures: what was measured after each completed epoch, by part, (E,) each; 0 for the others.
+        finite: whether all parameters and the optimizer's state are finite after the steps of each epoch, (E,).
         ran: whether patience lasted to the beginning of each epoch, (E,).
-        finite: whether all parameters and the optimizer's state are finite after the last step; what is not stays so,
-            and looking after each epoch took 4 % of large steps.
     """
 
     steps: OfStep
     measures: dict[str, Any]
-    ran: jax.Array
     finite: jax.Array
+    ran: jax.Array
 
 
 def run_steps(
@@ -107,22 +106,25 @@ def run_steps(
                 best = judged(program, best, state, now, cost, patience)
             return best, jax.tree.map(lambda all_epochs, value: all_epochs.at[e].set(value), all_measures, now)
 
-        state, best, (table, all_measures, ran) = carry
+        state, best, (table, all_measures, finite, ran) = carry
         goes_on = jnp.array(True) if best is None or patience is None else best.stalled < patience.epochs
         last = jnp.where(goes_on, jnp.minimum(stop - e * steps, steps), 0)
         start = jnp.maximum(first - e * steps, 0)
         state, table = jax.lax.fori_loop(start, last, recorded_step, (state, table))
         best, all_measures = jax.lax.cond(last == steps, measured, lambda *unchanged: unchanged, best, all_measures)
-        return state, best, (table, all_measures, ran.at[e].set(goes_on))
+        finite = finite.at[e].set(_all_finite((state.params, state.optimizer)))
+        return state, best, Outcome(table, all_measures, finite, ran.at[e].set(goes_on))
 
-    tables = (
-        _table(jax.eval_shape(lambda: observed_step(program, state, examples(batches[0, 0]))[1]), (epochs, slots)),
-        _table(jax.eval_shape(measures, state), (epochs,)),
-        jnp.ones(epochs, bool),
+    outcome = Outcome(
+        steps=_table(
+            jax.eval_shape(lambda: observed_step(program, state, examples(batches[0, 0]))[1]), (epochs, slots)
+        ),
+        measures=_table(jax.eval_shape(measures, state), (epochs,)),
+        finite=jnp.ones(epochs, bool),
+        ran=jnp.ones(epochs, bool),
     )
-    carry = state, best, tables
-    state, best, (table, all_measures, ran) = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, carry)
-    return state, best, Outcome(table, all_measures, ran, _all_finite((state.params, state.optimizer)))
+    state, best, outcome = jax.lax.fori_loop(first // steps, -(-stop // steps), epoch, (state, best, outcome))
+    return state, best, outcome
 
 
 def _mean_cost(program: Program, costs: jax.Array, batches: jax.Array) -> jax.Array:

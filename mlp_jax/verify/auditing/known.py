@@ -4,11 +4,13 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import secrets
 import sys
 import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from mlp_jax.verify.auditing.findings import ACCEPTED, Finding
 from mlp_jax.verify.auditing.rules import beneath, functions_of
 from mlp_jax.verify.auditing.watch import Key, Signature
 from mlp_jax.verify.checks import prepared
-from mlp_jax.verify.interpreter import fingerprint, trace, without_rules
+from mlp_jax.verify.interpreter import calls, fingerprint, trace, without_rules
 
 _MOST, _SECONDS = 10_000, 30.0  # uses that are remembered, and for the digest of one
 
@@ -28,7 +30,8 @@ _MOST, _SECONDS = 10_000, 30.0  # uses that are remembered, and for the digest o
 def digest(signature: Signature) -> str:
     """Of a use: the files of the rule, what it computes with all that it closes over, arguments, settings, versions.
 
-    It is empty where these cannot be told: of what JAX cannot trace, of callbacks, of functions in no file.
+    It is empty where these cannot be told: of what JAX cannot trace, of callbacks, of functions in no file, of those
+    that have a rule of their own for batches.
     """
     try:
         files = {inspect.getsourcefile(beneath(f)): None for f in functions_of(signature.rule)}
@@ -38,6 +41,8 @@ def digest(signature: Signature) -> str:
             call = calls_of(signature)[0]
             experiment: Any = prepared(call.rule, call.args, None, call.argnums, 0).experiment
             programs = (experiment.function.program, experiment.rule.program)
+            if any(calls(p, "custom_vmap") for p in programs):
+                return ""  # what it does to a batch, no program at these arguments shows
             parts += [fingerprint(trace(without_rules(p), *p.in_avals)) for p in programs]
     except (TimeUp, Exception):  # whatever anybody's object or function raises
         return ""
@@ -59,7 +64,8 @@ def _surroundings() -> str:
     installed = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
     own = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     settings, devices = sorted(map(repr, jax.config.values.items())), [d.device_kind for d in jax.devices()]
-    return hashlib.sha256(repr((sys.version, installed, settings, devices, own)).encode()).hexdigest()
+    versions = sys.version, jax.__version__, version("jaxlib"), os.environ.get("XLA_FLAGS")
+    return hashlib.sha256(repr((versions, installed, settings, devices, own)).encode()).hexdigest()
 
 
 def read(file: Path | None) -> dict[str, Any]:
