@@ -23,8 +23,8 @@ _LARGEST_TEXT = 2**28  # bytes: records of a million epochs
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # not on Windows, where paths are followed
 
 
-_NO_LINK, _FOLDER, _NO_WAIT, _BINARY = (
-    getattr(os, f"O_{name}", 0) for name in ("NOFOLLOW", "DIRECTORY", "NONBLOCK", "BINARY")
+_NO_LINK, _FOLDER, _ENTER, _NO_WAIT, _BINARY = (
+    getattr(os, f"O_{name}", 0) for name in ("NOFOLLOW", "DIRECTORY", "PATH", "NONBLOCK", "BINARY")
 )
 
 
@@ -63,7 +63,11 @@ class Place:
     def _in_folder(self) -> Iterator[tuple[str, int | None]]:
         """Its name in the folder that it is in, and the descriptor of that."""
         if _BY_DESCRIPTOR and self.parent:
-            with self.parent.as_folder() as folder:
+            with contextlib.ExitStack() as opened:
+                try:
+                    folder = opened.enter_context(self.parent.as_folder())
+                except PermissionError:  # it may be entered, if it may not be listed
+                    folder = opened.enter_context(self.parent.as_folder(_ENTER))
                 yield self.name, folder
         else:
             yield str(self), None
@@ -82,9 +86,9 @@ class Place:
         finally:
             os.close(descriptor)
 
-    def as_folder(self) -> contextlib.AbstractContextManager[int]:
+    def as_folder(self, more: int = 0) -> contextlib.AbstractContextManager[int]:
         """The descriptor of the folder that it is."""
-        return self._opened(_FOLDER | (_NO_LINK if self.parent else 0))
+        return self._opened(_FOLDER | more | (_NO_LINK if self.parent else 0))
 
     @contextlib.contextmanager
     def open(self, mode: Literal["rb", "ab"] = "rb") -> Iterator[BinaryIO]:
