@@ -48,7 +48,7 @@ def test_a_folder_that_becomes_a_link_is_not_followed(work):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_shapes():
+def test_little_is_left_of_a_shape():
     script = Path(hostile.__file__)
     done = subprocess.run([sys.executable, script, "shapes", "120"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
