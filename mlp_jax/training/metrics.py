@@ -15,7 +15,7 @@ from mlp_jax.mlp.cost import as_targets
 from mlp_jax.mlp.output_units.base import OutputUnit
 from mlp_jax.mlp.params import Params
 from mlp_jax.mlp.structure import MLP
-from mlp_jax.training.step.gradient import of_each
+from mlp_jax.training.step.gradient import apart, of_each
 
 _ROWS_AT_ONCE = 4096  # bounds the memory for activations
 _BINS = 15
@@ -89,18 +89,18 @@ def measured(
     spread: Spread | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """What `evaluate` returns, and the predictions ŷ."""
+    if spread is None:
+        z, y_hat = output_of(net, params, x)
+        return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
+    never = jnp.sum(weights != 0) > weights.size
+    output = _in_parts(net, params, x, never, spread)
 
-    def of_output(z: jax.Array, y_hat: jax.Array, y: Any, weights: Any) -> tuple[dict[str, jax.Array], jax.Array]:
+    def measured(of: Any) -> Any:
+        params, (z, y_hat), y, weights = of
         return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
 
-    if spread is None:
-        return of_output(*output_of(net, params, x), y, weights)
-    never = jnp.sum(weights != 0) > weights.size
-    at_once = jax.tree.map(lambda v: v[None], (*_in_parts(net, params, x, never, spread), y, weights))
-    found: Any = of_each(
-        lambda whole: of_output(*whole), at_once, never
-    )  # apart, or it rounds as what stands around it
-    return jax.tree.map(lambda v: v[0], found)
+    found: tuple[dict[str, jax.Array], jax.Array] = apart(measured, (params, output, y, weights), never)
+    return found
 
 
 def measured_of(

@@ -101,6 +101,12 @@ def of_each(of: Callable[[Any], Any], parts: Any, never: jax.Array) -> Any:
     return jax.tree.map(lambda table: table[:here], jax.lax.fori_loop(0, count, add, tables))
 
 
+def apart(of: Callable[[Any], Any], values: Any, never: jax.Array) -> Any:
+    """`of(values)` by such a loop, so that it rounds the same whatever stands around it."""
+    found = of_each(of, jax.tree.map(lambda v: jnp.asarray(v)[None], values), never)
+    return jax.tree.map(lambda v: v[0], found)
+
+
 def _summed(mine: OfBatch, axis: str) -> OfBatch:
     """Of all devices, each with its share; as one message."""
     sums = _plus(_zeros(mine.means), mine.weights[0], mine.means)

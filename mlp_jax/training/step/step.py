@@ -9,7 +9,7 @@ import optax
 from mlp_jax.mlp.checks import whole
 from mlp_jax.mlp.params import Params, stacked_layers
 from mlp_jax.training.step.average import Average
-from mlp_jax.training.step.gradient import Batch, cost_of, gradient
+from mlp_jax.training.step.gradient import Batch, apart, cost_of, gradient
 from mlp_jax.training.step.health import Health, health
 from mlp_jax.training.step.program import Program, merged
 
@@ -97,5 +97,9 @@ def observed_step(program: Program, state: State, batch: Batch) -> tuple[State, 
     average = state.average
     if average is not None and program.ema is not None:
         average = average.with_next(params, program.ema)
-    watched = health(program.trained(params), trained, grads, seen) if seen else None
+    watched = None
+    if seen:
+        of_layers = program.trained(params), trained, grads, seen
+        never = jnp.sum(batch.weights != 0) > batch.weights.size
+        watched = apart(lambda of: health(*of), of_layers, never) if program.parts > 1 else health(*of_layers)
     return State(params, memory, average), OfStep(J, watched)
