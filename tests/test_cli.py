@@ -320,3 +320,8 @@ def test_inspect_tells_what_a_run_would_do(command, fails):
     assert "targets     1, from 31 to 346" in out
     message = fails("inspect", CONFIGS / "diabetes.yaml", "--set", "network.widths=[9, 1]")
     assert "network.widths starts with 9, but diabetes has 10 inputs" in message
+
+
+def test_usage_lines_name_arguments_first(command):
+    said = " ".join(command("train", "--help").out.split())
+    assert said.startswith("usage: mlp-jax train CONFIG [--set KEY=VALUE ...]")

@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier
 
 import mlp_jax
 from mlp_jax import L1, L2, MLP, ElasticNet, Layer
+from mlp_jax.mlp import precision
 from mlp_jax.mlp.hidden_units import HIDDEN_UNITS
 from mlp_jax.mlp.initializers import INITIALIZERS
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
@@ -367,3 +368,10 @@ def test_a_penalty_of_nothing_is_nothing():
 def test_a_coefficient_that_is_no_finite_number_is_refused(coefficient):
     with pytest.raises(ValueError, match="coefficient λ of L2 must be a finite number of at least 0"):
         L2(coefficient)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (5, 7), (2, 5, 7)])
+def test_the_gradient_for_weights_is_a_product_of_rounded_factors(shape):
+    h, g = jax.random.normal(jax.random.key(0), shape), jax.random.normal(jax.random.key(1), (*shape[:-1], 3))
+    exact = jnp.matmul(*(x.astype(jnp.bfloat16).astype(jnp.float32) for x in (h.mT, g)))
+    assert_allclose(precision.matmul_over_rows_bfloat16(h, g), exact, rtol=1e-5, atol=1e-5)
