@@ -244,9 +244,9 @@ def _to_start(options: argparse.Namespace, config: Any) -> int:
     from mlp_jax.errors import InputError
 
     wanted = options.processes if options.processes is not None else config.training.processes
+    if wanted not in (None, "auto") and wanted < 1:
+        raise InputError(f"--processes must be 1 or more, got {wanted}")
     if options.coordinator is None and options.process_id is None:
-        if wanted not in (None, "auto") and wanted < 1:
-            raise InputError(f"--processes must be 1 or more, got {wanted}")
         return wanted if wanted not in (None, "auto", 1) else 0
     if options.coordinator is None or options.process_id is None or not isinstance(wanted, int):
         raise InputError("--coordinator HOST:PORT, --processes N and --process-id I need each other")

@@ -188,6 +188,7 @@ def test_a_coordinator_that_does_not_answer_is_said(config, tmp_path):
     ("arguments", "message"),
     [
         (["--processes", "0"], "--processes must be 1 or more, got 0"),
+        (["--processes", "0", "--coordinator", "127.0.0.1:1", "--process-id", "0"], "--processes must be 1 or more"),
         (["--process-id", "0"], "need each other"),
         (["--processes", "2", "--coordinator", "127.0.0.1:1"], "need each other"),
         (["--processes", "2", "--coordinator", "127.0.0.1:1", "--process-id", "2"], "must be from 0 to 1, got 2"),
