@@ -14,7 +14,8 @@ from mlp_jax.files import Place, written_where_told
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } th { font-weight: normal; color: #666; white-space: nowrap }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+th { font-weight: normal; color: #666; white-space: nowrap }
 th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
 table { display: block; overflow-x: auto }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 100%; height: auto }
