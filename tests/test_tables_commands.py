@@ -133,6 +133,20 @@ def test_a_pipe_is_read_once(run, tmp_path):
     assert len(rows_of(out)) == 90
 
 
+def test_a_dash_is_standard_input(run, tmp_path):
+    run("train", "fruit.yaml", "--set", "training.epochs=1")
+    before = os.dup(0)
+    with (tmp_path / "fruit.csv").open("rb") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        status, out, said = run("predict", "runs/fruit", "-")
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    assert status == 0, said
+    assert len(rows_of(out)) == 90
+
+
 def test_a_new_file_with_targets_is_evaluated(run, tmp_path):
     run("train", "fruit.yaml")
     frame(60, seed=3).to_csv(tmp_path / "later.csv", index=False)
