@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -145,6 +146,21 @@ def test_a_dash_is_standard_input(run, tmp_path):
         os.close(before)
     assert status == 0, said
     assert len(rows_of(out)) == 90
+
+
+def test_a_command_that_is_stopped_leaves_no_part_of_its_output(run, tmp_path):
+    run("train", "fruit.yaml", "--set", "training.epochs=1")
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "mlp_jax", "predict", "runs/fruit", "pipe", "--output", "found.csv"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    with (tmp_path / "pipe").open("wb"):  # it waits for rows
+        while not [*tmp_path.glob(".found.csv.*.part")]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert process.communicate() == (None, b"mlp-jax: stopped\n")
+    assert process.returncode == 143
+    assert not [*tmp_path.glob("*found.csv*")]
 
 
 def test_a_new_file_with_targets_is_evaluated(run, tmp_path):
