@@ -110,8 +110,8 @@ def measured_of(
 def measure_with(rankings: tuple[str, ...] = (), spread: Spread | None = None) -> Callable[..., dict[str, jax.Array]]:
     """Cost and metrics alone, by `measured`; one function for each, so that programs are compiled once."""
 
-    def evaluate(*of: Any) -> dict[str, jax.Array]:
-        return measured(*of, rankings=rankings, spread=spread)[0]
+    def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any) -> dict[str, jax.Array]:
+        return measured(net, params, x, y, target_scale, weights, rankings, spread)[0]
 
     return evaluate
 
