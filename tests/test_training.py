@@ -134,6 +134,15 @@ def test_however_the_steps_are_cut_into_calls_the_result_is_the_same(validation)
         chex.assert_trees_all_equal(whole, trained(steps_per_call))
 
 
+def test_the_first_call_takes_what_any_processor_has_time_for():
+    def first(**network):
+        return Trainer(config := iris(**network), prepare(config)).steps_per_call
+
+    assert first() >= 28  # all of this training
+    assert first(training__batch_size=1) >= first()  # which has more steps
+    assert first(network__widths=(4, 3000, 3000, 3)) == 1
+
+
 def test_a_run_is_a_function_of_its_seed(tmp_path):
     def weights(name, seed):
         train(iris(seed=seed), tmp_path / name)
