@@ -1,6 +1,5 @@
 """`mlp-jax predict RUN_DIR FILE`: predictions of a trained network for new inputs, as CSV or Parquet."""
 
-import csv
 import io
 import sys
 from argparse import Namespace
@@ -18,6 +17,7 @@ from mlp_jax.tables import files, npy
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
+from mlp_jax.tables.written import Csv
 from mlp_jax.terminal import escaped, is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.prediction import encoded, predictions
@@ -122,7 +122,7 @@ def _of_rows(blocks: Iterator[Any], path: Path) -> Iterator[Any]:
 def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes columns by name behind those before them; a file is there once all are written."""
     if path is None:
-        yield _csv_writer(sys.stdout)
+        yield from _csv_writer(sys.stdout)
         return
     is_csv = path.suffix == ".csv" or is_stream(path)  # which has no name that says it
     if not is_csv and path.suffix != ".parquet":
@@ -130,7 +130,7 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     with written_where_told(path) as file:
         if is_csv:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-            yield _csv_writer(text)
+            yield from _csv_writer(text)
             text.detach()
             return
         with ExitStack() as opened:
@@ -145,23 +145,27 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
             yield write
 
 
-def _csv_writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
+def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
     # a person sees what would be orders to a terminal; a program gets the words as they are
     seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
-    writer = csv.writer(seen, lineterminator="\n")
+    csv = Csv(seen)
     has_header: list[bool] = []
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
-            writer.writerow(columns)
+            csv.write([csv.words(columns)])
             has_header.append(True)
-        writer.writerows(zip(*map(_cells, columns.values()), strict=True))
+        csv.write(zip(*(_cells(values, csv) for values in columns.values()), strict=True))
 
-    return write
+    yield write
+    for line in csv.said():
+        say(f"{line}; --output FILE.parquet keeps them as they are")
 
 
-def _cells(values: Any) -> list[Any]:
+def _cells(values: Any, csv: Csv) -> list[Any]:
     """Numbers have as many digits as read back to the same bits of their type, float32 or float64."""
     if not isinstance(values, np.ndarray):
-        return list(values.to_pylist())
-    return (values.astype(str) if values.dtype == np.float32 else values).tolist()
+        return csv.words(values.to_pylist())
+    if values.dtype == object:
+        return csv.words(values)
+    return list((values.astype(str) if values.dtype == np.float32 else values).tolist())

@@ -151,7 +151,7 @@ def read_blocks(
     try:
         tables = _READERS[kind](path, dialect, types, names, whole)
         for table in tables:
-            table = pa.table(table)  # of a batch of rows, too
+            table = table if isinstance(table, pa.Table) else pa.table(table)  # of a batch of rows
             if kind == "feather":  # whose offsets are taken as they stand
                 table.validate(full=True)
             yield plain(table, str(path))

@@ -5,6 +5,7 @@ Whatever is wrong with a file is an `InputError` that names the file, the line a
 
 import csv as plain_csv
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,6 +82,7 @@ def read_text(
         require_columns(str(path), names or (), list(given))
         options = _options(
             found,
+            head,
             column_types={given[name]: kind for name, kind in types.items() if name in given},
             include_columns=[given[name] for name in names] if names is not None else None,
         )
@@ -116,7 +118,7 @@ def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict
         header, found = _header(path, head, dialect)
     given = {name: types[name.strip()] for name in header if name.strip() in types}
     while True:
-        options = _options(found, column_types=given)
+        options = _options(found, head, column_types=given)
         known = given
         try:
             with opened(path) as (_, stream):
@@ -141,12 +143,13 @@ def _kinds() -> list[Any]:
     return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
 
 
-def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:
+def _options(dialect: Dialect, head: bytes, **convert: Any) -> dict[str, Any]:
     delimiter, quote = dialect.delimiter, dialect.quote
     convert["null_values"] = [*dialect.missing, *(f" {word}" for word in dialect.missing)]
     convert["decimal_point"] = dialect.decimal
     return {
-        "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
+        # in rows that do not end within the head, a task for each column costs more than its cells
+        "read_options": csv.ReadOptions(use_threads=b"\n" in head, block_size=_BLOCK, encoding=dialect.encoding),
         "parse_options": csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=True),
         "convert_options": csv.ConvertOptions(**convert),
     }
@@ -159,11 +162,16 @@ def _as_texts(path: Path, dialect: Dialect, table: Arrow, types: dict[str, Any])
     if not path.is_file() or table.num_columns > len(set(table.column_names)):
         return set()  # a pipe cannot be read again; and a name that is there twice is refused
     whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind)]
-    options = _options(dialect, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
-    with opened(path) as (_, stream):
+    with opened(path) as (head, stream):
+        options = _options(dialect, head, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
         for block in csv.open_csv(stream, **options) if whole else ():
-            texts |= {name for name in whole if pc.any(pc.match_substring_regex(block[name], LEADING_ZERO)).as_py()}
+            if _has_code(pa.chunked_array(block.columns)):  # which of them, is seldom asked
+                texts |= {name for name in whole if _has_code(block[name])}
     return {name.strip() for name in texts}
+
+
+def _has_code(cells: Arrow) -> bool:
+    return bool(pc.any(pc.match_substring_regex(cells, LEADING_ZERO)).as_py())
 
 
 def cleaned(
@@ -171,6 +179,7 @@ def cleaned(
 ) -> Arrow:
     """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
     numbers = pa.array(sorted({float(word) for word in missing if is_number(word)}), pa.float64())
+    is_finite = any(map(math.isfinite, numbers.to_pylist()))  # as whole numbers are
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_string(field.type):
@@ -179,7 +188,7 @@ def cleaned(
             if noted is not None:
                 found = pc.value_counts(column.filter(lost)).to_pylist()
                 noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in found})
-        elif len(numbers) and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
+        elif (is_finite and pa.types.is_integer(field.type)) or (len(numbers) and pa.types.is_floating(field.type)):
             lost = pc.is_in(column.cast(pa.float64(), safe=False), value_set=numbers)
         else:
             columns.append(column)
