@@ -130,10 +130,11 @@ class Place:
         return content
 
     @contextlib.contextmanager
-    def replaced(self, keep_mode: bool = False) -> Iterator[BinaryIO]:
+    def replaced(self, keeps: bool = False) -> Iterator[BinaryIO]:
         """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
 
-        Until then it has a name that nobody can foretell, and is none that was there.
+        Until then it has a name that nobody can foretell, and is none that was there; it `keeps` the mode of what was,
+        and its owner if it may.
         """
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
@@ -143,8 +144,10 @@ class Place:
                 raise OSError(error.errno, error.strerror, str(self)) from None
             try:
                 with open(descriptor, "wb") as file:
-                    if keep_mode and os.chmod in os.supports_fd and (before := self.status()):
-                        os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                    if keeps and os.chmod in os.supports_fd and (before := self.status()):
+                        with contextlib.suppress(OSError):
+                            os.chown(file.fileno(), before.st_uid, before.st_gid)
+                        os.chmod(file.fileno(), before.st_mode & 0o777)  # it runs as nobody else, as after a write
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
@@ -214,7 +217,7 @@ def written_where_told(path: Path | Place) -> Iterator[BinaryIO]:
     if isinstance(path, Place):
         file: contextlib.AbstractContextManager[BinaryIO] = path.replaced()
     else:
-        file = path.open("wb") if is_stream(path) else Place.of(path.resolve()).replaced(keep_mode=True)
+        file = path.open("wb") if is_stream(path) else Place.of(resolved(path)).replaced(keeps=True)
     with file as stream:
         yield stream
 
@@ -238,6 +241,18 @@ class Lock:
         except OSError:
             pass
         return True
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads.
+
+    Raises:
+        OSError: in a circle.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
 
 
 def is_stream(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import Place, written_where_told
+from mlp_jax.terminal import escaped
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -30,7 +31,7 @@ def write(path: Path | Place, title: str, sections: Mapping[str, str]) -> None:
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
     with written_where_told(path) as file:
-        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
+        file.write(escaped(page).encode())
 
 
 def in_words(value: Any) -> str:

@@ -42,4 +42,6 @@ class Csv:
         """What a person should know of it."""
         example = min(self.changed, default="")
         how_many = f"{len(self.changed):,} {'name begins' if len(self.changed) == 1 else 'names begin'} as formulas do"
-        return [f"{how_many}, and stand with an apostrophe before them, as {no_formula(example)!r}"] * bool(self.changed)
+        return [f"{how_many}, and stand with an apostrophe before them, as {no_formula(example)!r}"] * bool(
+            self.changed
+        )

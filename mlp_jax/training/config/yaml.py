@@ -5,7 +5,8 @@ a Python object, and an alias.
 """
 
 import io
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mlp_jax.files import Place
 KeyPath = tuple[str | int, ...]
 _LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
 _LONGEST_NUMBER = 400  # letters: those of the largest float64 and more
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
 _PLAIN_TAGS = {
@@ -183,6 +185,18 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(as_plain, value))
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+
+
+def not_text(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """The texts in plain values that no file could hold again, and of which no file could have its name."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from (*not_text(key, path), *not_text(entry, (*path, key)))
+    elif isinstance(value, tuple):
+        for k, entry in enumerate(value):
+            yield from not_text(entry, (*path, k))
+    elif isinstance(value, str | Path) and (bad := _NO_TEXT.search(str(value))):
+        yield path, f"must be text in UTF-8, without {bad[0]!r}"
 
 
 def as_text(values: dict[str, Any]) -> str:
