@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Time the library beside its peers; print tables, and write docs/benchmark.json and docs/benchmark.svg.
 
-    scripts/run python scripts/benchmark.py [steps] [backward] [autodiff] [tape] [commands]
+    scripts/run python scripts/benchmark.py [steps] [backward] [autodiff] [tape] [commands] [tabular]
 
 steps: a training step of the trainer, with shuffling, records and progress, beside those of plain JAX, equinox,
 flax.nnx, PyTorch, scikit-learn and NumPy (the extra `benchmark`; what is not installed is left out), and beside the
 matrix products alone; ten seeds and 64 networks beside one. backward: Algorithm 6.4 beside jax.grad, by depth.
 autodiff: the tracer beside jax.grad, autograd and torch. tape: what the backward pass knows of each example beside vmap
-of jax.grad, folx and jax-privacy. commands: whole processes.
+of jax.grad, folx and jax-privacy. commands: whole processes. tabular: those on new tables, and predictions of a million
+rows.
 
 Runs are interleaved; each figure is a median, each ratio the median over rounds with its range. Peers of `steps` run
 each in a process of its own, with as many threads as there are cores (MLP_JAX_THREADS to change that).
@@ -26,12 +27,13 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = THREADS  # before numpy is imported, here and in the workers
 
 import jax  # noqa: E402
-from benchmarks import backward, commands, differentiation, tape, training  # noqa: E402
+from benchmarks import backward, commands, differentiation, tabular, tape, training  # noqa: E402
 from benchmarks.timing import Table  # noqa: E402
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = (
     "jax", "numpy", "optax", "equinox", "flax", "torch", "scikit-learn", "autograd", "folx", "jax-privacy",
+    "onnxruntime", "pyarrow", "pandas",
 )  # fmt: skip
 PARTS = {
     "steps": lambda: [
@@ -42,6 +44,7 @@ PARTS = {
     "autodiff": differentiation.tables,
     "tape": tape.tables,
     "commands": commands.tables,
+    "tabular": tabular.tables,
 }
 
 

@@ -3,11 +3,13 @@
 import io
 import sys
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -20,11 +22,13 @@ from mlp_jax.tables.text import BadCells, Dialect
 from mlp_jax.tables.written import Csv
 from mlp_jax.terminal import escaped, is_gone, say
 from mlp_jax.training.config import Config
+from mlp_jax.training.environment import processors
 from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.standing import of_summary
 
 _ROWS = 1 << 14  # of a block: bounds the memory, and is compiled once
+_Predicted = tuple[dict[str, Any], Surprises]
 
 
 def run(config: Config, options: Namespace) -> None:
@@ -41,16 +45,21 @@ def run(config: Config, options: Namespace) -> None:
         with _writer(options.output) as write:
             write(predictions(config, model, x))
         return
-    found, row = Surprises(), 0
+    found = Surprises()
+
+    def predicted(block: _Block) -> _Predicted:
+        surprises = Surprises()
+        x = encoded(config, model, block.table, run.net, str(options.file), block.first_row, surprises)
+        columns = predictions(config, model, x)
+        if twice := [name for name in keep if name in columns]:
+            raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
+        return {name: block.kept.column(name) for name in keep} | columns, surprises
+
     try:
         with _writer(options.output) as write:
-            for table, kept in _blocks(run, options.file, keep):
-                x = encoded(config, model, table, run.net, str(options.file), row, found)
-                columns = predictions(config, model, x)
-                if twice := [name for name in keep if name in columns]:
-                    raise InputError(f"--keep {twice[0]}: a column of this name is predicted")
-                write({name: kept.column(name) for name in keep} | columns)
-                row += table.num_rows
+            for columns, surprises in _in_order(predicted, _blocks(run, options.file, keep)):
+                write(columns)
+                found.add(surprises)
                 if not options.output and is_gone(sys.stdout):  # as in `mlp-jax predict … | head`
                     break
     except BadCells as error:
@@ -74,8 +83,27 @@ def _dialect(config: Config) -> Dialect:
     return getattr(config.data, "dialect", Dialect())
 
 
-def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[tuple[Any, Any]]:
-    """The columns that are needed, and those to keep as they stand, so many rows at a time."""
+class _Block(NamedTuple):
+    """So many rows: the columns that are needed, and those to keep as they stand."""
+
+    first_row: int
+    table: Any
+    kept: Any
+
+
+def _in_order(function: Callable[[_Block], _Predicted], blocks: Iterator[_Block]) -> Iterator[_Predicted]:
+    """What the function gives of each block, in their order; of one for each processor at once."""
+    waiting: deque[Future[_Predicted]] = deque()
+    with ThreadPoolExecutor(processors()) as pool:
+        for block in blocks:
+            waiting.append(pool.submit(function, block))
+            if len(waiting) > processors():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[_Block]:
     model: Any = run.model
     if model.schema and model.schema.columns:
         types = model.schema.types
@@ -84,21 +112,22 @@ def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[tuple[Any, Any]]:
     if not types:
         raise InputError(f"this run was trained on arrays without names: give a .npy file of (n, {run.net.widths[0]})")
     dialect = _dialect(run.config)
+
+    def read(types: dict[str, Any], names: list[str]) -> Iterator[Any]:
+        return _of_rows(files.read_blocks(path, dialect, types, names, whole=False), path)
+
+    texts = dict.fromkeys(keep, pa.string())
+    pairs: Iterator[tuple[Any, Any]]
     if not set(keep) & set(types):
-        texts = dict.fromkeys(keep, pa.string())
-        for table in _of_rows(files.read_blocks(path, dialect, types | texts, [*types, *keep], whole=False), path):
-            yield files.clean(path, dialect, table), table
-        return
-    if not path.is_file():
+        pairs = ((table, table) for table in read(types | texts, [*types, *keep]))
+    elif path.is_file():
+        pairs = zip(read(types, list(types)), read(texts, keep), strict=True)
+    else:
         raise InputError(
             f"--keep {keep[0]}: {path} can be read once only, and inputs are kept: write it to a file first"
         )
-    inputs, kept = (
-        _of_rows(files.read_blocks(path, dialect, kinds, list(kinds), whole=False), path)
-        for kinds in (types, dict.fromkeys(keep, pa.string()))
-    )
-    for table, texts in zip(inputs, kept, strict=True):
-        yield files.clean(path, dialect, table), texts
+    for k, (table, kept) in enumerate(pairs):
+        yield _Block(k * _ROWS, files.clean(path, dialect, table), kept)
 
 
 def _of_rows(blocks: Iterator[Any], path: Path) -> Iterator[Any]:

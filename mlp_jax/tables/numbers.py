@@ -76,7 +76,8 @@ class Number(Section):
         """The inputs, (n,) each."""
         values = as_numbers(column)
         is_missing = np.isnan(values)
-        x = (np.where(is_missing, self.median, values) - self.center) / self.scale
+        filled = np.where(is_missing, self.median, values) if is_missing.any() else values
+        x = (filled - self.center) / self.scale
         if self.robust:
             x = x / np.sqrt(1 + (x / _CLIP) ** 2)
         return [x, is_missing.astype(np.float64)] if self.missing else [x]

@@ -31,6 +31,8 @@ class Scaling(NamedTuple):
 
     def apply(self, values: Array) -> Array:
         """Standardise."""
+        if not self.mean.any() and (self.scale == 1).all():  # as where a schema has standardised them
+            return values
         return (values - self.mean) / self.scale
 
     def undo(self, values: Array) -> Array:
