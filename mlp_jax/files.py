@@ -217,7 +217,7 @@ def written_where_told(path: Path | Place) -> Iterator[BinaryIO]:
     if isinstance(path, Place):
         file: contextlib.AbstractContextManager[BinaryIO] = path.replaced()
     else:
-        file = path.open("wb") if is_stream(path) else Place.of(resolved(path)).replaced(keeps=True)
+        file = path.open("wb") if is_stream(path) else Place.of(Path(os.path.realpath(path))).replaced(keeps=True)
     with file as stream:
         yield stream
 
@@ -241,18 +241,6 @@ class Lock:
         except OSError:
             pass
         return True
-
-
-def resolved(path: Path) -> Path:
-    """Where a path leads.
-
-    Raises:
-        OSError: in a circle.
-    """
-    target = Path(os.path.realpath(path))
-    if target.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    return target
 
 
 def is_stream(path: Path) -> bool:

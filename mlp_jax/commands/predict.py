@@ -1,5 +1,6 @@
 """`mlp-jax predict RUN_DIR FILE`: predictions of a trained network for new inputs, as CSV or Parquet."""
 
+import csv
 import io
 import sys
 from argparse import Namespace
@@ -19,7 +20,7 @@ from mlp_jax.tables import files, npy
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
-from mlp_jax.tables.written import Csv
+from mlp_jax.tables.written import no_formula
 from mlp_jax.terminal import escaped, is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.environment import processors
@@ -177,24 +178,25 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
 def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
     # a person sees what would be orders to a terminal; a program gets the words as they are
     seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
-    csv = Csv(seen)
+    writer = csv.writer(seen, lineterminator="\n")
     has_header: list[bool] = []
+    changed: set[str] = set()
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
-            csv.write([csv.words(columns)])
+            writer.writerow(_cells(pa.array(columns), changed))
             has_header.append(True)
-        csv.write(zip(*(_cells(values, csv) for values in columns.values()), strict=True))
+        writer.writerows(zip(*(_cells(values, changed) for values in columns.values()), strict=True))
 
     yield write
-    for line in csv.said():
-        say(f"{line}; --output FILE.parquet keeps them as they are")
+    if changed:
+        say(f"{len(changed):,} names begin as formulas do, and got an apostrophe: --output FILE.parquet keeps them")
 
 
-def _cells(values: Any, csv: Csv) -> list[Any]:
-    """Numbers have as many digits as read back to the same bits of their type, float32 or float64."""
-    if not isinstance(values, np.ndarray):
-        return csv.words(values.to_pylist())
-    if values.dtype == object:
-        return csv.words(values)
-    return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
+def _cells(values: Any, changed: set[str]) -> list[Any]:
+    """Numbers have as many digits as read back to the same bits of their type; words are no formulas."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
+    cells = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+    changed.update(cell for cell in cells if no_formula(cell) is not cell)
+    return [*map(no_formula, cells)]

@@ -6,20 +6,18 @@ column K stand for; and for each part `rows-PART.npy`, which of the rows it has,
 """
 
 import json
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import TypeAdapter
 
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
 from mlp_jax.files import Lock, Place, write_atomically
 from mlp_jax.mlp.output_units import OUTPUT_UNITS
-from mlp_jax.sections import Index, Section
 from mlp_jax.tables import files
 from mlp_jax.tables.arrow import pa
 from mlp_jax.tables.packed import Mapped, Packed, pack
@@ -29,27 +27,9 @@ from mlp_jax.tables.sources import TableData
 from mlp_jax.tables.stored import Progress, StoredTable, as_parquet
 from mlp_jax.tables.table import prepare_table
 
-_FORMAT = 3
-_BEGUN = b"{}"  # the manifest of a cache that is being written
+_FORMAT = 2
 _OURS = ("manifest.json", "schema.json", "inputs.npy", "table-*.npy", "text-*.parquet", "rows-*.npy", "y-*.npy",
          "weights-*.npy")  # fmt: skip
-
-
-class _Manifest(Section):
-    """`manifest.json`: the files by their sizes, what they were made of, and what of the examples is no array."""
-
-    identities: Annotated[tuple[dict[str, str], ...], Field(min_length=1)]
-    sizes: dict[str, Index]
-    name: str
-    columns: Index
-    dtype: Literal["float32", "float64"]
-    parts: tuple[str, ...]
-    weighted: bool
-    targets: tuple[float | tuple[float, ...], float | tuple[float, ...]]
-    target_names: tuple[str, ...]
-    fingerprint: str
-    ends: Ends
-    said: tuple[str, ...]
 
 
 def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Prepared:
@@ -79,7 +59,7 @@ def prepare_cached(source: TableData, wanted: Wanted, progress: Progress) -> Pre
         progress.say(f"data.cache: {folder} is written anew: {why}")
     try:
         _empty(folder)
-        write_atomically(folder / "manifest.json", _BEGUN)  # from now on the files are ours to remove
+        write_atomically(folder / "manifest.json", b"{}")  # from now on the files are ours to remove
         prepared = prepare_table(source, wanted, place=_OnDisk(folder, progress))
         _save(folder, prepared, [identity, _identity(*_resolved(source, wanted, prepared.ends))])
         if changed := _difference(identity, _identity(source, wanted)):
@@ -152,19 +132,18 @@ def _resolved(source: TableData, wanted: Wanted, ends: Ends) -> tuple[TableData,
 def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
     """Why the folder does not hold the examples of these data, if so."""
     try:
-        text = (Place(folder) / "manifest.json").read()
-        if text == _BEGUN:
+        manifest = json.loads((Place(folder) / "manifest.json").read())
+        if not manifest:
             return "it was cut short"
-        manifest = _Manifest.of_json(text, "")
+        for name, size in manifest["sizes"].items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != size:  # a pipe would be waited for
+                return f"{name} is damaged"
+        identities = manifest["identities"]
+        return None if identity in identities else _difference(identities[0], identity)
     except FileNotFoundError:
         return "it is empty"
-    except (OSError, InputError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return "its manifest.json is damaged"
-    for name, size in manifest.sizes.items():  # no other file is opened
-        status = (Place(folder) / name).status()
-        if not status or not stat.S_ISREG(status.st_mode) or status.st_size != size:
-            return f"{name} is damaged"
-    return None if identity in manifest.identities else _difference(manifest.identities[0], identity)
 
 
 def _difference(before: dict[str, str], now: dict[str, str]) -> str | None:
@@ -208,7 +187,7 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
         "targets": [values.tolist() for values in prepared.targets],
         "target_names": prepared.target_names,
         "fingerprint": prepared.fingerprint,
-        "ends": prepared.ends,
+        "ends": prepared.ends._asdict(),
         "said": prepared.said,
     }
     write_atomically(folder / "manifest.json", json.dumps(manifest).encode())
@@ -218,41 +197,35 @@ def _opened(folder: Path, lock: Lock) -> Prepared:
     """What a whole cache holds; the arrays stay in their files."""
     try:
         return _examples(folder, lock)
-    except (ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"data.cache: {folder} is damaged, remove it: {str(error)[:200]}") from None
 
 
 def _examples(folder: Path, lock: Lock) -> Prepared:
-    manifest = _Manifest.of_json((folder / "manifest.json").read_bytes(), "manifest.json")
-
-    def file(name: str) -> Path:
-        if name not in manifest.sizes:
-            raise LookupError(f"{name} is not of it")
-        return folder / name
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    schema = Schema.of_json((folder / "schema.json").read_bytes(), str(folder / "schema.json"))
 
     def array(name: str, mode: Any = "r") -> Any:
-        return np.asarray(np.load(file(f"{name}.npy"), mmap_mode=mode))
+        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode=mode))
 
-    schema = Schema.of_json(file("schema.json").read_bytes(), str(folder / "schema.json"))
     tables = [
-        array(of, None) if f"{(of := f'table-{k}')}.npy" in manifest.sizes else None for k in range(manifest.columns)
+        array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
     ]
-    inputs = Mapped(file("inputs.npy"), lock)
-    x = {part: Packed(inputs, tables, manifest.dtype, array(f"rows-{part}")) for part in manifest.parts}
+    inputs = Mapped(folder / "inputs.npy", lock)
+    x = {part: Packed(inputs, tables, manifest["dtype"], array(f"rows-{part}")) for part in manifest["parts"]}
     parts = {part: Examples(of, array(f"y-{part}")) for part, of in x.items()}
-    weights = {part: array(f"weights-{part}") for part in parts} if manifest.weighted else None
+    weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
     d = x["train"].shape[1]
-    if d != sum(map(schema.width, schema.used)) or manifest.ends.inputs != len(schema.inputs):
-        raise ValueError("its schema is of other inputs")
-    if any(table.dtype != manifest.dtype or table.ndim != 2 for table in tables if table is not None):
-        raise ValueError("its tables are not of its inputs")
+    targets = [np.asarray(values, np.float64) for values in manifest["targets"]]
+    ends = TypeAdapter(Ends).validate_python(manifest["ends"])
     for part, (of, y) in parts.items():
-        length = len(weights[part]) if weights else len(y)
-        fit = y.dtype.kind in "iuf" and of.rows.dtype.kind == "u" and len(of) == len(y) == length
-        if not fit or of.rows.max(initial=0) >= len(inputs.records):
+        lengths = {len(of), len(y), len(weights[part]) if weights else len(y)}
+        if len(lengths) > 1 or of.rows.dtype.kind + y.dtype.kind not in ("ui", "uu", "uf"):
             raise ValueError(f"its {part} part does not go together")
+        if of.rows.max(initial=0) >= len(inputs.records) or d != sum(map(schema.width, schema.used)):
+            raise ValueError("its inputs are others")
     return Prepared(
-        manifest.name, parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*map(np.asarray, manifest.targets)),
-        tuple(schema.inputs), manifest.target_names, manifest.fingerprint, manifest.ends, schema, weights,
-        said=manifest.said,
+        str(manifest["name"]), parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*targets),
+        tuple(schema.inputs), tuple(map(str, manifest["target_names"])), manifest["fingerprint"], ends, schema,
+        weights, said=tuple(map(str, manifest["said"])),
     )  # fmt: skip

@@ -161,7 +161,8 @@ class Schema(Section):
     def surprises(self, table: Any, x: Array, rows: Array | None = None) -> "Surprises":
         """What encoded rows of a table, all of them or these, hold that the training part does not."""
         found, k, places = Surprises(), 0, None if rows is None else pa.array(rows)
-        extremes = np.stack([x.min(axis=0, initial=np.inf), x.max(axis=0, initial=-np.inf)])
+        ends = {"min": np.inf, "max": -np.inf}.items() if isinstance(x, np.ndarray) else ()  # of one in a file, all
+        extremes = np.stack([getattr(x, name)(axis=0, initial=end) for name, end in ends]) if ends else x
         for column in self.used:
             cells = table.column(column.name)
             cells = cells if places is None else cells.take(places)

@@ -1,7 +1,5 @@
-"""Tables as CSV, whose words no spreadsheet takes for formulas."""
+"""Words in a CSV that a spreadsheet would take for formulas."""
 
-import csv
-from collections.abc import Iterable
 from typing import Any
 
 
@@ -15,33 +13,6 @@ def no_formula(cell: Any) -> Any:
         return cell
     try:
         float(cell)
+        return cell
     except ValueError:
         return f"'{cell}"
-    return cell
-
-
-class Csv:
-    """Rows of CSV into a stream.
-
-    Attributes:
-        changed: the words that were no formula, and looked like one.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self.write = csv.writer(stream, lineterminator="\n").writerows
-        self.changed: set[str] = set()
-
-    def words(self, cells: Iterable[Any]) -> list[Any]:
-        """Cells to be written, none of which is a formula."""
-        before = list(cells)
-        found = [no_formula(cell) for cell in before]
-        self.changed.update(cell for cell, now in zip(before, found, strict=True) if now is not cell)
-        return found
-
-    def said(self) -> list[str]:
-        """What a person should know of it."""
-        example = min(self.changed, default="")
-        how_many = f"{len(self.changed):,} {'name begins' if len(self.changed) == 1 else 'names begin'} as formulas do"
-        return [f"{how_many}, and stand with an apostrophe before them, as {no_formula(example)!r}"] * bool(
-            self.changed
-        )

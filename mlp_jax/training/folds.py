@@ -1,25 +1,23 @@
 """Cross-validation: what each example was predicted as in the run that held it out."""
 
+import csv
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.tables.preparation import Prepared
-from mlp_jax.tables.written import Csv
+from mlp_jax.tables.written import no_formula
 from mlp_jax.training.prediction import predictions
 from mlp_jax.training.run import Run
 
 
-def as_table(rows: list[list[Any]], say: Callable[[str], None]) -> str:
+def as_table(rows: list[list[Any]]) -> str:
     """The rows of `held_out` of several folds as CSV, in the order of the examples."""
     text = io.StringIO()
     header, *others = rows
-    csv = Csv(text)
-    csv.write(map(csv.words, [header, *sorted(row for row in others if row != header)]))
-    for line in csv.said():
-        say(f"predictions.csv: {line}")
+    written = [header, *sorted(row for row in others if row != header)]
+    csv.writer(text, lineterminator="\n").writerows(map(no_formula, row) for row in written)
     return text.getvalue()
 
 

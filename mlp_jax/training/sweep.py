@@ -137,8 +137,7 @@ class _Runs:
             raise TrainingInterrupted(how_far, stop.signal) from None
         if any(run.summary["status"] == "finished" for run in self._done.values()):
             if self._directory and self._held_out:
-                table = as_table(self._held_out, self._report.say)
-                self._directory.write(self._directory.predictions, table.encode())
+                self._directory.write(self._directory.predictions, as_table(self._held_out).encode())
             return self._summarise("finished")
         number, why = next(iter(self._summarise("diverged").summary["diverged"].items()))
         raise TrainingDiverged(f"all {len(self._members)} {self._kind}s diverged; {self._kind} {number}: {why}")

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.numpy import save
 from mlp_jax.errors import InputError
 from mlp_jax.exchange.weights.assembled import Affine, assembled, in_order
 from mlp_jax.exchange.weights.torch import layers_of_state
-from mlp_jax.files import Place, resolved, write_atomically
+from mlp_jax.files import Place, write_atomically
 from mlp_jax.mlp.params import Params, unstack
 from mlp_jax.mlp.structure import MLP
 
@@ -85,7 +86,7 @@ def weights_file(path: str | Path) -> Place:
         return Place(path) / "weights.safetensors"
     if path.suffix != ".safetensors":
         raise InputError(f"weights are read from a .safetensors file, or from the directory of a run; got {path}")
-    return Place.of(resolved(path))
+    return Place.of(Path(realpath(path)))
 
 
 def checksum(path: Place) -> str:

@@ -138,8 +138,8 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         if not isinstance(path, str | Path):  # of a sweep: a section, or none
             return path
         found = folder / os.path.expanduser(path)
-        for _, why in yaml.not_text(found):
-            raise InputError(f"the path {found} {why}")
+        for _, why in yaml.not_text(folder):
+            raise InputError(f"{found}: a path {why}")
         return found
 
     data = config.data

@@ -188,14 +188,11 @@ def as_plain(value: Any) -> Any:
 
 
 def not_text(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """The texts in plain values that no file could hold again, and of which no file could have its name."""
-    if isinstance(value, dict):
-        for key, entry in value.items():
+    """The texts in plain values, keys too, that no file can hold again, and of which none can have its name."""
+    if isinstance(value, dict | tuple):
+        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
             yield from (*not_text(key, path), *not_text(entry, (*path, key)))
-    elif isinstance(value, tuple):
-        for k, entry in enumerate(value):
-            yield from not_text(entry, (*path, k))
-    elif isinstance(value, str | Path) and (bad := _NO_TEXT.search(str(value))):
+    elif bad := _NO_TEXT.search(str(value) if isinstance(value, str | Path) else ""):
         yield path, f"must be text in UTF-8, without {bad[0]!r}"
 
 
