@@ -178,17 +178,17 @@ def cleaned(
     table: Arrow, missing: Sequence[str], is_text: bool = False, noted: dict[str, Counter[str]] | None = None
 ) -> Arrow:
     """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
-    numbers = pa.array(sorted({float(word) for word in missing if is_number(word)}), pa.float64())
-    is_finite = any(map(math.isfinite, numbers.to_pylist()))  # as whole numbers are
+    found = {float(word) for word in missing if is_number(word)}
+    numbers = pa.array(sorted(number for number in found if not math.isnan(number)), pa.float64())  # which is missing
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_string(field.type):
             column = pc.utf8_trim_whitespace(column) if is_text else column
             lost = pc.is_in(column, value_set=pa.array(missing, pa.string()))
             if noted is not None:
-                found = pc.value_counts(column.filter(lost)).to_pylist()
-                noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in found})
-        elif (is_finite and pa.types.is_integer(field.type)) or (len(numbers) and pa.types.is_floating(field.type)):
+                counts = pc.value_counts(column.filter(lost)).to_pylist()
+                noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in counts})
+        elif len(numbers) and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
             lost = pc.is_in(column.cast(pa.float64(), safe=False), value_set=numbers)
         else:
             columns.append(column)

@@ -71,7 +71,7 @@ def from_values(values: Any) -> Config:
 
 
 def _checked(document: yaml.Document, name: str | Path) -> Config:
-    config, found = _tried(document.values, [*document.problems, *yaml.not_text(document.values)])
+    config, found = _tried(document.values, document.problems)
     if config and config.axes:
         _, found = _tried_members(config)
     if config is None or found:
@@ -137,10 +137,7 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
             return tuple(map(absolute, path))
         if not isinstance(path, str | Path):  # of a sweep: a section, or none
             return path
-        found = folder / os.path.expanduser(path)
-        for _, why in yaml.not_text(folder):
-            raise InputError(f"{found}: a path {why}")
-        return found
+        return folder / os.path.expanduser(path)
 
     data = config.data
     files = {key: absolute(path) for key, path in data if isinstance(path, Path) or key == "path"}

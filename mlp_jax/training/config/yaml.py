@@ -6,7 +6,7 @@ a Python object, and an alias.
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,8 @@ class Document:
         if isinstance(node, SequenceNode):
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
         if len(node.value) <= _LONGEST_NUMBER or node.tag.endswith(":str"):
+            if bad := _NO_TEXT.search(node.value):
+                return self._refuse(path, f"must be text in UTF-8, without {bad[0]!r}")
             with suppress(ValueError, KeyError):  # !!int abc
                 return YAML(typ="safe", pure=True).constructor.construct_object(node)
         return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
@@ -185,15 +187,6 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(as_plain, value))
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
-
-
-def not_text(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """The texts in plain values, keys too, that no file can hold again, and of which none can have its name."""
-    if isinstance(value, dict | tuple):
-        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from (*not_text(key, path), *not_text(entry, (*path, key)))
-    elif bad := _NO_TEXT.search(str(value) if isinstance(value, str | Path) else ""):
-        yield path, f"must be text in UTF-8, without {bad[0]!r}"
 
 
 def as_text(values: dict[str, Any]) -> str:

@@ -259,7 +259,10 @@ class RunDirectory:
 
 
 def _as_text(config: Config) -> bytes:
-    return yaml.as_text(configuration.as_values(config)).encode()
+    try:
+        return yaml.as_text(configuration.as_values(config)).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"a run cannot be kept of a path that is no text in UTF-8: {error.object[:200]!r}") from None
 
 
 def _finite(value: Any) -> Any:
