@@ -180,7 +180,6 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
         "identities": identities,
         "sizes": {file.name: file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json"},
         "name": prepared.name,
-        "columns": len(packed.tables),
         "dtype": packed.dtype.name,
         "parts": list(prepared.parts),
         "weighted": bool(weights),
@@ -208,10 +207,11 @@ def _examples(folder: Path, lock: Lock) -> Prepared:
     def array(name: str, mode: Any = "r") -> Any:
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode=mode))
 
-    tables = [
-        array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
-    ]
     inputs = Mapped(folder / "inputs.npy", lock)
+    tables = [
+        array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None
+        for k in range(len(inputs.records.dtype.names or ()))
+    ]
     x = {part: Packed(inputs, tables, manifest["dtype"], array(f"rows-{part}")) for part in manifest["parts"]}
     parts = {part: Examples(of, array(f"y-{part}")) for part, of in x.items()}
     weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
@@ -222,7 +222,8 @@ def _examples(folder: Path, lock: Lock) -> Prepared:
         lengths = {len(of), len(y), len(weights[part]) if weights else len(y)}
         if len(lengths) > 1 or of.rows.dtype.kind + y.dtype.kind not in ("ui", "uu", "uf"):
             raise ValueError(f"its {part} part does not go together")
-        if of.rows.max(initial=0) >= len(inputs.records) or d != sum(map(schema.width, schema.used)):
+        fit = d == sum(map(schema.width, schema.used)) and all(table is None or table.ndim == 2 for table in tables)
+        if not fit or of.rows.max(initial=0) >= len(inputs.records):
             raise ValueError("its inputs are others")
     return Prepared(
         str(manifest["name"]), parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*targets),
