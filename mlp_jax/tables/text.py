@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables.arrow import csv, pa, pc
+from mlp_jax.terminal import escaped
 
 Arrow = Any  # a pyarrow.Table, or a column of one
 
@@ -254,7 +255,8 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
-    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in map(str, names[:most])]
+    shown = [escaped(str(name)).replace("\n", "\\n") for name in names[:most]]  # a name is no line of its own
+    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in shown]
     return ", ".join(words) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
