@@ -65,14 +65,10 @@ def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     }
     if directory.predictions.exists():
         rows = csv.reader(directory.predictions.read().decode(errors="replace").splitlines())
-        claims["predictions.csv"] = [[_number_or_word(cell) for cell in row] for row in rows]
+        claims["predictions.csv"] = [[float(cell) if is_number(cell) else cell for cell in row] for row in rows]
     for newest in newest_first(directory.checkpoints)[:1]:  # from which a training goes on; some take them away
         claims["the newest checkpoint"] = _in_tensors(newest)
     return claims
-
-
-def _number_or_word(cell: str) -> float | str:
-    return float(cell) if is_number(cell) else cell
 
 
 def _in_tensors(file: Place) -> dict[str, Any]:

@@ -29,15 +29,7 @@ from mlp_jax.tables.preparation import (
 from mlp_jax.tables.reading import first_true
 from mlp_jax.tables.schema import Schema, learn, not_a_number
 from mlp_jax.tables.sources import Columns, TableData
-from mlp_jax.tables.targets import (
-    MOST_CLASSES,
-    Labels,
-    encode,
-    labels,
-    output_for,
-    require_possible,
-    rows_with_all,
-)  # fmt: skip
+from mlp_jax.tables.targets import MOST_CLASSES, Labels, encode, labels, output_for, require_possible, rows_with_all
 from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, listed, require_columns
 
 Array = NDArray[Any]

@@ -109,24 +109,14 @@ def _fit(
         config = together(lambda: resolve(config, prepared))
         for finding in prepared.said:
             report.say(finding)
-
-        def require_free() -> None:
-            if directory:
-                directory.require_free(config, resume, overwrite)
-
-        together(require_free)
+        free = config, resume, overwrite
+        together(lambda: directory.require_free(*free) if directory else None)
         trainer = trainer_of(config, prepared)
         if start_from:
             require_fit(trainer.net, start_from.params)
         training = Training(config, trainer, report, start_from)  # which compiles, before the directory is touched
         with ExitStack() as until_the_end:
-
-            def take() -> None:
-                if directory:
-                    until_the_end.enter_context(directory.held())
-                require_free()  # again: another run may have begun meanwhile
-
-            together(take)
+            together(lambda: directory and until_the_end.enter_context(directory.taken(*free)))
             return _to_its_end(training.begin(directory, resume), report, time.perf_counter() - started)
 
 

@@ -127,6 +127,13 @@ class RunDirectory:
         finally:
             lock.release()
 
+    @contextmanager
+    def taken(self, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Hold the folder, if it is free: another run may have begun in it meanwhile."""
+        with self.held():
+            self.require_free(config, resume, overwrite)
+            yield
+
     def is_held(self) -> bool:
         """Whether a training is using the folder."""
         try:
