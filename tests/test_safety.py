@@ -1,5 +1,6 @@
 """What the files, folders and processes of others can do: forged runs, links, caches, repositories, closed streams."""
 
+import csv
 import gc
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from contextlib import suppress
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -117,6 +119,19 @@ def test_epochs_of_a_seed_and_a_checkpoint_that_do_not_come_out_are_named(traine
     assert not same
     assert "seed-1/config.yaml, training.epochs (3, now 2)" in finding
     assert "seed-0/the newest checkpoint, notes.step" in finding
+
+
+def test_predictions_of_folds_that_do_not_come_out_are_named(tmp_path):
+    rows = "".join(f"{k % 7}.5,{k % 5}.25\n" for k in range(80))
+    (tmp_path / "data.csv").write_text(f"a,y\n{rows}")
+    data = {"source": "csv", "path": tmp_path / "data.csv", "target": "y", "split": {"folds": 2}}
+    train(iris(data=data, network={"hidden_widths": (2,)}, training__epochs=1), tmp_path / "run")
+    assert reproduce(tmp_path / "run")[0]
+    file = tmp_path / "run" / "predictions.csv"
+    file.write_text(file.read_text().replace(".25,", ".75,", 1))
+    same, finding = reproduce(tmp_path / "run")
+    assert not same
+    assert "predictions.csv, " in finding
 
 
 def test_minus_zero_is_not_zero(trained, tmp_path):
@@ -243,6 +258,27 @@ def test_the_data_of_a_run_are_never_replaced(tmp_path):
     with pytest.raises(InputError, match=r"report.html is data, which the run would replace"):
         train(config, tmp_path, overwrite=True)
     assert (tmp_path / "report.html").read_text().startswith("x,y")
+
+
+def test_links_in_a_circle_are_no_traceback(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    for link in (run / "report.html", tmp_path / "loop"):
+        link.symlink_to(link.name)
+    xor = str(CONFIGS[0].parent / "xor.yaml")
+    assert main(["train", xor, "--run-dir", str(tmp_path / "loop")]) == 2
+    train(iris(), run, overwrite=True)
+    with written_where_told(tmp_path / "loop") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "loop").read_text() == "new"
+
+
+def test_a_run_of_a_path_that_is_no_text_is_read_again(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "data.csv").write_text("a,y\n" + "".join(f"{k % 7}.5,{k % 5}.25\n" for k in range(40)))
+    data = {"source": "csv", "path": folder / "data.csv", "target": "y"}
+    train(iris(data=data, network={"hidden_widths": (2,)}), tmp_path / "run")
+    assert load(tmp_path / "run").config.data.path == folder / "data.csv"
 
 
 # --- where an output goes -----------------------------------------------------------------------------
@@ -386,6 +422,28 @@ def test_text_from_files_gives_a_terminal_no_orders(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "\\x1b[31mred\\u202e" in said
     assert said.replace("\n", "").isprintable()
+
+
+def test_text_from_a_table_is_no_markup_and_no_line_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mlp_jax.cli._set_up_jax", lambda dtype: None)
+    monkeypatch.chdir(tmp_path)
+    with Path("data.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["<script>", "![x](http://x)", "y"])
+        words = ["<img src=x>", "a\x1b[31m|`b", "u\u202ev\\|w"]
+        writer.writerows([k % 7, words[k % 3], ["yes\nmlp-jax: ok", "no"][k * 5 % 7 > 3]] for k in range(60))
+    Path("x.yaml").write_text("data: {path: data.csv, target: y}\nnetwork: {hidden_widths: [3]}\n"
+                              "training: {epochs: 2, batch_size: 16}\n")  # fmt: skip
+    commands = ["inspect x.yaml", "train x.yaml --run-dir run", "evaluate run", "report run", "export run model.py"]
+    assert [main(command.split()) for command in commands] == [0] * 5
+    said = capsys.readouterr()
+    assert not re.search(r"^mlp-jax: ok", said.out + said.err, re.MULTILINE)
+    page, card = (Path(name).read_text(encoding="utf-8") for name in ("run/report.html", "model.py.md"))
+    assert page.replace("\n", "").isprintable()
+    assert card.replace("\n", "").isprintable()
+    assert "<script" not in page
+    of_names = "\n".join(line for line in card.splitlines() if line.startswith("|"))
+    assert not re.search(r"(?<!\\)[<`\[]", of_names)
 
 
 def test_signs_that_a_terminal_lacks_are_plain():

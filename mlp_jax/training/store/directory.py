@@ -266,10 +266,7 @@ class RunDirectory:
 
 
 def _as_text(config: Config) -> bytes:
-    try:
-        return yaml.as_text(configuration.as_values(config)).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"a run cannot be kept of a path that is no text in UTF-8: {error.object[:200]!r}") from None
+    return yaml.as_text(configuration.as_values(config)).encode()
 
 
 def _finite(value: Any) -> Any:
