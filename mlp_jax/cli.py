@@ -25,16 +25,19 @@ from mlp_jax.terminal import leave, open_streams, put, say
 def run() -> NoReturn:
     """The command: `main`, and an end without tear-down, for freeing JAX and SciPy takes 0.4 s and saves nothing."""
     open_streams()
-    signal.signal(signal.SIGINT, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def _stop(*_: Any) -> NoReturn:
+def _stop(number: int, _: Any) -> NoReturn:
     # No exception: raised within an import or a callback of JAX, it would be reported or swallowed there.
-    leave("stopped", 130)
+    if files := sys.modules.get("mlp_jax.files"):
+        files.remove_what_is_being_written()
+    leave("stopped", 128 + number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,6 +144,10 @@ def _file(metavar: str, help: str | None = None, **more: Any) -> dict[str, Any]:
     return _takes(metavar, help, Path, **more)
 
 
+def _table(metavar: str, help: str, **more: Any) -> dict[str, Any]:
+    return _takes(metavar, help, lambda word: Path("/dev/stdin" if word == "-" else word), **more)
+
+
 def _switch(help: str) -> dict[str, Any]:
     return {"action": "store_true", "help": help}
 
@@ -149,8 +156,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": _file("CONFIG", "a YAML file, see configs/"),
     "run_dir": _file("RUN_DIR"),
     "run_dirs": _file("RUN_DIR", "a run; or a sweep, or several runs to compare", nargs="+"),
-    "file": _file("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy"),
-    "labelled": _file("[FILE]", "a table with the targets, too", nargs="?"),
+    "file": _table("FILE", "inputs: a table with names, as CSV or Parquet, compressed or not; or .npy; - reads CSV "
+                   "from standard input"),
+    "labelled": _table("[FILE]", "a table with the targets, too; - reads CSV from standard input", nargs="?"),
     "model": _file("FILE", "ends in .onnx, .stablehlo or .py; a model card is written beside it, FILE.md"),
     "--weights": _file("FILE", "evaluate these in place of the run's: .safetensors, ours or of PyTorch; or a run"),
     "target": _takes("MODULE:FUNCTION|CONFIG.yaml|PACKAGE",

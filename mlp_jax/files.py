@@ -142,6 +142,7 @@ class Place:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666, dir_fd=folder)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(self)) from None
+            _being_written[temporary] = folder
             try:
                 with open(descriptor, "wb") as file:
                     if keeps and os.chmod in os.supports_fd and (before := self.status()):
@@ -156,6 +157,8 @@ class Place:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
+            finally:
+                del _being_written[temporary]
             with contextlib.suppress(OSError):  # so that the new name outlives a loss of power; not all systems can
                 os.fsync(-1 if folder is None else folder)
 
@@ -200,6 +203,16 @@ class Place:
         """Remove the folder, if it is there."""
         with contextlib.suppress(OSError), self._in_folder() as (name, folder):
             os.rmdir(name, dir_fd=folder)
+
+
+_being_written: dict[str, int | None] = {}  # temporary names, and the descriptor of their folder
+
+
+def remove_what_is_being_written() -> None:
+    """Where the process ends at once, and no block of a `with` is left in order."""
+    for temporary, folder in _being_written.items():
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
 
 
 def write_atomically(path: Path | Place, content: bytes) -> None:

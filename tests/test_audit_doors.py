@@ -4,8 +4,12 @@ import json
 import sys
 from xml.etree import ElementTree
 
+import jax
 import pytest
 from test_verify_doors import KERNELS, run
+
+from mlp_jax.verify.auditing import known
+from mlp_jax.verify.auditing.watch import Watch, watching
 
 PROGRAM = """
 import os
@@ -170,6 +174,43 @@ def test_what_passed_is_not_checked_again_until_something_changes(package):
     assert again in audited()
     file.parent.chmod(0o777)  # others could have said there what is right
     assert again not in audited()
+
+
+@jax.custom_jvp
+def plain_square(x):
+    return x * x
+
+
+@jax.custom_jvp
+def square_with_a_rule_for_batches(x):
+    return of_batches(x)
+
+
+@jax.custom_batching.custom_vmap
+def of_batches(x):
+    return x * x
+
+
+of_batches.def_vmap(lambda size, is_batched, x: (x * x, True))
+plain_square.defjvps(lambda t, out, x: 2 * x * t)
+square_with_a_rule_for_batches.defjvps(lambda t, out, x: 2 * x * t)
+
+
+def test_what_no_program_at_these_arguments_shows_is_not_remembered(monkeypatch):
+    def digest_of(rule):
+        watch = Watch(exact=False)
+        with watching(watch):
+            jax.grad(rule)(3.0)
+        (signature,) = watch.signatures.values()
+        known._surroundings.cache_clear()
+        return known.digest(signature)
+
+    before = digest_of(plain_square)
+    assert before == digest_of(plain_square) != ""
+    assert digest_of(square_with_a_rule_for_batches) == ""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    assert digest_of(plain_square) not in ("", before)
+    known._surroundings.cache_clear()
 
 
 def test_what_a_project_declares_is_accepted(package):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,9 @@ from test_tables_commands import run  # noqa: F401
 from mlp_jax.commands.reproduce import reproduce
 from mlp_jax.errors import InputError, TrainingDiverged
 from mlp_jax.tables import cache as caching
-from mlp_jax.tables import stored
+from mlp_jax.tables import files, stored
+from mlp_jax.tables.arrow import pa, parquet
+from mlp_jax.tables.text import Dialect
 from mlp_jax.training import config as configuration
 from mlp_jax.training import fit, load, streamed
 from mlp_jax.training.build import prepare
@@ -455,3 +458,14 @@ print(most - before)
         pytest.skip("the memory of a process is read from /proc")
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64e6
+
+
+def test_a_parquet_file_that_is_read_in_blocks_does_not_stay_in_memory(tmp_path):
+    path = tmp_path / "rows.parquet"
+    columns = {name: np.random.default_rng(0).standard_normal(400_000) for name in "ab"}
+    parquet.write_table(pa.table(columns), path, row_group_size=40_000)
+    blocks = files.read_blocks(path, Dialect(), {}, ["a", "b"], whole=False)
+    tracemalloc.start()
+    rows = sum(block.num_rows for block in blocks if tracemalloc.get_traced_memory()[0] < path.stat().st_size / 3)
+    tracemalloc.stop()
+    assert rows == 400_000

@@ -64,6 +64,12 @@ def seeds(finished, tmp_path):
     return shutil.copytree(finished / "seeds", tmp_path / "seeds")
 
 
+@pytest.fixture
+def one_step_first(monkeypatch):
+    """A training whose first call takes one step, so that there are several."""
+    monkeypatch.setattr(Trainer, "_first_pace", lambda self: 1)
+
+
 def test_training_goes_on_where_it_ended(run, tmp_path):
     train(iris(training__epochs=6), tmp_path / "whole")
     train(iris(training__epochs=6), run, resume=True)
@@ -79,6 +85,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.usefixtures("one_step_first")
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "all"])
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(changes, tmp_path):
     class StopInEpoch(Reporter):
@@ -332,6 +339,7 @@ def flipped(content):
 DAMAGES = {"cut": lambda content: content[:100], "empty": lambda content: b"", "a bit flipped": flipped}
 
 
+@pytest.mark.usefixtures("one_step_first")
 @pytest.mark.parametrize("damage", [*DAMAGES.values(), None], ids=[*DAMAGES, "missing"])
 def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(run, damage, tmp_path):
     whole, run = run, tmp_path / "two"

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -131,6 +132,35 @@ def test_a_pipe_is_read_once(run, tmp_path):
     writer.join()
     assert status == 0, said
     assert len(rows_of(out)) == 90
+
+
+def test_a_dash_is_standard_input(run, tmp_path):
+    run("train", "fruit.yaml", "--set", "training.epochs=1")
+    before = os.dup(0)
+    with (tmp_path / "fruit.csv").open("rb") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        status, out, said = run("predict", "runs/fruit", "-")
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    assert status == 0, said
+    assert len(rows_of(out)) == 90
+
+
+def test_a_command_that_is_stopped_leaves_no_part_of_its_output(run, tmp_path):
+    run("train", "fruit.yaml", "--set", "training.epochs=1")
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "mlp_jax", "predict", "runs/fruit", "pipe", "--output", "found.csv"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    with (tmp_path / "pipe").open("wb"):  # it waits for rows
+        while not [*tmp_path.glob(".found.csv.*.part")]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert process.communicate() == (None, b"mlp-jax: stopped\n")
+    assert process.returncode == 143
+    assert not [*tmp_path.glob("*found.csv*")]
 
 
 def test_a_new_file_with_targets_is_evaluated(run, tmp_path):

@@ -73,7 +73,7 @@ def _curves(rows: list[Row], entries: list[Entry], judged: tuple[str, str]) -> s
 
     for ax, (label, value) in zip(axes, shown.items(), strict=True):
         for k, row in reversed(list(enumerate(rows))):
-            color = colormaps["viridis"](0.9 * k / max(1, len(rows) - 1))
+            color = colormaps["viridis"](0.85 * k / max(1, len(rows) - 1))
             lines = [[value(record) for record in runs[name].history] for name in row.runs if runs[name].history]
             if lines:
                 page.curve(ax, lines, _label(row) if len(rows) <= _MOST_LABELS else None, color)

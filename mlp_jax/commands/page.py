@@ -15,8 +15,10 @@ from mlp_jax.terminal import escaped
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } th { font-weight: normal; color: #666 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+th { font-weight: normal; color: #666; white-space: nowrap }
 th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
+table { display: block; overflow-x: auto }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 100%; height: auto }
 """
 
@@ -60,7 +62,7 @@ def curve(ax: Any, lines: list[list[Any]], label: str | None, color: Any) -> Non
     """A line over the epochs for each seed; null becomes NaN, which is not drawn."""
     values = [np.array(line, float) for line in lines]
     for k, line in enumerate(values):
-        style = {"lw": 0.7, "alpha": 0.5} if len(lines) > 1 else {}
+        style = {"lw": 0.9, "alpha": 0.8} if len(lines) > 1 else {}
         marker = "." if len(line) < 3 else None
         ax.plot(range(1, len(line) + 1), line, color=color, marker=marker, label=label if k == 0 else None, **style)
     shown = np.concatenate(values)

@@ -210,7 +210,7 @@ def _parquet(
     path: Path, dialect: Dialect, types: dict[str, Any], names: Sequence[str] | None, whole: bool
 ) -> Iterator[Arrow]:
     with path.open("rb") as stream:
-        file = parquet.ParquetFile(stream)
+        file = parquet.ParquetFile(stream, pre_buffer=False)  # which keeps what has been read until the end
         require_columns(str(path), names or (), file.schema_arrow.names)
         yield from [file.read()] if whole else file.iter_batches(columns=names)
 

@@ -161,8 +161,9 @@ class Schema(Section):
     def surprises(self, table: Any, x: Array, rows: Array | None = None) -> "Surprises":
         """What encoded rows of a table, all of them or these, hold that the training part does not."""
         found, k, places = Surprises(), 0, None if rows is None else pa.array(rows)
-        ends = {"min": np.inf, "max": -np.inf}.items() if isinstance(x, np.ndarray) else ()  # of one in a file, all
-        extremes = np.stack([getattr(x, name)(axis=0, initial=end) for name, end in ends]) if ends else x
+        extremes = None  # of all columns at once, which are quick to find
+        if isinstance(x, np.ndarray):
+            extremes = np.stack([x.min(axis=0, initial=np.inf), x.max(axis=0, initial=-np.inf)])
         for column in self.used:
             cells = table.column(column.name)
             cells = cells if places is None else cells.take(places)
@@ -179,7 +180,8 @@ class Schema(Section):
                     last = (number.largest - number.center) / number.scale
                     later = int((x[:, k] > last + 1e-5 * abs(last)).sum())
                     found.count("later", column.name, {"": later} if 2 * later > len(x) else {})  # a few may be so
-                if number.are_far(extremes[:, k]).any() and (far := number.are_far(x[:, k])).any():
+                may_be = extremes is None or number.are_far(extremes[:, k]).any()
+                if may_be and (far := number.are_far(x[:, k])).any():
                     worst = int(np.flatnonzero(far)[np.abs(x[far, k]).argmax()])
                     found.count("far", column.name, {_plain(cells[worst].as_py()): int(far.sum())})
             k += self.width(column)

@@ -1,5 +1,6 @@
 """The training program of a configuration on its data, called a quarter of a second at a time."""
 
+import math
 import time
 from bisect import bisect
 from copy import copy
@@ -49,6 +50,9 @@ from mlp_jax.training.step.values import Values
 from mlp_jax.training.xla import SOONER_COMPILED, compiling, jitted, options_for_steps, threads_pay
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
+# Of a slow processor, which no first call should keep longer than that: operations a second, and seconds that a step
+# takes however small it is.
+_SLOW, _LEAST = 1e9, 1e-4
 _LARGE_TARGET = 30.0  # beyond which the first gradients are large by the targets alone
 # optax's optimizers that take the norm of each layer: a stack of layers is another layer to them.
 _BY_LAYER = ("fromage", "lamb", "lars", "novograd")
@@ -86,7 +90,6 @@ class Trainer:
         self._layout = self._cut(Layout.of(self.size, size, self.program.microbatches * self.program.parts))
         self.steps = self._layout.steps
         self.names = names_of(self.net, target_names(self.net, prepared.target_names))
-        self.steps_per_call = 1
         self.compile_seconds = 0.0
         stopping = config.training.early_stopping
         self._rankings: tuple[str, ...] = ()
@@ -101,6 +104,7 @@ class Trainer:
         self._scale = everywhere(scale, self._devices)
         self._watched = {"training": "train"} if config.training.watch else {}
         self._watched |= {"validation": "validation"} if "validation" in self.parts else {}
+        self.steps_per_call = self._first_pace()
         last = self.size - size * (self.steps - 1)
         self._shares = np.array([size] * (self.steps - 1) + [last]) / self.size  # of each step in an epoch
         self._run = jitted(
@@ -374,6 +378,13 @@ class Trainer:
         epochs = min(self._layout.table[0], self.config.training.epochs - epoch)
         stop = min(first + self.steps_per_call, epochs * self.steps)
         return stop if stop < self.steps else stop - stop % self.steps
+
+    def _first_pace(self) -> int:
+        """How many steps are in time wherever it runs: three products for each weight and example, one to measure."""
+        weights = sum(map(math.prod, self.net.shapes))
+        watched = sum(len(self.prepared.parts[part].x) for part in self._watched.values())
+        operations = weights * (6 * self.size + 2 * watched) / self.steps
+        return max(1, int(_SECONDS_PER_CALL / (_LEAST + operations / _SLOW)))
 
     def _set_pace(self, steps: int, seconds: float) -> None:
         at_this_speed = int(steps * _SECONDS_PER_CALL / max(seconds, 1e-9))
