@@ -84,7 +84,7 @@ def _about_columns(schema: Schema) -> list[str]:
         if isinstance(column, Dropped) and dropped[column.why] > _SHOWN:
             continue  # which is said above in one line for all
         if isinstance(column, Category):
-            words = [f"{_cut(word)} {count:,}" for word, count in column.categories.items()]
+            words = [f"{w[:_LONGEST]}{'…' * (len(w) > _LONGEST)} {n:,}" for w, n in column.categories.items()]
             what = f"{len(words)} categories: {listed(words, 6)}" if words else "no category that is not rare"
             what += f"; {len(column.rare)} rare ones as one" if column.rare else ""
             what += "; looked up" if column.looked_up else ""
@@ -98,10 +98,6 @@ def _about_columns(schema: Schema) -> list[str]:
         missing = f"; {column.missing:,} missing" if column.missing and what else ""
         lines.append(f"{name:{width}}  {column.kind:8}  {what}{missing}{'  ' * bool(what)}({column.why})")
     return lines
-
-
-def _cut(word: str) -> str:
-    return word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…"
 
 
 def _shown(number: float) -> str:

@@ -218,13 +218,12 @@ def _examples(folder: Path, lock: Lock) -> Prepared:
     d = x["train"].shape[1]
     targets = [np.asarray(values, np.float64) for values in manifest["targets"]]
     ends = TypeAdapter(Ends).validate_python(manifest["ends"])
+    fit = d == sum(map(schema.width, schema.used)) and all(table is None or table.ndim == 2 for table in tables)
     for part, (of, y) in parts.items():
-        lengths = {len(of), len(y), len(weights[part]) if weights else len(y)}
-        if len(lengths) > 1 or of.rows.dtype.kind + y.dtype.kind not in ("ui", "uu", "uf"):
-            raise ValueError(f"its {part} part does not go together")
-        fit = d == sum(map(schema.width, schema.used)) and all(table is None or table.ndim == 2 for table in tables)
-        if not fit or of.rows.max(initial=0) >= len(inputs.records):
-            raise ValueError("its inputs are others")
+        fit = fit and len(of) == len(y) == len(weights[part] if weights else y) and y.dtype.kind in "iuf"
+        fit = fit and of.rows.dtype.kind == "u" and of.rows.max(initial=0) < len(inputs.records)
+    if not fit:
+        raise ValueError("its files do not go together")
     return Prepared(
         str(manifest["name"]), parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*targets),
         tuple(schema.inputs), tuple(map(str, manifest["target_names"])), manifest["fingerprint"], ends, schema,

@@ -46,13 +46,12 @@ class Number(Section):
         """
         values = as_numbers(column)
         finite = np.isfinite(values)  # an infinite one is refused where it is encoded
-        is_whole = bool(finite.all())
-        there = values if is_whole else values[finite]
+        there = values if finite.all() else values[finite]
         if not len(there):
             raise ValueError("it holds no finite number")
         with np.errstate(over="ignore", invalid="ignore"):
             median, low, high = _quartiles(there)
-        missing = 0 if is_whole else int(np.isnan(values).sum())
+        missing = int(np.isnan(values).sum()) if there is not values else 0
         del values, finite  # a column of many rows is large
         filled = np.concatenate([there, np.full(missing, median)]) if missing else there
         center, scale = 0.0, 1.0

@@ -5,7 +5,6 @@ Whatever is wrong with a file is an `InputError` that names the file, the line a
 
 import csv as plain_csv
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -179,8 +178,7 @@ def cleaned(
     table: Arrow, missing: Sequence[str], is_text: bool = False, noted: dict[str, Counter[str]] | None = None
 ) -> Arrow:
     """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
-    found = {float(word) for word in missing if is_number(word)}
-    numbers = pa.array(sorted(number for number in found if not math.isnan(number)), pa.float64())  # which is missing
+    numbers = pa.array([float(word) for word in missing if is_number(word) and "nan" not in word.lower()], pa.float64())
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_string(field.type):
