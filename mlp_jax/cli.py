@@ -56,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # of --help
         if not options.version and (options.command is None or options.verbose):
-            parser.error(
-                "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
-            )
+            lacks = "the following arguments are required: COMMAND"
+            parser.error("--verbose goes with --version" if options.verbose else lacks)
         if options.version:
             put(f"mlp-jax {__version__}")
             if options.verbose:
@@ -81,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         return _fail(error, 2)
+    except MemoryError:
+        return _fail("it needs more memory than there is", 2)
     except TrainingDiverged as error:
         return _fail(error, 1)
     except (ProcessEnded, TrainingInterrupted) as error:

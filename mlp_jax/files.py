@@ -133,7 +133,7 @@ class Place:
     def replaced(self, keeps: bool = False) -> Iterator[BinaryIO]:
         """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
 
-        Until then it has a name that nobody can foretell. It `keeps` the mode of what was there, and its owner if it may.
+        Until then nobody can foretell its name. It `keeps` the mode of what was there, and if it may the owner.
         """
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -414,6 +415,31 @@ def test_a_training_needs_no_streams(tmp_path, streams):
     arguments = "train", str(CONFIGS[0].parent / "xor.yaml"), "--set", "training.epochs=4", "--run-dir", "run"
     assert command(streams, *arguments, cwd=tmp_path) == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_that_cannot_be_written_is_no_success(words, tmp_path):
+    assert command(">/dev/full", *words, cwd=tmp_path) == 2
+
+
+def test_a_slow_reader_gets_all_of_the_predictions(trained, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((9000, 4)))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    arguments = [sys.executable, "-m", "mlp_jax", "predict", trained / "one", tmp_path / "x.npy"]
+    with subprocess.Popen(arguments, stdout=writer) as process:
+        os.close(writer)
+        with open(reader, "rb") as stream:
+            first = stream.read(1)
+            time.sleep(2)  # in which more is written than a pipe holds
+            found = first + stream.read()
+    assert (process.returncode, found.count(b"\n")) == (0, 9001)
+
+
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mlp_jax.cli._config_of", lambda options: np.empty(2**60))
+    assert main(["inspect", "x.yaml"]) == 2
+    assert capsys.readouterr().err == "mlp-jax: it needs more memory than there is\n"
 
 
 def test_text_from_files_gives_a_terminal_no_orders(tmp_path, capsys):
