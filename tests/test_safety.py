@@ -391,6 +391,18 @@ def test_a_repository_runs_no_program_to_say_its_state(repository, setting):
     assert (repository / ".git" / "index").read_bytes() == index
 
 
+def test_a_repository_that_lacks_objects_fetches_none(repository):
+    settings = {"core.repositoryformatversion": "1", "extensions.partialClone": "o", "remote.o.promisor": "true",
+                "remote.o.url": f"ext::sh -c touch% {repository}/ran", "protocol.ext.allow": "always"}  # fmt: skip
+    tree = git(repository, "rev-parse", "HEAD^{tree}")
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    (repository / ".git" / "index").unlink()
+    for key, value in settings.items():
+        git(repository, "config", key, value)
+    assert git_state(repository) is None
+    assert not (repository / "ran").exists()
+
+
 def test_the_state_of_a_repository_is_asked_anew(repository, tmp_path_factory):
     (repository / "file").write_text("two")
     first = git_state(repository)
@@ -437,7 +449,7 @@ def test_a_slow_reader_gets_all_of_the_predictions(trained, tmp_path):
 
 
 def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mlp_jax.cli._config_of", lambda options: np.empty(2**60))
+    monkeypatch.setattr("mlp_jax.cli._config_of", lambda options: np.empty(2**50))
     assert main(["inspect", "x.yaml"]) == 2
     assert capsys.readouterr().err == "mlp-jax: it needs more memory than there is\n"
 
