@@ -10,13 +10,13 @@ from sklearn import metrics as sk
 
 import mlp_jax
 from mlp_jax import MLP, output_units
-from mlp_jax.training.metrics import METRICS, RANKINGS, evaluate
+from mlp_jax.training.metrics import METRICS, RANKINGS, measure_with
 
 
 def evaluated(net, y, n=300, scale=1.0):
     params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
     x = jax.random.normal(jax.random.key(1), (n, net.widths[0]))
-    values = evaluate(net, params, x, y, np.full(net.widths[-1], scale, np.float32))
+    values = measure_with()(net, params, x, y, np.full(net.widths[-1], scale, np.float32), np.ones(n, np.float32))
     y_hat = np.asarray(mlp_jax.predict(net, params, x), np.float64)
     found = {name: np.asarray(values[name], float)[()] for name in METRICS[net.output_unit.kind]}
     assert set(values) == {"loss", *found}
@@ -100,8 +100,8 @@ def test_ranking_is_that_of_scikit_learn_with_ties_and_weights(k):
     x = jax.random.normal(jax.random.key(1), (60, 5))[np.arange(300) % 60]  # five times the same prediction
     p = np.asarray(mlp_jax.predict(net, params, x), np.float64)
     for weights in (None, rng.integers(0, 4, 300).astype(np.float32)):
-        arguments = () if weights is None else (weights,)
-        found = evaluate(net, params, x, y, np.ones(k, np.float32), *arguments, rankings=("auc", "average_precision"))
+        w = np.ones(300, np.float32) if weights is None else weights
+        found = measure_with(("auc", "average_precision"))(net, params, x, y, np.ones(k, np.float32), w)
         for name, of in (("auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
             expected = np.mean([of(y[:, j], p[:, j], sample_weight=weights) for j in range(k)])
             assert found[name] == pytest.approx(expected, rel=1e-5)
@@ -129,7 +129,8 @@ def test_a_weight_is_how_often_an_example_counts(net, y):
     weights = rng.integers(0, 4, n)
     params = mlp_jax.init(net, jax.random.key(3), initializer="unit_normal")
     x, scale = np.asarray(jax.random.normal(jax.random.key(1), (n, 5))), np.full(k, 3.0, np.float32)
-    weighted = evaluate(net, params, x, y, scale, weights.astype(np.float32))
-    repeated = evaluate(net, params, np.repeat(x, weights, axis=0), np.repeat(y, weights, axis=0), scale)
+    weighted = measure_with()(net, params, x, y, scale, weights.astype(np.float32))
+    rows = np.repeat(np.arange(n), weights)
+    repeated = measure_with()(net, params, x[rows], y[rows], scale, np.ones(len(rows), np.float32))
     for name, value in repeated.items():
         assert_allclose(weighted[name], value, rtol=1e-5, err_msg=name)

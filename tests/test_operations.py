@@ -1,5 +1,9 @@
 """Every operation's rules against jax.vjp of its f, in float64, first and second order, and at its kinks."""
 
+import functools
+import operator
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,6 +144,19 @@ def test_an_operation_with_one_rule_for_all_inputs():
     x, y = jnp.array([2.0, 3.0]), jnp.array(5.0)
     assert product.gradient(0, jnp.ones(2), product(x, y), x, y).tolist() == [5, 5]
     assert product.gradient(1, jnp.ones(2), product(x, y), x, y) == 5  # unbroadcast: 2 + 3
+
+
+def halved(g, out, x):
+    return g / 2
+
+
+def test_operations_and_graphs_can_be_pickled():
+    half = pickle.loads(pickle.dumps(Operation("half", functools.partial(operator.mul, 0.5), (halved,))))
+    assert (half(4.0), half.gradient(0, 1.0, 2.0, 4.0)) == (2.0, 0.5)
+    assert pickle.loads(pickle.dumps(ops.sin)) is ops.sin
+    gradient = ad.trace(lambda x: ops.sum(ops.sin(x) * half(x)), jnp.ones(3)).gradient()
+    (found,) = pickle.loads(pickle.dumps(gradient)).evaluate(jnp.ones(3))
+    assert_allclose(found, gradient.evaluate(jnp.ones(3))[0])
 
 
 def test_a_rule_with_too_few_gradients_is_named():

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -100,7 +100,7 @@ class Operation:
             for name, value in vars(sys.modules.get(home or "", object)).items():
                 if value is self:
                     return _under_name, (home, name)
-        return object.__reduce_ex__(self, 2)
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))
 
     def is_cut(self, i: int) -> bool:
         """Whether no gradient reaches input i, by the rule `zero`."""

@@ -4,7 +4,7 @@ To add a metric, write a function of `Predictions` and name it in `METRICS`.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -40,35 +40,13 @@ class Predictions(NamedTuple):
     z: Any
     theta: tuple[Any, ...]
     scale: Any
-    weights: Any = None
+    weights: Any
 
     def mean(self, values: Any, axis: int | None = None) -> jax.Array:
         """The mean over the examples of values (n,) or (n, k), and unless axis is 0, over the targets."""
-        if self.weights is None:
-            return jnp.mean(values, axis=axis)
         w = self.weights.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
         means = jnp.sum(w * values, axis=0) / jnp.sum(w)
         return means if axis == 0 else jnp.mean(means)
-
-
-def evaluate(
-    net: MLP,
-    params: Params,
-    x: Any,
-    y: Any,
-    target_scale: Any,
-    weights: Any = None,
-    *,
-    rankings: tuple[str, ...] = (),
-    spread: "Spread | None" = None,
-) -> dict[str, jax.Array]:
-    """The cost and the metrics on a set of examples.
-
-    Of inputs x (n, d) and targets y, (n,) class numbers or (n, k), which were divided by target_scale (k,), and weights
-    (n,): the total cost J as "loss", each of `metrics_of(net)`, and of `RANKINGS` those that are asked for. They are
-    scalars, but for those that each of several targets has, (k,).
-    """
-    return measured(net, params, x, y, target_scale, weights, rankings, spread)[0]
 
 
 class Spread(NamedTuple):
@@ -84,11 +62,16 @@ def measured(
     x: Any,
     y: Any,
     target_scale: Any,
-    weights: Any = None,
+    weights: Any,
     rankings: tuple[str, ...] = (),
     spread: Spread | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """What `evaluate` returns, and the predictions ŷ."""
+    """The cost and the metrics on a set of examples, and the predictions ŷ.
+
+    Of inputs x (n, d) and targets y, (n,) class numbers or (n, k), which were divided by target_scale (k,), and weights
+    (n,): the total cost J as "loss", each of `metrics_of(net)`, and of `RANKINGS` those that are asked for. They are
+    scalars, but for those that each of several targets has, (k,).
+    """
     if spread is None:
         z, y_hat = output_of(net, params, x)
         return measured_of(net, params, z, y_hat, y, target_scale, weights, rankings)
@@ -110,7 +93,7 @@ def measured_of(
     y_hat: jax.Array,
     y: Any,
     target_scale: Any,
-    weights: Any = None,
+    weights: Any,
     rankings: tuple[str, ...] = (),
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """The same, of logits z (n, k') and predictions that are there already."""
@@ -119,14 +102,18 @@ def measured_of(
     targets = as_targets(net.output_unit, y, z, net.widths[-1])
     predictions = Predictions(net.output_unit, targets, y_hat, z, tuple(theta), target_scale, weights)
     found = {"loss": J} | {name: metric(predictions) for name, metric in metrics_of(net).items()}
-    w = jnp.ones(len(y_hat), y_hat.dtype) if weights is None else weights.astype(y_hat.dtype)
+    w = weights.astype(y_hat.dtype)
     return found | {name: RANKINGS[name](y_hat, targets, w) for name in rankings}, y_hat
 
 
 @cache
-def measure_with(rankings: tuple[str, ...], spread: Spread | None) -> Callable[..., dict[str, jax.Array]]:
-    """`evaluate` with some of `RANKINGS`; one function for each, so that programs are compiled once."""
-    return partial(evaluate, rankings=rankings, spread=spread)
+def measure_with(rankings: tuple[str, ...] = (), spread: Spread | None = None) -> Callable[..., dict[str, jax.Array]]:
+    """Cost and metrics alone, by `measured`; one function for each, so that programs are compiled once."""
+
+    def evaluate(net: MLP, params: Params, x: Any, y: Any, target_scale: Any, weights: Any) -> dict[str, jax.Array]:
+        return measured(net, params, x, y, target_scale, weights, rankings, spread)[0]
+
+    return evaluate
 
 
 def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
@@ -135,7 +122,7 @@ def metrics_of(net: MLP) -> dict[str, Callable[[Predictions], jax.Array]]:
 
 
 def names_of(net: MLP, targets: list[str]) -> tuple[str, ...]:
-    """The names of what `evaluate` gives: "loss", and the metrics; of those that each target has, with its name."""
+    """The names of what `measured` gives: "loss", and the metrics; of those that each target has, with its name."""
     several = net.output_unit.kind == "quantities" and len(targets) > 1
     names = ["loss"]
     for name in metrics_of(net):
@@ -187,7 +174,7 @@ def mae(p: Predictions) -> jax.Array:
 def r2(p: Predictions) -> jax.Array:
     """The coefficient of determination, averaged over the targets; of constant targets 1 or 0."""
     constant = p.y.max(axis=0) == p.y.min(axis=0)
-    variance = jnp.var(p.y, axis=0) if p.weights is None else p.mean((p.y - p.mean(p.y, axis=0)[None]) ** 2, axis=0)
+    variance = p.mean((p.y - p.mean(p.y, axis=0)[None]) ** 2, axis=0)
     explained = 1 - _squared_error(p) / jnp.where(constant, 1, variance)
     return jnp.mean(jnp.where(constant, (_squared_error(p) == 0).astype(p.y.dtype), explained))
 
@@ -274,12 +261,9 @@ def macro_f1(p: Predictions) -> jax.Array:
     true, chosen = p.y >= 0.5, _is_one(p)
     if true.shape[1] == 1:
         return _macro_f1(true[:, 0].astype(int), chosen[:, 0].astype(int), 2, p.weights)
-    if p.weights is not None:
-        true, chosen = (p.mean(is_one.astype(p.y.dtype), axis=0) for is_one in (true, chosen))
-        right = p.mean((p.y >= 0.5).astype(p.y.dtype) * _is_one(p).astype(p.y.dtype), axis=0)
-        return jnp.mean(2 * right / jnp.where(true + chosen > 0, true + chosen, 1))
-    right, found = jnp.sum(true & chosen, axis=0), jnp.sum(true, axis=0) + jnp.sum(chosen, axis=0)
-    return jnp.mean(2 * right / jnp.maximum(found, 1))
+    true, chosen = (p.mean(is_one.astype(p.y.dtype), axis=0) for is_one in (true, chosen))
+    right = p.mean((p.y >= 0.5).astype(p.y.dtype) * _is_one(p).astype(p.y.dtype), axis=0)
+    return jnp.mean(2 * right / jnp.where(true + chosen > 0, true + chosen, 1))
 
 
 def log_loss(p: Predictions) -> jax.Array:
@@ -294,9 +278,8 @@ def calibration_error(p: Predictions) -> jax.Array:
     """
     confidence = p.y_hat.max(axis=1) if p.unit.kind == "classes" else jnp.maximum(p.y_hat, 1 - p.y_hat)
     gaps = _is_right(p).astype(confidence.dtype).reshape(confidence.shape) - confidence
-    if p.weights is not None:  # a gap counts by its weight
-        gaps = gaps * (p.weights / jnp.mean(p.weights)).reshape(-1, *[1] * (gaps.ndim - 1)).astype(gaps.dtype)
-    gaps, confidence = gaps.ravel(), confidence.ravel()
+    weights = (p.weights / jnp.mean(p.weights)).reshape(-1, *[1] * (gaps.ndim - 1)).astype(gaps.dtype)
+    gaps, confidence = (gaps * weights).ravel(), confidence.ravel()
     bins = jnp.clip(jnp.ceil(confidence * _BINS) - 1, 0, _BINS - 1)
     in_bin = bins[:, None] == jnp.arange(_BINS, dtype=bins.dtype)[None]
     return jnp.sum(jnp.abs(jnp.sum(jnp.where(in_bin, gaps[:, None], 0), axis=0))) / len(gaps)
@@ -312,16 +295,12 @@ def _is_one(p: Predictions) -> jax.Array:
     return p.y_hat > 0 if p.unit.kind == "margins" else p.y_hat >= 0.5
 
 
-def _macro_f1(true: jax.Array, chosen: jax.Array, k: int, weights: Any = None) -> jax.Array:
+def _macro_f1(true: jax.Array, chosen: jax.Array, k: int, weights: Any) -> jax.Array:
     of_true, of_chosen = (jax.nn.one_hot(classes, k) for classes in (true, chosen))
-    if weights is not None:
-        w = weights[:, None].astype(of_true.dtype)
-        found = jnp.sum(w * (of_true + of_chosen), axis=0)
-        f1 = 2 * jnp.sum(w * of_true * of_chosen, axis=0) / jnp.where(found > 0, found, 1)
-        return jnp.sum(f1) / jnp.sum(found > 0, dtype=found.dtype)
-    right = jnp.sum(of_true * of_chosen, axis=0)
-    found = jnp.sum(of_true + of_chosen, axis=0)  # 2 TP + FP + FN
-    return jnp.sum(2 * right / jnp.maximum(found, 1)) / jnp.sum(found > 0, dtype=found.dtype)
+    w = weights[:, None].astype(of_true.dtype)
+    found = jnp.sum(w * (of_true + of_chosen), axis=0)  # 2 TP + FP + FN
+    f1 = 2 * jnp.sum(w * of_true * of_chosen, axis=0) / jnp.where(found > 0, found, 1)
+    return jnp.sum(f1) / jnp.sum(found > 0, dtype=found.dtype)
 
 
 # By the kind of the output unit, the one that is shown first at the front; scikit-learn's where it has them.

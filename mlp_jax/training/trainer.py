@@ -34,7 +34,6 @@ from mlp_jax.training.judgement import baseline, by_class, class_names
 from mlp_jax.training.metrics import (
     RANKINGS,
     Spread,
-    evaluate,
     is_ranking,
     measure_with,
     measured,
@@ -98,8 +97,7 @@ class Trainer:
         elif stopping and stopping.metric not in (None, *self.names):
             known = (*self.names, *(RANKINGS if is_ranking(self.net) else ()))
             raise InputError(f"training.early_stopping.metric: {stopping.metric} is none of {', '.join(known)}")
-        differs = self._rankings or self._spread
-        self._measure: Any = measure_with(self._rankings, self._spread) if differs else evaluate
+        self._measure: Any = measure_with(self._rankings, self._spread)
         scale = jnp.asarray(prepared.targets.scale, "float64" if dtype == "float64" else "float32")
         self._scale = everywhere(scale, self._devices)
         self._watched = {"training": "train"} if config.training.watch else {}
@@ -305,7 +303,7 @@ class Trainer:
         )
 
     def _named(self, values: dict[str, Any]) -> dict[str, float]:
-        """What `evaluate` gave, in order and by name, also of several targets."""
+        """What `measured` gave, in order and by name, also of several targets."""
         numbers = np.concatenate([np.atleast_1d(values[name]) for name in ("loss", *metrics_of(self.net))])
         rankings = {name: float(values[name]) for name in RANKINGS if name in values}
         return dict(zip(self.names, map(float, numbers), strict=True)) | rankings
@@ -315,7 +313,7 @@ class Trainer:
         return Examples(*(of[rows] for of in here(self.parts["train"])))
 
     def _measured(self, part: str) -> tuple[Any, ...]:
-        """What `evaluate` takes of a part."""
+        """What `measured` takes of a part."""
         return (*self.parts[part], self._scale, self._weights[part])
 
     def _initial(self, seed: int, start_from: State | None) -> tuple[State, Best | None]:
