@@ -78,10 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 set_up.enter_context(as_guest())
             status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
         sys.stdout.flush()
-    except InputError as error:
-        return _fail(error, 2)
-    except MemoryError:
-        return _fail("it needs more memory than there is", 2)
+    except (InputError, MemoryError) as error:
+        return _fail(str(error) or "it needs more memory than there is", 2)
     except TrainingDiverged as error:
         return _fail(error, 1)
     except (ProcessEnded, TrainingInterrupted) as error:

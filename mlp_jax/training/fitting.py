@@ -27,6 +27,7 @@ from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.sweep import sweep
 
 
+@as_guest()
 def fit(
     config: Config | dict[str, Any],
     examples: Any = None,
@@ -101,7 +102,7 @@ def _fit(
     started = time.perf_counter()
     unit, numbers = config.several or ("epoch", ())
     total = len(numbers) or config.training.epochs
-    with _out_of_memory_explained(), as_guest(), reporter(total, unit) as report:
+    with _out_of_memory_explained(), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
         prepared = in_turn(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))
