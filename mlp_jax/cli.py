@@ -47,15 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a check failed, training diverged or one of its processes ended, 2 the command, the
         configuration or the data is wrong, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not options.version and (options.command is None or options.verbose):
-        parser.error(
-            "--verbose goes with --version" if options.verbose else "the following arguments are required: COMMAND"
-        )
     from mlp_jax.errors import InputError, ProcessEnded, TrainingDiverged, TrainingInterrupted
 
+    parser, options = _parser(), argparse.Namespace(command=None)
     try:
+        try:
+            options = parser.parse_args(arguments)
+        finally:
+            sys.stdout.flush()  # of --help
+        if not options.version and (options.command is None or options.verbose):
+            lacks = "the following arguments are required: COMMAND"
+            parser.error("--verbose goes with --version" if options.verbose else lacks)
         if options.version:
             put(f"mlp-jax {__version__}")
             if options.verbose:
@@ -76,14 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 set_up.enter_context(as_guest())
             status = import_module(f"mlp_jax.commands.{options.command}").run(config, options) or 0
         sys.stdout.flush()
-    except InputError as error:
-        return _fail(error, 2)
+    except (InputError, MemoryError) as error:
+        return _fail(str(error) or "it needs more memory than there is", 2)
     except TrainingDiverged as error:
         return _fail(error, 1)
     except (ProcessEnded, TrainingInterrupted) as error:
         how = f". To go on: {_command_to_resume(options)}" if options.command == "train" else ""
         return _fail(f"{error}{how}", 1 if isinstance(error, ProcessEnded) else 128 + error.signal)
     except SystemExit as error:  # of a module that is checked, as of a script without a guard of its main
+        if options.command is None:
+            raise
         return _fail(f"the code of {options.command} called sys.exit({error.code!r}) before the work was done", 2)
     except OSError as error:
         if error.filename is not None:

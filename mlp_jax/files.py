@@ -130,10 +130,10 @@ class Place:
         return content
 
     @contextlib.contextmanager
-    def replaced(self, keep_mode: bool = False) -> Iterator[BinaryIO]:
+    def replaced(self, keeps: bool = False) -> Iterator[BinaryIO]:
         """A stream into a file that takes its name when all is written; of a link there, the place and not the target.
 
-        Until then it has a name that nobody can foretell, and is none that was there.
+        Until then nobody can foretell its name. It `keeps` the mode of what was there, and if it may the owner.
         """
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
@@ -144,8 +144,10 @@ class Place:
             _being_written[temporary] = folder
             try:
                 with open(descriptor, "wb") as file:
-                    if keep_mode and os.chmod in os.supports_fd and (before := self.status()):
-                        os.chmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                    if keeps and os.chmod in os.supports_fd and (before := self.status()):
+                        with contextlib.suppress(OSError):
+                            os.chown(file.fileno(), before.st_uid, before.st_gid)
+                        os.chmod(file.fileno(), before.st_mode & 0o777)  # it runs as nobody else, as after a write
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
@@ -227,7 +229,7 @@ def written_where_told(path: Path | Place) -> Iterator[BinaryIO]:
     if isinstance(path, Place):
         file: contextlib.AbstractContextManager[BinaryIO] = path.replaced()
     else:
-        file = path.open("wb") if is_stream(path) else Place.of(path.resolve()).replaced(keep_mode=True)
+        file = path.open("wb") if is_stream(path) else Place.of(Path(os.path.realpath(path))).replaced(keeps=True)
     with file as stream:
         yield stream
 

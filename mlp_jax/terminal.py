@@ -62,6 +62,7 @@ def open_streams() -> None:
         encoding = before.encoding if before else "utf-8"
         buffer = before.detach() if before else os.fdopen(number, "wb", closefd=False)
         in_lines = number == 2 or os.isatty(number)
+        os.set_blocking(number, True)  # else what a slow reader does not take at once is lost
         stream = Stream(buffer, encoding=encoding, errors="mlp_jax.plain", line_buffering=in_lines)
         stream.forgives = forgives
         setattr(sys, name, stream)

@@ -149,8 +149,11 @@ def test_arrays_are_read_as_numpy_does(tmp_path, x):
         (f"seed: 0x{'f' * 20_000}", "cannot be read as int"),
         (f"seed: 0o{'7' * 20_000}", "cannot be read as int"),
         (f"seed: {'[' * 20_000}", "nested too deeply|not YAML"),
-        (f"{'k' * 2**20}: 1", "it has more than 1,048,576 letters"),
+        (f"{'k' * 2**20}: 1", "it has more than 524,288 letters"),
         (json.dumps({"network": {"widths": "w" * 100_000}}), "wwww…"),
+        (json.dumps({"network": {"widths": [1] * 2000}}), "at most 1000 items"),
+        ('data: {path: "a\\0.csv"}', r"x.yaml:1: data.path: must be text without '.x00'"),
+        ('data: {target: "\\uD800"}', "must be text without"),
     ],
 )
 def test_a_configuration_has_limits(tmp_path, text, message):
@@ -164,6 +167,13 @@ def test_a_configuration_has_limits(tmp_path, text, message):
 def test_a_deep_table_of_json_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError, match=r"cannot read .*x.json: (it is nested too deeply|maximum recursion)"):
+        files.read([tmp_path / "x.json"], Dialect(), {})
+
+
+@pytest.mark.parametrize("name", [b"\xf9", b"a"])
+def test_a_table_of_json_is_text(tmp_path, name):
+    (tmp_path / "x.json").write_bytes(b'{"%s": "\xff"}' % name)
+    with pytest.raises(InputError, match=r"cannot read .*x.json: .*(utf-8|UTF8)"):
         files.read([tmp_path / "x.json"], Dialect(), {})
 
 

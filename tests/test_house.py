@@ -23,7 +23,7 @@ ROOMS = {
     "mlp": "autodiff lazily",
     "verify": "forks verify.ours",
     "verify.ours": "autodiff mlp",
-    "tables": "errors files caches sections mlp",
+    "tables": "errors files caches sections terminal mlp",
     "training.step": "autodiff mlp",
     "training.config": "errors files sections mlp tables",
     "training.store": "errors files sections mlp tables training.config training.moment",
@@ -33,7 +33,7 @@ ROOMS = {
         "training.step training.config training.store training.moment"
     ),
     "estimators": "errors guest mlp tables training training.step",
-    "exchange": "errors files autodiff mlp tables training training.config training.store",
+    "exchange": "errors files terminal autodiff mlp tables training training.config training.store",
     "exchange.weights": "errors files mlp",
     "commands": (
         "errors files caches sections terminal processes autodiff mlp tables exchange exchange.weights verify "

@@ -1,5 +1,6 @@
 """Training on a table from a cache, `data.cache`: the same bits as in memory, and in bounded memory."""
 
+import json
 import os
 import signal
 import subprocess
@@ -256,6 +257,39 @@ def spoil(name):
     return cut
 
 
+def as_pipe(name):
+    def laid(cache):
+        (cache / name).unlink()
+        os.mkfifo(cache / name)
+
+    return laid
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("inputs.npy", np.zeros(600, [("0", "O"), ("1", "<f4", (1,))])),
+        ("inputs.npy", np.zeros(3, [("0", "u1")])),
+        ("y-train.npy", np.array(["a", "b"])),
+        ("rows-train.npy", np.full(99, 2**31, np.uint32)),
+        ("rows-train.npy", np.zeros(9)),
+        ("table-0.npy", np.zeros((3, 3, 3), np.float32)),
+    ],
+)
+def test_what_another_put_into_a_cache_is_no_address(name, array, tables, tmp_path):
+    cache = tmp_path / "cache"
+    prepared(settings(tables), cache)
+    file = cache / name
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_2_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.tobytes())
+    manifest = json.loads((cache / "manifest.json").read_text())
+    manifest["sizes"][name] = file.stat().st_size
+    (cache / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"cache is damaged, remove it"):
+        prepared(settings(tables), cache)
+
+
 @pytest.mark.parametrize(
     ("spoiled", "why"),
     [
@@ -263,6 +297,8 @@ def spoil(name):
         (lambda cache: (cache / "inputs.npy").unlink(), "inputs.npy is damaged"),
         (spoil("y-train.npy"), "y-train.npy is damaged"),
         (spoil("manifest.json"), "its manifest.json is damaged"),
+        (lambda cache: (cache / "manifest.json").write_text('{"a":' * 90_000), "its manifest.json is damaged"),
+        (as_pipe("y-train.npy"), "y-train.npy is damaged"),
     ],
 )
 def test_a_cut_cache_is_written_anew(spoiled, why, tables, tmp_path):

@@ -1,5 +1,6 @@
 """What the files, folders and processes of others can do: forged runs, links, caches, repositories, closed streams."""
 
+import csv
 import gc
 import json
 import os
@@ -8,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from contextlib import suppress
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from compilation import compiled
 from runs import CONFIGS, iris, train
 
 from mlp_jax.caches import is_private
@@ -117,6 +121,19 @@ def test_epochs_of_a_seed_and_a_checkpoint_that_do_not_come_out_are_named(traine
     assert not same
     assert "seed-1/config.yaml, training.epochs (3, now 2)" in finding
     assert "seed-0/the newest checkpoint, notes.step" in finding
+
+
+def test_predictions_of_folds_that_do_not_come_out_are_named(tmp_path):
+    rows = "".join(f"{k % 7}.5,{k % 5}.25\n" for k in range(80))
+    (tmp_path / "data.csv").write_text(f"a,y\n{rows}")
+    data = {"source": "csv", "path": tmp_path / "data.csv", "target": "y", "split": {"folds": 2}}
+    train(iris(data=data, network={"hidden_widths": (2,)}, training__epochs=1), tmp_path / "run")
+    assert reproduce(tmp_path / "run")[0]
+    file = tmp_path / "run" / "predictions.csv"
+    file.write_text(file.read_text().replace(".25,", ".75,", 1))
+    same, finding = reproduce(tmp_path / "run")
+    assert not same
+    assert "predictions.csv, " in finding
 
 
 def test_minus_zero_is_not_zero(trained, tmp_path):
@@ -245,6 +262,27 @@ def test_the_data_of_a_run_are_never_replaced(tmp_path):
     assert (tmp_path / "report.html").read_text().startswith("x,y")
 
 
+def test_links_in_a_circle_are_no_traceback(trained, tmp_path):
+    run = shutil.copytree(trained / "one", tmp_path / "run")
+    for link in (run / "report.html", tmp_path / "loop"):
+        link.symlink_to(link.name)
+    xor = str(CONFIGS[0].parent / "xor.yaml")
+    assert main(["train", xor, "--run-dir", str(tmp_path / "loop")]) == 2
+    train(iris(), run, overwrite=True)
+    with written_where_told(tmp_path / "loop") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "loop").read_text() == "new"
+
+
+def test_a_run_of_a_path_that_is_no_text_is_read_again(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "data.csv").write_text("a,y\n" + "".join(f"{k % 7}.5,{k % 5}.25\n" for k in range(40)))
+    data = {"source": "csv", "path": folder / "data.csv", "target": "y"}
+    train(iris(data=data, network={"hidden_widths": (2,)}), tmp_path / "run")
+    assert load(tmp_path / "run").config.data.path == folder / "data.csv"
+
+
 # --- where an output goes -----------------------------------------------------------------------------
 
 
@@ -354,6 +392,18 @@ def test_a_repository_runs_no_program_to_say_its_state(repository, setting):
     assert (repository / ".git" / "index").read_bytes() == index
 
 
+def test_a_repository_that_lacks_objects_fetches_none(repository):
+    settings = {"core.repositoryformatversion": "1", "extensions.partialClone": "o", "remote.o.promisor": "true",
+                "remote.o.url": f"ext::sh -c touch% {repository}/ran", "protocol.ext.allow": "always"}  # fmt: skip
+    tree = git(repository, "rev-parse", "HEAD^{tree}")
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    (repository / ".git" / "index").unlink()
+    for key, value in settings.items():
+        git(repository, "config", key, value)
+    assert git_state(repository) is None
+    assert not (repository / "ran").exists()
+
+
 def test_the_state_of_a_repository_is_asked_anew(repository, tmp_path_factory):
     (repository / "file").write_text("two")
     first = git_state(repository)
@@ -380,12 +430,59 @@ def test_a_training_needs_no_streams(tmp_path, streams):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_that_cannot_be_written_is_no_success(words, tmp_path):
+    assert command(">/dev/full", *words, cwd=tmp_path) == 2
+
+
+def test_a_slow_reader_gets_all_of_the_predictions(trained, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((9000, 4)))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    arguments = [sys.executable, "-m", "mlp_jax", "predict", trained / "one", tmp_path / "x.npy"]
+    with subprocess.Popen(arguments, stdout=writer) as process:
+        os.close(writer)
+        with open(reader, "rb") as stream:
+            first = stream.read(1)
+            time.sleep(2)  # in which more is written than a pipe holds
+            found = first + stream.read()
+    assert (process.returncode, found.count(b"\n")) == (0, 9001)
+
+
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mlp_jax.cli._config_of", lambda options: np.empty(2**50))
+    assert main(["inspect", "x.yaml"]) == 2
+    assert re.fullmatch(r"mlp-jax: Unable to allocate 8.* PiB .*\n", capsys.readouterr().err)
+
+
 def test_text_from_files_gives_a_terminal_no_orders(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text('"\\e]0;title\\a\\e[31mred\\u202E": 1\n')
     assert main(["inspect", str(tmp_path / "x.yaml")]) == 2
     said = capsys.readouterr().err
     assert "\\x1b[31mred\\u202e" in said
     assert said.replace("\n", "").isprintable()
+
+
+def test_text_from_a_table_is_no_markup_and_no_line_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mlp_jax.cli._set_up_jax", lambda dtype: None)
+    monkeypatch.chdir(tmp_path)
+    with Path("data.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["<script>", "![x](http://x)", "y"])
+        words = ["<img src=x>", "a\x1b[31m|`b", "u\u202ev\\|w"]
+        writer.writerows([k % 7, words[k % 3], ["yes\nmlp-jax: ok", "no"][k * 5 % 7 > 3]] for k in range(60))
+    Path("x.yaml").write_text("data: {path: data.csv, target: y}\nnetwork: {hidden_widths: [3]}\n"
+                              "training: {epochs: 2, batch_size: 16}\n")  # fmt: skip
+    commands = ["inspect x.yaml", "train x.yaml --run-dir run", "evaluate run", "report run", "export run model.py"]
+    assert [main(command.split()) for command in commands] == [0] * 5
+    said = capsys.readouterr()
+    assert not re.search(r"^mlp-jax: ok", said.out + said.err, re.MULTILINE)
+    page, card = (Path(name).read_text(encoding="utf-8") for name in ("run/report.html", "model.py.md"))
+    assert page.replace("\n", "").isprintable()
+    assert card.replace("\n", "").isprintable()
+    assert "<script" not in page
+    of_names = "\n".join(line for line in card.splitlines() if line.startswith("|"))
+    assert not re.search(r"(?<!\\)[<`\[]", of_names)
 
 
 def test_signs_that_a_terminal_lacks_are_plain():
@@ -532,9 +629,9 @@ def test_language_mask_of_modes_and_folder_change_no_number_and_no_picture(told,
     assert told(f"other {umask} {language}", umask, run, **variables)[1] == usual
 
 
-@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
-def test_a_device_that_is_not_there_is_one_line(tmp_path, platforms):
-    arguments = [sys.executable, "-m", "mlp_jax", "inspect", str(CONFIGS[0].parent / "xor.yaml")]
+@pytest.mark.parametrize(("verb", "platforms"), [("inspect", "cuda"), ("inspect", "nonsense"), ("train", "nonsense")])
+def test_a_device_that_is_not_there_is_one_line(tmp_path, verb, platforms):
+    arguments = [sys.executable, "-m", "mlp_jax", verb, str(CONFIGS[0].parent / "xor.yaml")]
     done = subprocess.run(arguments, env=os.environ | {"JAX_PLATFORMS": platforms}, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("mlp-jax: JAX has no device: ")
@@ -573,6 +670,15 @@ for use in (lambda: run.predict(x), lambda: fit(run.config, (x, x)), lambda: ver
 def test_a_forked_process_is_told(tmp_path):
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["7", "7", "7"]
+
+
+@pytest.mark.parametrize("output", ["linear", "gaussian"])
+def test_predictions_for_other_numbers_of_rows_compile_nothing(output):
+    run = fit({**LINE, "network": {"widths": [1, 3, 1], "output": output}}, (X, X))
+    run.predict(X[:20])
+    with compiled() as programs:
+        assert [len(run.predict(X[:n])[1]) for n in range(17, 21)] == [*range(17, 21)]
+    assert not programs
 
 
 def test_programs_of_many_networks_are_not_kept():

@@ -13,6 +13,7 @@ from runs import CONFIGS, iris, train
 from mlp_jax import cli
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
+from mlp_jax.files import written_where_told
 from mlp_jax.tables import bundled
 from mlp_jax.training.build import prepare
 from mlp_jax.training.progress import Reporter
@@ -78,6 +79,16 @@ def test_another_user_may_look_copy_and_evaluate_and_changes_nothing(shared):
     mine, _, others = done.stdout.partition("as nobody\n")
     assert others.startswith(mine)
     assert contents(run) == before
+
+
+def test_a_file_of_another_that_is_named_stays_his_and_runs_as_nobody(shared):
+    (shared / "page").write_text("old")
+    os.chown(shared / "page", NOBODY, NOBODY)
+    (shared / "page").chmod(0o4755)
+    with written_where_told(shared / "page") as stream:
+        stream.write(b"new")
+    status = (shared / "page").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, NOBODY, 0o755)
 
 
 NAMES = ("config.yaml", "metrics.jsonl", "summary.json", "weights.safetensors", "report.html", "checkpoints", "crash",

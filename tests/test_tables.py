@@ -15,6 +15,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mlp_jax.errors import InputError
+from mlp_jax.tables.numbers import _quartiles
 from mlp_jax.tables.sources import TableData
 from mlp_jax.training import fit, load
 from mlp_jax.training.build import prepare
@@ -394,3 +395,13 @@ def test_the_kind_of_a_source_is_found_from_its_name():
         assert from_values({"data": data, "network": {"hidden_widths": []}}).data.source == source
     both = {"data": {"path": ["a.csv", "b.csv"], "target": "y"}, "network": {"hidden_widths": []}}
     assert isinstance(from_values(both).data, TableData)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e308, 5e-323])
+def test_quartiles_are_those_of_numpy_to_the_bit(scale):
+    rng = np.random.default_rng(0)
+    for n in (*range(1, 30), 1000, 1001, 1002, 1003):
+        with np.errstate(over="ignore", invalid="ignore"):
+            for values in (scale * rng.normal(size=n).clip(-1, 1), scale * rng.integers(-1, 2, n)):
+                expected = np.median(values), *np.quantile(values, [0.25, 0.75])
+                assert np.array(_quartiles(values)).tobytes() == np.array(expected).tobytes()

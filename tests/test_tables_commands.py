@@ -177,6 +177,27 @@ def test_a_new_file_with_targets_is_evaluated(run, tmp_path):
     assert (status, "has classes that training did not know: plum" in said) == (2, True)
 
 
+def test_no_word_of_a_table_of_predictions_is_a_formula(run, tmp_path):
+    fruit = {"apple": "=1+1", "pear": "-1", "quince": "@SUM(A1)"}
+    table = frame().replace({"fruit": fruit}).rename(columns={"fruit": "=fruit"})
+    table.assign(id="+A1", to="-2.5e3").to_csv(tmp_path / "fruit.csv", index=False)
+    (tmp_path / "fruit.yaml").write_text(CONFIG.replace("target: fruit", "target: =fruit, drop: [id, to]"))
+    assert run("train", "fruit.yaml", "--set", "training.epochs=5")[0] == 0
+    status, out, said = run("predict", "runs/fruit", "fruit.csv", "--keep", "id", "to")
+    assert (status, " names begin as formulas do, and got an apostrophe" in said) == (0, True)
+    run("export", "runs/fruit", "model.py")
+    exported = subprocess.run([sys.executable, "model.py", "fruit.csv"], cwd=tmp_path, capture_output=True, text=True)
+    folds = ("--run-dir", "folds", "--set", "data.split.folds=3", "training.epochs=2")
+    assert run("train", "fruit.yaml", *folds)[0] == 0
+    for text in (out, exported.stdout, (tmp_path / "folds" / "predictions.csv").read_text()):
+        rows = rows_of(text)
+        assert {row["'=fruit"] for row in rows} <= {"'=1+1", "-1", "'@SUM(A1)"}
+        assert not re.search(r"(^|,)[=@]", text, re.MULTILINE)
+    assert {(row["id"], row["to"]) for row in rows_of(out)} == {("'+A1", "-2.5e3")}
+    run("predict", "runs/fruit", "fruit.csv", "--output", "found.parquet")
+    assert {*parquet.read_table(tmp_path / "found.parquet")["=fruit"].to_pylist()} <= {"=1+1", "-1", "@SUM(A1)"}
+
+
 def test_folds_hold_each_example_out_once(run, tmp_path):
     status, out, _ = run("train", "fruit.yaml", "--set", "data.split.folds=3", "training.epochs=5")
     assert status == 0

@@ -1,12 +1,13 @@
 """What a run directory claims, value by value, and where two of them differ."""
 
+import csv
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.files import Place
-from mlp_jax.tables.text import listed
+from mlp_jax.tables.text import is_number, listed
 from mlp_jax.training.environment import KEYS
 from mlp_jax.training.store import tensors
 from mlp_jax.training.store.checkpoint import newest_first
@@ -55,13 +56,16 @@ def _difference(file: str, key: Key, before: Any, now: Any) -> Difference:
 def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
     """The values in each file; of several seeds the folder itself has a summary alone."""
     weights, metrics, schema = directory.weights, directory.metrics, read_schema(directory.schema)
-    claims = {
+    claims: dict[str, Any] = {
         "config.yaml": {"training": {"epochs": directory.load_config().training.epochs}},  # of all else weights know
         "weights.safetensors": _in_tensors(weights) if weights.exists() else {},
         "schema.json": schema.model_dump() if schema else {},
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
         "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in _VARYING},
     }
+    if directory.predictions.exists():
+        rows = csv.reader(directory.predictions.read().decode(errors="replace").splitlines())
+        claims["predictions.csv"] = [[float(cell) if is_number(cell) else cell for cell in row] for row in rows]
     for newest in newest_first(directory.checkpoints)[:1]:  # from which a training goes on; some take them away
         claims["the newest checkpoint"] = _in_tensors(newest)
     return claims

@@ -71,7 +71,7 @@ def _about_inputs(prepared: Prepared) -> list[tuple[str, str]]:
     constant = np.flatnonzero(low == high)
     if len(constant):
         names = [prepared.input_names[k] if prepared.input_names else str(k) for k in constant]
-        lines.append(("constant", f"{len(constant)} inputs have one value only: {_shortened(names)}"))
+        lines.append(("constant", f"{len(constant)} inputs have one value only: {listed(names, _SHOWN)}"))
     return lines
 
 
@@ -84,8 +84,8 @@ def _about_columns(schema: Schema) -> list[str]:
         if isinstance(column, Dropped) and dropped[column.why] > _SHOWN:
             continue  # which is said above in one line for all
         if isinstance(column, Category):
-            words = [f"{_cut(word)} {count:,}" for word, count in column.categories.items()]
-            what = f"{len(words)} categories: {_shortened(words, 6)}" if words else "no category that is not rare"
+            words = [f"{w[:_LONGEST]}{'…' * (len(w) > _LONGEST)} {n:,}" for w, n in column.categories.items()]
+            what = f"{len(words)} categories: {listed(words, 6)}" if words else "no category that is not rare"
             what += f"; {len(column.rare)} rare ones as one" if column.rare else ""
             what += "; looked up" if column.looked_up else ""
         elif isinstance(column, Date):
@@ -100,10 +100,6 @@ def _about_columns(schema: Schema) -> list[str]:
     return lines
 
 
-def _cut(word: str) -> str:
-    return word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…"
-
-
 def _shown(number: float) -> str:
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number:.6g}"
 
@@ -116,8 +112,8 @@ def _about_targets(train: Examples, prepared: Prepared, net: MLP) -> list[tuple[
         labels = names if len(names) == len(counts) else tuple(map(str, range(len(counts))))
         shares = [f"{label} {count / len(y):.1%}" for label, count in zip(labels, counts, strict=True)]
         empty = [label for label, count in zip(labels, counts, strict=True) if not count]
-        missing = f"; no training example of {_shortened(empty)}" if empty else ""
-        return [("classes", _shortened(shares) + missing)]
+        missing = f"; no training example of {listed(empty, _SHOWN)}" if empty else ""
+        return [("classes", listed(shares, _SHOWN) + missing)]
     raw = prepared.targets.undo(y)
     return [("targets", f"{k}, from {raw.min():.4g} to {raw.max():.4g}, standard deviation {raw.std():.4g}")]
 
@@ -156,10 +152,6 @@ def _about_step(net: MLP, config: Config, prepared: Prepared) -> list[tuple[str,
     where = "data in a file" if isinstance(prepared.parts["train"].x, Packed) else "data"
     data = f"{decimal(on_device * jnp.dtype(dtype).itemsize)} of {where}"
     return [*lines, ("memory", f"{data}, {decimal(held)} of parameters, gradient and optimizer{activations}")]
-
-
-def _shortened(words: list[str], shown: int = _SHOWN) -> str:
-    return ", ".join(words[:shown]) + (f", and {len(words) - shown} more" if len(words) > shown else "")
 
 
 def _bytes(tree: Any) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import Place, written_where_told
+from mlp_jax.terminal import escaped
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -24,15 +25,14 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 1
 
 def write(path: Path | Place, title: str, sections: Mapping[str, str]) -> None:
     """Write a page whose sections are HTML, by heading."""
-    title = escape(title)
     body = "".join(f"<h2>{heading}</h2>{content}" for heading, content in sections.items())
     page = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1>{body}</body></html>\n"
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
     with written_where_told(path) as file:
-        file.write(page.encode(errors="backslashreplace"))  # a name of a folder may be no text
+        file.write(escaped(page).encode())
 
 
 def in_words(value: Any) -> str:

@@ -20,6 +20,7 @@ from mlp_jax.tables import files, npy
 from mlp_jax.tables.arrow import pa, parquet
 from mlp_jax.tables.schema import Surprises
 from mlp_jax.tables.text import BadCells, Dialect
+from mlp_jax.tables.written import no_formula
 from mlp_jax.terminal import escaped, is_gone, say
 from mlp_jax.training.config import Config
 from mlp_jax.training.environment import processors
@@ -151,7 +152,7 @@ def _of_rows(blocks: Iterator[Any], path: Path) -> Iterator[Any]:
 def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes columns by name behind those before them; a file is there once all are written."""
     if path is None:
-        yield _csv_writer(sys.stdout)
+        yield from _csv_writer(sys.stdout)
         return
     is_csv = path.suffix == ".csv" or is_stream(path)  # which has no name that says it
     if not is_csv and path.suffix != ".parquet":
@@ -159,7 +160,7 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     with written_where_told(path) as file:
         if is_csv:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-            yield _csv_writer(text)
+            yield from _csv_writer(text)
             text.detach()
             return
         with ExitStack() as opened:
@@ -174,23 +175,28 @@ def _writer(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
             yield write
 
 
-def _csv_writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
+def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
     # a person sees what would be orders to a terminal; a program gets the words as they are
     seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
     writer = csv.writer(seen, lineterminator="\n")
     has_header: list[bool] = []
+    changed: set[str] = set()
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
-            writer.writerow(columns)
+            writer.writerow(_cells(pa.array(columns), changed))
             has_header.append(True)
-        writer.writerows(zip(*map(_cells, columns.values()), strict=True))
+        writer.writerows(zip(*(_cells(values, changed) for values in columns.values()), strict=True))
 
-    return write
+    yield write
+    if changed:
+        say(f"{len(changed):,} names begin as formulas do, and got an apostrophe: --output FILE.parquet keeps them")
 
 
-def _cells(values: Any) -> list[Any]:
-    """Numbers have as many digits as read back to the same bits of their type, float32 or float64."""
-    if not isinstance(values, np.ndarray):
-        return list(values.to_pylist())
-    return (values.astype(str) if values.dtype == np.float32 else values).tolist()
+def _cells(values: Any, changed: set[str]) -> list[Any]:
+    """Numbers have as many digits as read back to the same bits of their type; words are no formulas."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
+    cells = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+    changed.update(cell for cell in cells if no_formula(cell) is not cell)
+    return [*map(no_formula, cells)]

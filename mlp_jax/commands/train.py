@@ -21,7 +21,7 @@ _MOST_ROWS, _MOST_NAMES = 50, 5  # that are printed
 def run(config: Config, options: Namespace) -> int:
     """Train, print results, and say where the run is; 1 if runs of a sweep diverged."""
     run_dir = options.run_dir or Path("runs") / options.config.stem
-    if options.config.resolve() == (run_dir / "config.yaml").resolve() and not options.resume:
+    if (own := run_dir / "config.yaml").exists() and own.samefile(options.config) and not options.resume:
         raise InputError(f"the run would replace its own configuration, {options.config}; name another --run-dir")
     if options.processes:
         training = config.training.model_copy(update={"processes": options.processes})

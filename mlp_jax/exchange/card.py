@@ -1,12 +1,14 @@
 """A model card: what an exported model takes and gives, how good it is, and where it comes from."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlp_jax.exchange.program import Input, Program
 from mlp_jax.tables.text import listed
+from mlp_jax.terminal import escaped
 from mlp_jax.training import config as configuration
 from mlp_jax.training.run import Run
 
@@ -23,6 +25,7 @@ predictions = model.call({inputs})""",
 
 predictions = predict({inputs})""",
 }
+_MARKUP = re.compile(r"[\\`*\[<&|$~]")  # what begins some in Markdown: names are none
 _SHOWN = 12  # categories of a column, and columns in the example
 
 
@@ -52,7 +55,7 @@ def card_of(run: Run, program: Program, file: str, name: str, form: str) -> str:
         "Comes from": _table(("", ""), _origin(run)),
     }
     body = "\n\n".join(f"## {heading}\n\n{content}" for heading, content in sections.items())
-    return f"# {name}\n\n{form}\n\n{body}\n"
+    return escaped(f"# {name}\n\n{form}\n\n{body}\n")
 
 
 def _described(of: Input, suffix: str, missing: Iterable[str]) -> tuple[str, str]:
@@ -113,6 +116,6 @@ def _origin(run: Run) -> Iterable[tuple[str, Any]]:
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    cells = [[_MARKUP.sub(r"\\\g<0>", str(cell)).replace("\n", " ") for cell in row] for row in (header, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], f"|{'---|' * len(cells[0])}", *lines[1:]])

@@ -23,6 +23,7 @@ from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.categories import Category
 from mlp_jax.tables.dates import CYCLES, ISO, Date
 from mlp_jax.tables.numbers import Number
+from mlp_jax.tables.written import no_formula
 from mlp_jax.training.store.weights import Model
 
 _LINE = 112
@@ -214,8 +215,7 @@ _MAIN = """\
 if __name__ == "__main__":
     predictions = predict({read})
     out = csv.writer(sys.stdout, lineterminator="\\n")
-    out.writerow(predictions)
-    out.writerows(zip(*predictions.values()))"""
+    out.writerows([no_formula(cell) for cell in row] for row in [predictions, *zip(*predictions.values())])"""
 
 
 class _Code(str):
@@ -254,10 +254,10 @@ _READERS = {"number": cells.as_numbers, "date": cells.as_days, "category": cells
 
 
 def _readers(inputs: dict[str, Input]) -> list[Any]:
-    """The functions that read cells of these kinds."""
+    """The functions that read cells of these kinds, and the one that writes them."""
     kinds = {of.kind for of in inputs.values()}
     before = [] if "array" in kinds else [cells.as_columns, cells.is_missing]
-    return before + [reader for kind, reader in _READERS.items() if kind in kinds]
+    return [*before, *(reader for kind, reader in _READERS.items() if kind in kinds), no_formula]
 
 
 def _constants(

@@ -22,7 +22,7 @@ from mlp_jax.tables.preparation import (
 from mlp_jax.tables.reading import Table, checked, first_true
 from mlp_jax.tables.schema import Schema
 from mlp_jax.tables.sources import Source
-from mlp_jax.tables.targets import encode, labels, output_for
+from mlp_jax.tables.targets import encode, labels, output_for, require_possible
 
 Array = NDArray[Any]
 
@@ -97,16 +97,7 @@ def fit_to_network(table: Table, unit: OutputUnit, d: int | None, k: int) -> Tab
             f"the targets of {table.name} have shape {y.shape}; a network with {k} {unit.name} "
             f"output{'s' * (k != 1)} needs ({n}, {k}){fix}"
         )
-    if bad := first_true(unit.outside(np.asarray(y, np.float64))):
-        raise InputError(
-            f"{table.name}: target {y[bad]} of example {bad[0]} (counted from 0) is not possible: a {unit.name} output "
-            f"needs {unit.support}"
-        )
-    if unit.kind == "classes" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
-        raise InputError(
-            f"{table.name}: the targets of example {bad[0]} (counted from 0) sum to {y[bad].sum():g}; softmax "
-            "outputs need probabilities that sum to 1; for classes that do not exclude each other use sigmoid"
-        )
+    require_possible(y, unit, table.name, lambda row: f"example {row} (counted from 0)")
     return table
 
 

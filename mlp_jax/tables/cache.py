@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from mlp_jax.caches import is_private
 from mlp_jax.errors import InputError
@@ -131,17 +132,17 @@ def _resolved(source: TableData, wanted: Wanted, ends: Ends) -> tuple[TableData,
 def _why_not(folder: Path, identity: dict[str, Any]) -> str | None:
     """Why the folder does not hold the examples of these data, if so."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads((Place(folder) / "manifest.json").read())
         if not manifest:
             return "it was cut short"
         for name, size in manifest["sizes"].items():
-            if not (folder / name).exists() or (folder / name).stat().st_size != size:
+            if not (folder / name).is_file() or (folder / name).stat().st_size != size:  # a pipe would be waited for
                 return f"{name} is damaged"
         identities = manifest["identities"]
         return None if identity in identities else _difference(identities[0], identity)
     except FileNotFoundError:
         return "it is empty"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return "its manifest.json is damaged"
 
 
@@ -179,7 +180,6 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
         "identities": identities,
         "sizes": {file.name: file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json"},
         "name": prepared.name,
-        "columns": len(packed.tables),
         "dtype": packed.dtype.name,
         "parts": list(prepared.parts),
         "weighted": bool(weights),
@@ -194,23 +194,38 @@ def _save(folder: Path, prepared: Prepared, identities: list[dict[str, str]]) ->
 
 def _opened(folder: Path, lock: Lock) -> Prepared:
     """What a whole cache holds; the arrays stay in their files."""
+    try:
+        return _examples(folder, lock)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"data.cache: {folder} is damaged, remove it: {str(error)[:200]}") from None
+
+
+def _examples(folder: Path, lock: Lock) -> Prepared:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     schema = Schema.of_json((folder / "schema.json").read_bytes(), str(folder / "schema.json"))
 
     def array(name: str, mode: Any = "r") -> Any:
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode=mode))
 
-    tables = [
-        array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None for k in range(manifest["columns"])
-    ]
     inputs = Mapped(folder / "inputs.npy", lock)
+    tables = [
+        array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None
+        for k in range(len(inputs.records.dtype.names or ()))
+    ]
     x = {part: Packed(inputs, tables, manifest["dtype"], array(f"rows-{part}")) for part in manifest["parts"]}
     parts = {part: Examples(of, array(f"y-{part}")) for part, of in x.items()}
     weights = {part: array(f"weights-{part}") for part in parts} if manifest["weighted"] else None
     d = x["train"].shape[1]
-    ends = manifest["ends"] | {"categories": tuple(manifest["ends"]["categories"])}
+    targets = [np.asarray(values, np.float64) for values in manifest["targets"]]
+    ends = TypeAdapter(Ends).validate_python(manifest["ends"])
+    fit = d == sum(map(schema.width, schema.used)) and all(table is None or table.ndim == 2 for table in tables)
+    for part, (of, y) in parts.items():
+        fit = fit and len(of) == len(y) == len(weights[part] if weights else y) and y.dtype.kind in "iuf"
+        fit = fit and of.rows.dtype.kind == "u" and of.rows.max(initial=0) < len(inputs.records)
+    if not fit:
+        raise ValueError("its files do not go together")
     return Prepared(
-        manifest["name"], parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*map(np.asarray, manifest["targets"])),
-        tuple(schema.inputs), tuple(manifest["target_names"]), manifest["fingerprint"], Ends(**ends), schema,
-        weights, said=tuple(manifest["said"]),
+        str(manifest["name"]), parts, Scaling(np.zeros(d), np.ones(d)), Scaling(*targets),
+        tuple(schema.inputs), tuple(map(str, manifest["target_names"])), manifest["fingerprint"], ends, schema,
+        weights, said=tuple(map(str, manifest["said"])),
     )  # fmt: skip

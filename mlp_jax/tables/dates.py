@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
-from mlp_jax.tables.numbers import Number
+from mlp_jax.tables.numbers import Number, as_numbers
 
 Array = NDArray[Any]
 _DAY = 86_400.0
@@ -96,9 +96,9 @@ def as_days(column: Any, format: str | None) -> Array:
         column = column.cast(pa.timestamp("s"))
     elif pa.types.is_time(column.type):  # of a day
         column = column.cast(pa.time64("us")).cast(pa.int64())
-        return _as_float(column) / (1e6 * _DAY)
+        return as_numbers(column) / (1e6 * _DAY)
     per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
-    return _as_float(column.cast(pa.int64())) / (per_second * _DAY)
+    return as_numbers(column.cast(pa.int64())) / (per_second * _DAY)
 
 
 def _parsed(words: Any, format: str) -> Any:
@@ -149,11 +149,6 @@ def all_are_dates(words: Any, format: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _as_float(column: Any) -> Array:
-    values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return values
 
 
 class Written(NamedTuple):

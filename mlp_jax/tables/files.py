@@ -151,14 +151,14 @@ def read_blocks(
     try:
         tables = _READERS[kind](path, dialect, types, names, whole)
         for table in tables:
-            table = pa.table(table)  # of a batch of rows, too
-            if kind == "feather":  # whose offsets are taken as they stand
+            table = table if isinstance(table, pa.Table) else pa.table(table)  # of a batch of rows
+            if kind != "csv":  # offsets and text are taken as they stand
                 table.validate(full=True)
             yield plain(table, str(path))
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise InputError(f"cannot read {path}: {reason}") from None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}") from None
 
 

@@ -39,6 +39,8 @@ class Mapped:
         with file.open("rb") as stream:
             np.lib.format.read_magic(stream)
             shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+            if kind.hasobject:  # bytes of the file would be taken for addresses
+                raise ValueError("it holds objects")
             self._pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             self.records: Array = np.ndarray(shape, kind, self._pages, stream.tell())
 
@@ -114,7 +116,7 @@ class Packed:
 
     def _decoded(self, k: int, records: Any) -> Array:
         table, stored = self.tables[k], records[f"{k}"]
-        found: Array = stored if table is None else table.take(stored, axis=0)
+        found: Array = stored if table is None else table.take(stored, axis=0, mode="clip")
         return found
 
 

@@ -29,7 +29,7 @@ from mlp_jax.tables.preparation import (
 from mlp_jax.tables.reading import first_true
 from mlp_jax.tables.schema import Schema, learn, not_a_number
 from mlp_jax.tables.sources import Columns, TableData
-from mlp_jax.tables.targets import MOST_CLASSES, Labels, encode, labels, output_for, rows_with_all
+from mlp_jax.tables.targets import MOST_CLASSES, Labels, encode, labels, output_for, require_possible, rows_with_all
 from mlp_jax.tables.text import BadCells, Dialect, first_line, is_number, listed, require_columns
 
 Array = NDArray[Any]
@@ -68,7 +68,7 @@ def prepare_table(source: Columns, wanted: Wanted, frame: Any = None, place: Any
     if output == "softmax" and targets[0].numbers is not None and not wanted.unit:
         said.append(f"target {targets[0].name!r}: {why}; for a quantity network.output: linear")
     y, records = encode(targets, unit, wanted.outputs, name)
-    _require_possible(y, unit, name, number)
+    require_possible(y, unit, name, lambda row: f"row {number[row]}")
     outputs = wanted.outputs or (len(records[0].classes or ()) if y.ndim == 1 else y.shape[1])
     if y.ndim == 2 and y.shape[1] != outputs:
         raise InputError(f"network.widths ends with {outputs}, but data.target names {y.shape[1]} columns")
@@ -194,16 +194,6 @@ def _with_targets(
     of_files = {part: place[rows[there[rows]]] for part, rows in of_files.items()}
     said = [f"{lost:,} of {len(there):,} rows have no target and are left out"]
     return table.filter(pa.array(there)), number, of_files, said
-
-
-def _require_possible(y: Array, unit: Any, name: str, number: Array) -> None:
-    if y.ndim == 2 and (bad := first_true(unit.outside(y))):
-        raise InputError(
-            f"{name}: target {y[bad]} of row {number[bad[0]]} is not possible: a {unit.name} output needs "
-            f"{unit.support}"
-        )
-    if y.ndim == 2 and unit.kind == "classes" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
-        raise InputError(f"{name}: the targets of row {number[bad[0]]} sum to {y[bad].sum():g}; softmax outputs need 1")
 
 
 def _split(

@@ -1,7 +1,7 @@
 """Targets of a table: words, truth values and whole numbers as classes, quantities as they are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.mlp.output_units import OutputUnit
 from mlp_jax.sections import Section
 from mlp_jax.tables.arrow import pa, pc
+from mlp_jax.tables.reading import first_true
 from mlp_jax.tables.text import is_number, listed
 
 Array = NDArray[Any]
@@ -229,6 +230,19 @@ def encode_again(records: Sequence[Target], columns: list[Any], unit: OutputUnit
             )
         found.append(np.array(numbers, np.int32)[target.codes])
     return found[0] if unit.kind == "classes" and len(found) == 1 else np.stack(found, axis=1).astype(np.float64)
+
+
+def require_possible(y: Array, unit: OutputUnit, name: str, row: Callable[[int], str]) -> None:
+    """Raise an InputError if a target of quantities or probabilities (n, k) is none of the unit's; `row` names one."""
+    if y.ndim == 2 and (bad := first_true(unit.outside(np.asarray(y, np.float64)))):
+        raise InputError(
+            f"{name}: target {y[bad]} of {row(bad[0])} is not possible: a {unit.name} output needs {unit.support}"
+        )
+    if y.ndim == 2 and unit.kind == "classes" and (bad := first_true(abs(y.sum(axis=1) - 1) > 1e-3)):
+        raise InputError(
+            f"{name}: the targets of {row(bad[0])} sum to {y[bad].sum():g}; softmax outputs need probabilities that "
+            "sum to 1; for classes that do not exclude each other use sigmoid"
+        )
 
 
 def rows_with_all(columns: list[Any]) -> Array:

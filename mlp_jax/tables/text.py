@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax.errors import InputError
 from mlp_jax.tables.arrow import csv, pa, pc
+from mlp_jax.terminal import escaped
 
 Arrow = Any  # a pyarrow.Table, or a column of one
 
@@ -81,6 +82,7 @@ def read_text(
         require_columns(str(path), names or (), list(given))
         options = _options(
             found,
+            head,
             column_types={given[name]: kind for name, kind in types.items() if name in given},
             include_columns=[given[name] for name in names] if names is not None else None,
         )
@@ -116,7 +118,7 @@ def types_in_blocks(path: Path, dialect: Dialect, types: dict[str, Any]) -> dict
         header, found = _header(path, head, dialect)
     given = {name: types[name.strip()] for name in header if name.strip() in types}
     while True:
-        options = _options(found, column_types=given)
+        options = _options(found, head, column_types=given)
         known = given
         try:
             with opened(path) as (_, stream):
@@ -141,12 +143,13 @@ def _kinds() -> list[Any]:
     return [pa.null(), pa.int64(), pa.bool_(), *times, pa.float64(), pa.string()]
 
 
-def _options(dialect: Dialect, **convert: Any) -> dict[str, Any]:
+def _options(dialect: Dialect, head: bytes, **convert: Any) -> dict[str, Any]:
     delimiter, quote = dialect.delimiter, dialect.quote
     convert["null_values"] = [*dialect.missing, *(f" {word}" for word in dialect.missing)]
     convert["decimal_point"] = dialect.decimal
     return {
-        "read_options": csv.ReadOptions(block_size=_BLOCK, encoding=dialect.encoding),
+        # in rows that do not end within the head, a task for each column costs more than its cells
+        "read_options": csv.ReadOptions(use_threads=b"\n" in head, block_size=_BLOCK, encoding=dialect.encoding),
         "parse_options": csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=True),
         "convert_options": csv.ConvertOptions(**convert),
     }
@@ -159,26 +162,31 @@ def _as_texts(path: Path, dialect: Dialect, table: Arrow, types: dict[str, Any])
     if not path.is_file() or table.num_columns > len(set(table.column_names)):
         return set()  # a pipe cannot be read again; and a name that is there twice is refused
     whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind)]
-    options = _options(dialect, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
-    with opened(path) as (_, stream):
+    with opened(path) as (head, stream):
+        options = _options(dialect, head, column_types=dict.fromkeys(whole, pa.string()), include_columns=whole)
         for block in csv.open_csv(stream, **options) if whole else ():
-            texts |= {name for name in whole if pc.any(pc.match_substring_regex(block[name], LEADING_ZERO)).as_py()}
+            if _has_code(pa.chunked_array(block.columns)):  # which of them, is seldom asked
+                texts |= {name for name in whole if _has_code(block[name])}
     return {name.strip() for name in texts}
+
+
+def _has_code(cells: Arrow) -> bool:
+    return bool(pc.any(pc.match_substring_regex(cells, LEADING_ZERO)).as_py())
 
 
 def cleaned(
     table: Arrow, missing: Sequence[str], is_text: bool = False, noted: dict[str, Counter[str]] | None = None
 ) -> Arrow:
     """The table without cells that mean a missing one, which are noted; of a text without the blanks around words."""
-    numbers = pa.array(sorted({float(word) for word in missing if is_number(word)}), pa.float64())
+    numbers = pa.array([float(word) for word in missing if is_number(word) and "nan" not in word.lower()], pa.float64())
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_string(field.type):
             column = pc.utf8_trim_whitespace(column) if is_text else column
             lost = pc.is_in(column, value_set=pa.array(missing, pa.string()))
             if noted is not None:
-                found = pc.value_counts(column.filter(lost)).to_pylist()
-                noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in found})
+                counts = pc.value_counts(column.filter(lost)).to_pylist()
+                noted.setdefault(field.name, Counter()).update({of["values"]: of["counts"] for of in counts})
         elif len(numbers) and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
             lost = pc.is_in(column.cast(pa.float64(), safe=False), value_set=numbers)
         else:
@@ -245,7 +253,8 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
-    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in map(str, names[:most])]
+    shown = [escaped(str(name)).replace("\n", "\\n") for name in names[:most]]  # a name is no line of its own
+    words = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in shown]
     return ", ".join(words) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 

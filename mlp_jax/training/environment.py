@@ -17,7 +17,8 @@ from mlp_jax.guest import settings
 KEYS = ("device", "processors", "versions", "x64", "settings", "flags", "git")  # of what `environment` gives
 _OF_COMPILERS = ("JAX_", "XLA_", "LIBTPU_", "NVIDIA_TF32", "CUBLAS_")  # variables, by how they begin
 # Neither to list what changed, nor after it, nor to fetch objects that a partial clone lacks.
-_NO_PROGRAMS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "protocol.allow=never")
+_NO_PROGRAMS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}")
+_NO_FETCH = {"GIT_ALLOW_PROTOCOL": ""}  # stronger than a protocol.ext.allow of the repository
 
 
 def environment() -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _git(folder: Path, settings: Iterable[str], *arguments: str) -> str | None:
     command = ["git", "--no-optional-locks", *before, *arguments]
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 5}
     try:
-        done = subprocess.run(command, cwd=folder, text=True, errors="replace", **options)
+        done = subprocess.run(command, cwd=folder, env=os.environ | _NO_FETCH, text=True, errors="replace", **options)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -27,6 +27,7 @@ from mlp_jax.training.streamed import trainer_of
 from mlp_jax.training.sweep import sweep
 
 
+@as_guest()
 def fit(
     config: Config | dict[str, Any],
     examples: Any = None,
@@ -101,7 +102,7 @@ def _fit(
     started = time.perf_counter()
     unit, numbers = config.several or ("epoch", ())
     total = len(numbers) or config.training.epochs
-    with _out_of_memory_explained(), as_guest(), reporter(total, unit) as report:
+    with _out_of_memory_explained(), reporter(total, unit) as report:
         if config.axes:
             return sweep(config, examples, directory, resume, overwrite, report)
         prepared = in_turn(lambda: examples if isinstance(examples, Prepared) else prepare(config, examples, report))
@@ -109,24 +110,14 @@ def _fit(
         config = together(lambda: resolve(config, prepared))
         for finding in prepared.said:
             report.say(finding)
-
-        def require_free() -> None:
-            if directory:
-                directory.require_free(config, resume, overwrite)
-
-        together(require_free)
+        free = config, resume, overwrite
+        together(lambda: directory.require_free(*free) if directory else None)
         trainer = trainer_of(config, prepared)
         if start_from:
             require_fit(trainer.net, start_from.params)
         training = Training(config, trainer, report, start_from)  # which compiles, before the directory is touched
         with ExitStack() as until_the_end:
-
-            def take() -> None:
-                if directory:
-                    until_the_end.enter_context(directory.held())
-                require_free()  # again: another run may have begun meanwhile
-
-            together(take)
+            together(lambda: directory and until_the_end.enter_context(directory.taken(*free)))
             return _to_its_end(training.begin(directory, resume), report, time.perf_counter() - started)
 
 
@@ -196,8 +187,6 @@ def _as_config(config: Config | dict[str, Any], examples: Any) -> tuple[Config, 
 def _out_of_memory_explained() -> Iterator[None]:
     try:
         yield
-    except MemoryError:
-        raise InputError("the data need more memory than there is") from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.tables.preparation import Prepared
+from mlp_jax.tables.written import no_formula
 from mlp_jax.training.prediction import predictions
 from mlp_jax.training.run import Run
 
@@ -15,7 +16,8 @@ def as_table(rows: list[list[Any]]) -> str:
     """The rows of `held_out` of several folds as CSV, in the order of the examples."""
     text = io.StringIO()
     header, *others = rows
-    csv.writer(text, lineterminator="\n").writerows([header, *sorted(row for row in others if row != header)])
+    written = [header, *sorted(row for row in others if row != header)]
+    csv.writer(text, lineterminator="\n").writerows(map(no_formula, row) for row in written)
     return text.getvalue()
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mlp_jax.mlp.structure import MLP
 from mlp_jax.tables.preparation import Scaling
 from mlp_jax.tables.schema import Schema
+from mlp_jax.tables.text import listed
 
 Array = NDArray[Any]
 
@@ -68,7 +69,7 @@ def baseline(
         if net.output_unit.kind != "margins":
             with np.errstate(divide="ignore"):
                 metrics["log_loss"] = float(-np.average(np.log(shares)[true], weights=of_part))
-        return {"prediction": f"always {names[shares.argmax()]}", part: metrics}
+        return {"prediction": f"always {listed([names[shares.argmax()]])}", part: metrics}
     if net.output_unit.kind in ("probabilities", "margins"):  # of several labels
         often = np.average(train >= 0.5, axis=0, weights=of_train) >= 0.5
         right = np.average((y >= 0.5) == often, axis=0, weights=of_part)

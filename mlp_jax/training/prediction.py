@@ -82,14 +82,14 @@ def predictions(config: Config, model: Model, x: Any) -> dict[str, NDArray[Any]]
     # One program for all penalties and for nearly as many rows.
     plain = net.penalised_by(None)
     z, y_hat = jitted(output_of, ("net",), plain)(plain, model.params, filled_up(x, x.dtype))
-    z, y_hat = z[: len(x)], y_hat[: len(x)]
-    digits = np.asarray(y_hat.astype("float32") if y_hat.dtype == "bfloat16" else y_hat)
+    y_hat = np.asarray(y_hat)[: len(x)]  # by JAX it would be a program for each number of rows
+    digits = y_hat.astype("float32") if y_hat.dtype == "bfloat16" else y_hat
     y_hat = digits.astype(np.float64)
     if not np.isfinite(y_hat).all():
         raise InputError("the network's predictions are not finite: its weights are, or lead, out of range")
     names, unit = target_names(net, model.target_names), net.output_unit
     if unit.kind == "quantities":
-        found = {key: np.asarray(v, np.float64) for key, v in unit.parameters(z, *model.params[-1][2:]).items()}
+        found = {key: np.asarray(v, float)[: len(x)] for key, v in unit.parameters(z, *model.params[-1][2:]).items()}
         columns, values = _spread(names, found, model)
         numbers = np.concatenate([model.targets.undo(y_hat), *values], axis=1)
         return dict(zip([*names, *columns], numbers.T, strict=True))

@@ -41,22 +41,12 @@ def sweep(
     require_equal(data=sources.of(runs[0].asked).fingerprint)
     if config.several and config.several[0] == "seed":  # what is found in the data is the same for all
         config = runs[0].config.model_copy(update={"seeds": config.seeds, "sweep": config.sweep})
-
-    def require_free() -> None:
-        if directory:
-            directory.require_free(config, resume, overwrite)
-
-    together(require_free)
+    free = config, resume, overwrite
+    together(lambda: directory.require_free(*free) if directory else None)
     under_way = _Runs(config, runs, sources, directory, report, started)  # which compiles, and changes nothing
     with ExitStack() as until_the_end:
-
-        def take() -> None:
-            if directory:
-                until_the_end.enter_context(directory.held())
-                require_free()  # again: another run may have begun meanwhile
-                under_way.begin_directory(directory, resume)
-
-        together(take)
+        together(lambda: directory and until_the_end.enter_context(directory.taken(*free)))
+        together(lambda: under_way.begin_directory(directory, resume) if directory else None)
         return under_way.to_their_end(resume)
 
 

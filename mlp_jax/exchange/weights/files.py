@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def weights_file(path: str | Path) -> Place:
         return Place(path) / "weights.safetensors"
     if path.suffix != ".safetensors":
         raise InputError(f"weights are read from a .safetensors file, or from the directory of a run; got {path}")
-    return Place.of(path.resolve())
+    return Place.of(Path(realpath(path)))
 
 
 def checksum(path: Place) -> str:

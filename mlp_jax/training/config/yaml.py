@@ -5,6 +5,7 @@ a Python object, and an alias.
 """
 
 import io
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,9 @@ from mlp_jax.errors import InputError
 from mlp_jax.files import Place
 
 KeyPath = tuple[str | int, ...]
-_LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
+_LARGEST = 2**19  # letters of a file, of which a thousand take up to 15 ms to read
 _LONGEST_NUMBER = 400  # letters: those of the largest float64 and more
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # the others are bytes of a path
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
 _PLAIN_TAGS = {
@@ -41,6 +43,7 @@ class Document:
         self.problems: list[tuple[KeyPath, str]] = []
         self._places: dict[KeyPath, str] = {}
         self._seen: set[Node] = set()
+        self._constructor = YAML(typ="safe", pure=True).constructor  # which looks for files when it is made
         self.values = self._parse(text, (), place_of)
 
     @classmethod
@@ -125,8 +128,10 @@ class Document:
         if isinstance(node, SequenceNode):
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
         if len(node.value) <= _LONGEST_NUMBER or node.tag.endswith(":str"):
+            if bad := _NO_TEXT.search(node.value):
+                return self._refuse(path, f"must be text without {bad[0]!r}")
             with suppress(ValueError, KeyError):  # !!int abc
-                return YAML(typ="safe", pure=True).constructor.construct_object(node)
+                return self._constructor.construct_object(node)
         return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
     def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:

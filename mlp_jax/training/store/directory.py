@@ -64,9 +64,9 @@ class RunDirectory:
 
     def _require_elsewhere(self, data: Iterable[Path]) -> None:
         """Raise an InputError if one of these files, which a training reads, is where one of the run will be."""
-        own = {Path(file).resolve() for file in self.files}
+        own = {os.path.realpath(file) for file in self.files}
         for path in data:
-            if path.resolve() in own:
+            if os.path.realpath(path) in own:
                 raise InputError(f"{path} is data, which the run would replace; name another directory (run_dir=…)")
 
     def holds_run(self) -> bool:
@@ -126,6 +126,13 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def taken(self, config: Config, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Hold the folder, if it is free: another run may have begun in it meanwhile."""
+        with self.held():
+            self.require_free(config, resume, overwrite)
+            yield
 
     def is_held(self) -> bool:
         """Whether a training is using the folder."""
