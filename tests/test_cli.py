@@ -90,7 +90,7 @@ def test_draw_shows_the_graph_of_the_cost_and_of_its_gradient(command, fails, tm
     assert "--output must end in one of .svg, .dot, .mmd, .txt; got graph.png" in message
 
 
-def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(in_digits):
+def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(in_digits, monkeypatch):
     bunch = load_digits()
     order = np.random.default_rng(0).permutation(64)
     names = ",".join(np.array(bunch.feature_names)[order])
@@ -103,6 +103,7 @@ def test_predict_writes_a_row_per_input_whatever_the_order_of_columns(in_digits)
     np.testing.assert_allclose(probabilities[:, 1:].sum(1), 1, rtol=1e-6)
     assert (probabilities[:, 0] == bunch.target[:50]).mean() > 0.8
     np.save("new.npy", bunch.data[:50])
+    monkeypatch.setattr("mlp_jax.commands.predict.pa", None)  # arrays need no pyarrow
     assert in_digits("predict", "runs/digits", "new.npy").out == out
 
 

@@ -184,7 +184,7 @@ def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
-            writer.writerow(_cells(pa.array(columns), changed))
+            writer.writerow(_cells(np.array([*columns], object), changed))
             has_header.append(True)
         writer.writerows(zip(*(_cells(values, changed) for values in columns.values()), strict=True))
 
