@@ -4,6 +4,7 @@ In YAML 1.2 `1e-3` is a number and `off` is a string. Refused here: a key given 
 a Python object, and an alias.
 """
 
+import functools
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from mlp_jax.files import Place
 
 KeyPath = tuple[str | int, ...]
 _LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
+_REMEMBERED = 2**14  # letters of a text whose nodes are kept: a command reads the configuration of a run several times
 _LONGEST_NUMBER = 400  # letters: those of the largest float64 and more
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
@@ -41,6 +43,7 @@ class Document:
         self.problems: list[tuple[KeyPath, str]] = []
         self._places: dict[KeyPath, str] = {}
         self._seen: set[Node] = set()
+        self._scalars = YAML(typ="safe", pure=True, plug_ins=[]).constructor
         self.values = self._parse(text, (), place_of)
 
     @classmethod
@@ -100,7 +103,7 @@ class Document:
 
     def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
         try:
-            node = YAML(typ="safe", pure=True).compose(text)
+            node = (_composed if len(text) <= _REMEMBERED else _composed.__wrapped__)(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise InputError(f"{place_of(mark.line + 1 if mark else 1)}: not YAML: {error.problem}") from None
@@ -126,7 +129,7 @@ class Document:
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
         if len(node.value) <= _LONGEST_NUMBER or node.tag.endswith(":str"):
             with suppress(ValueError, KeyError):  # !!int abc
-                return YAML(typ="safe", pure=True).constructor.construct_object(node)
+                return self._scalars.construct_object(node)
         return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
     def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:
@@ -146,6 +149,12 @@ class Document:
 
     def _refuse(self, path: KeyPath, message: str) -> None:
         self.problems.append((path, message))
+
+
+@functools.lru_cache(64)
+def _composed(text: str) -> Node | None:
+    node: Node | None = YAML(typ="safe", pure=True, plug_ins=[]).compose(text)
+    return node
 
 
 def read(path: Path | Place, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:
