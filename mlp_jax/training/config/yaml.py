@@ -4,10 +4,10 @@ In YAML 1.2 `1e-3` is a number and `off` is a string. Refused here: a key given 
 a Python object, and an alias.
 """
 
-import functools
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from mlp_jax.files import Place
 
 KeyPath = tuple[str | int, ...]
 _LARGEST = 2**20  # letters of a file, of which a thousand take 5 ms to read
-_REMEMBERED = 2**14  # letters of a text whose nodes are kept: a command reads the configuration of a run several times
 _LONGEST_NUMBER = 400  # letters: those of the largest float64 and more
 PlaceOf = Callable[[int], str]  # line number, from 1 -> what to call that place
 
@@ -43,7 +42,6 @@ class Document:
         self.problems: list[tuple[KeyPath, str]] = []
         self._places: dict[KeyPath, str] = {}
         self._seen: set[Node] = set()
-        self._scalars = YAML(typ="safe", pure=True, plug_ins=[]).constructor
         self.values = self._parse(text, (), place_of)
 
     @classmethod
@@ -129,7 +127,7 @@ class Document:
             return tuple(self._plain(item, (*path, i), place_of) for i, item in enumerate(node.value))
         if len(node.value) <= _LONGEST_NUMBER or node.tag.endswith(":str"):
             with suppress(ValueError, KeyError):  # !!int abc
-                return self._scalars.construct_object(node)
+                return YAML(typ="safe", pure=True).constructor.construct_object(node)
         return self._refuse(path, f"{node.value[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
     def _mapping(self, node: MappingNode, path: KeyPath, place_of: PlaceOf) -> dict[str, Any]:
@@ -151,9 +149,12 @@ class Document:
         self.problems.append((path, message))
 
 
-@functools.lru_cache(64)
+_REMEMBERED = 2**14  # letters: a command reads the configuration of a run up to eight times
+
+
+@lru_cache(64)
 def _composed(text: str) -> Node | None:
-    node: Node | None = YAML(typ="safe", pure=True, plug_ins=[]).compose(text)
+    node: Node | None = YAML(typ="safe", pure=True).compose(text)
     return node
 
 
