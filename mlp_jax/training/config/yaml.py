@@ -112,6 +112,7 @@ class Document:
         if node is None:
             self._places[path] = place_of(1)
             return None
+        self._seen.clear()  # an alias is one within a text; equal texts are one node
         return self._plain(node, path, place_of)
 
     def _plain(self, node: Node, path: KeyPath, place_of: PlaceOf) -> Any:
