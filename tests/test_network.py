@@ -67,7 +67,11 @@ def test_gradients_equal_jax_grad_in_float64(hidden, output, cost, penalty):
     assert_close_per_leaf(ours, reference, 1e-13)
 
 
-@pytest.mark.parametrize(("hidden", "output", "cost"), NETWORKS)
+# An ordinary run takes each other one; all are in float64 above.
+@pytest.mark.parametrize(
+    ("hidden", "output", "cost"),
+    [pytest.param(*network, marks=[pytest.mark.slow] * (k % 2)) for k, network in enumerate(NETWORKS)],
+)
 def test_gradients_in_float32_are_within_a_few_ulp_of_float64(hidden, output, cost):
     def gradient(function, dtype):
         with jax.enable_x64(dtype == jnp.float64):
