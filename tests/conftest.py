@@ -15,10 +15,17 @@ from mlp_jax import cli
 gc.set_threshold(100_000, 20, 50)
 
 CACHES = Path(__file__).parent.parent / ".pytest_cache"
-# What one worker of a run has compiled, the others and the next run need not compile again.
-jax.config.update("jax_compilation_cache_dir", str(CACHES / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# What one worker of a run, or a process that a test starts, has compiled, the others and the next run need not: also in
+# another folder, but for a path that JAX gives to XLA's cache of GPUs, which counts as a part of each program.
+KEPT = {
+    "jax_compilation_cache_dir": str(CACHES / "jax"),
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
+for name, value in KEPT.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

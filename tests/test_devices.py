@@ -48,7 +48,7 @@ def trained(runs):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param("plain", marks=pytest.mark.slow), "all"])
 def test_the_bits_are_the_same_on_each_number_of_devices_where_asked_for(way):
     changes = {"training__epochs": 3, **WAYS[way]}
 

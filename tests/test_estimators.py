@@ -37,21 +37,22 @@ X, Y = make_regression(n_samples=200, n_features=10, noise=100.0, random_state=7
 Y = (Y - Y.mean()) / Y.std()
 
 
-def with_the_checks_of(*estimators):
-    """`parametrize_with_checks` with a list of cases: scikit-learn 1.7 has a generator, of which pytest warns."""
-    mark = parametrize_with_checks(list(estimators))
-    names, cases = mark.args
-    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
+CHECKS = parametrize_with_checks([MLPClassifier(), MLPRegressor(), MLPQuantileRegressor()])
 
 
-@with_the_checks_of(MLPClassifier(), MLPRegressor())
+def is_slow(estimator, check):
+    """Of regressors an ordinary run has the checks of regressors alone: all else is the code of the classifier."""
+    return type(estimator) is not MLPClassifier and (
+        type(estimator) is MLPQuantileRegressor or "regressor" not in repr(check)
+    )
+
+
+@pytest.mark.parametrize(
+    CHECKS.args[0],
+    [pytest.param(*case, marks=[pytest.mark.slow] * is_slow(*case)) for case in CHECKS.args[1]],
+    **CHECKS.kwargs,
+)
 def test_the_checks_of_scikit_learn(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.slow  # the same code as that of the regressor, but for the output
-@with_the_checks_of(MLPQuantileRegressor())
-def test_the_checks_of_scikit_learn_of_quantiles(estimator, check):
     check(estimator)
 
 

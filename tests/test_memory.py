@@ -145,7 +145,9 @@ WAYS = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.slow] * way.startswith(("csv", "feather"))) for way in WAYS]
+)
 def test_the_bits_are_those_of_training_in_memory(way, tables, small_blocks, tmp_path):
     values = settings(tables, **WAYS[way])
     if (split := values["data"].get("split", {})).get("test"):

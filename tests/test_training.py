@@ -32,7 +32,12 @@ def test_configs_are_found():
     assert names >= {"digits.yaml", "xor.yaml", "section_6_5_7.yaml", "diabetes.yaml", "breast_cancer.yaml"}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+# An ordinary run leaves out that of twenty hidden layers, a long program; test_ways_of_training.py watches seventy.
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem == "relu")) for path in CONFIGS],
+    ids=lambda path: path.stem,
+)
 def test_every_configuration_learns(path, tmp_path):
     assert f"scripts/run mlp-jax train {path.relative_to(CONFIGS[0].parent.parent)}" in path.read_text()
     train(configuration.load(path, ["training.epochs=3"]), tmp_path / "run")

@@ -24,10 +24,10 @@ NETWORKS = [
 ]
 
 
-# An ordinary run takes each fifth.
+# An ordinary run takes each tenth.
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=[pytest.mark.slow] * (k % 5 > 0)) for k, row in enumerate(FIRST.values())],
+    [pytest.param(row, marks=[pytest.mark.slow] * (k % 10 > 0)) for k, row in enumerate(FIRST.values())],
     ids=lambda row: row[0].name,
 )
 def test_every_operation(row):

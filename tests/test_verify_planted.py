@@ -10,12 +10,12 @@ from mlp_jax import verify
 # Where each kind of fault is planted here, and what the report must say.
 ACTIVATION = "the gradient for the weights of layer 2 has the {}, not"
 CAUSES = {
-    "first layer zero": ("deep", "zero in every entry"),
+    "first layer zero": ("shallow", "zero in every entry"),
     "first layer's sign": ("deep", "a sign"),
     "one entry dropped": ("shallow", r"right but for entry \[1, 2\], where yours is 0: dropped"),
-    "one entry 10 % off": ("half", r"right but for entry \[2, 1\], where yours = 1.1 × reference"),
+    "one entry 10 % off": ("outputs", r"right but for entry \[2, 1\], where yours = 1.1 × reference"),
     "one row dropped": ("outputs", "right but for row 2, where yours is 0: dropped"),
-    "one column dropped": ("bfloat", "right but for column 3, where yours is 0: dropped"),
+    "one column dropped": ("outputs", "right but for column 3, where yours is 0: dropped"),
     "one bias dropped": ("wide", r"right but for entry \[1\], where yours is 0: dropped"),
     "bias of the first example alone": ("outputs", "example 0 alone counts"),
     "bias averaged": ("shallow", "1/7 is the length of axis 0 of y: a mean where a sum is meant"),

@@ -49,10 +49,10 @@ def of_difference(x):
 @pytest.mark.parametrize(
     ("f", "args", "at", "is_wrong"),
     [
-        (of_jax.i0, (X,), "= 0", not MENDED),
+        pytest.param(of_jax.i0, (X,), "= 0", not MENDED, marks=pytest.mark.slow),
         (of_jax.spence, (jnp.array([0.3, 0.7, 2.5, 3.0]),), "= 1.25", True),
         (weighted, (X, POSITIVE), "= 0", True),
-        (jnp.sinc, (X,), "e-05", not MENDED),
+        pytest.param(jnp.sinc, (X,), "e-05", not MENDED, marks=pytest.mark.slow),
         (difference, (X,), "= 0", True),
     ],
 )

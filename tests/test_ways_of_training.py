@@ -47,7 +47,7 @@ def test_the_gradient_in_parts_equals_that_of_the_minibatch(class_weights):
         return run.epoch(), run.params
 
     whole = after_an_epoch(1)
-    for parts in (2, 3, 16):
+    for parts in (3, 16):
         chex.assert_trees_all_close(after_an_epoch(parts), whole, rtol=1e-9)
 
 
@@ -237,11 +237,12 @@ def test_products_with_rounded_factors_are_those_of_bfloat16(skip):
     h = jnp.tanh(r(x) @ r(params[0].W) + params[0].b[None])
     tape = mlp_jax.forward(rounded, params, x)
     assert_allclose(tape.h[1], h, rtol=1e-6)
-    J, grads = mlp_jax.loss_and_grad(rounded, params, x, y)
+    gradient = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
+    J, grads = gradient(rounded, params, x, y)
     g = (tape.h[-1] - y) / 5
     assert_allclose(grads[-1].W, r(tape.h[-2]).T @ r(g), rtol=1e-5, atol=1e-7)
     assert grads[0].W.dtype == jnp.float32
-    exact = mlp_jax.loss_and_grad(net, params, x, y)
+    exact = gradient(net, params, x, y)
     chex.assert_trees_all_close((J, grads), exact, rtol=0.05, atol=0.02)
     assert float(jnp.abs(grads[0].W - exact[1][0].W).max()) > 0
 
@@ -275,9 +276,10 @@ def test_the_noise_scale_is_that_of_the_examples_gradients(microbatches):
     run = ByHand(iris(training__watch=True, training__microbatches=microbatches, training__epochs=1,
                       optimizer={"name": "sgd", "learning_rate": 0.0001}))  # fmt: skip
     parts = []
+    gradient = jax.jit(mlp_jax.loss_and_grad, static_argnums=0)
     for x, y in run.examples_of(0):
         net = run.trainer.net
-        grads = [mlp_jax.loss_and_grad(net, run.params, x[i : i + 1], y[i : i + 1])[1] for i in range(len(x))]
+        grads = [gradient(net, run.params, x[i : i + 1], y[i : i + 1])[1] for i in range(len(x))]
         flat = np.array([[np.concatenate([leaf.ravel() for leaf in layer]) for layer in g] for g in grads], object)
         for_layers = [np.stack(flat[:, k]) for k in range(2)]
         variance = [np.var(g, axis=0, ddof=1).sum() for g in for_layers]
@@ -294,9 +296,9 @@ def test_the_gradient_of_each_example_is_clipped(microbatches):
     run = ByHand(iris(training__clip_examples=0.1, training__microbatches=microbatches, training__epochs=1,
                       network={"widths": (4, 8, 3), "output": "softmax", "penalty": penalty},
                       optimizer={"name": "sgd", "learning_rate": 0.5}))  # fmt: skip
-    net, params = run.trainer.net, run.params
+    net, params, gradient = run.trainer.net, run.params, jax.jit(mlp_jax.clipped_gradient, static_argnums=0)
     for x, y in run.examples_of(0):
-        clipped = mlp_jax.clipped_gradient(net, params, x, y, 0.1)
+        clipped = gradient(net, params, x, y, 0.1)
         params = tuple(
             own._replace(W=own.W - 0.5 * (g.W / len(x) + 0.02 * own.W), b=own.b - 0.5 * g.b / len(x))
             for own, g in zip(params, clipped, strict=True)
@@ -366,7 +368,7 @@ def test_each_optimizer_takes_its_numbers_from_a_trace(name):
         return take_step(program, initial_state(program, params), batch)[0].params
 
     shared = jax.jit(step, static_argnums=0)(left_open, values, params)
-    alone = take_step(program, initial_state(program, params), batch)[0].params
+    alone = jax.jit(lambda p: take_step(program, initial_state(program, p), batch)[0].params)(params)
     assert values.optimizer == arguments
     assert_allclose(np.asarray(jax.tree.leaves(shared)[0]), jax.tree.leaves(alone)[0], rtol=1e-5, atol=1e-7)
 

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Document:
 
     def _parse(self, text: str, path: KeyPath, place_of: PlaceOf) -> Any:
         try:
-            node = YAML(typ="safe", pure=True).compose(text)
+            node = (_composed if len(text) <= _REMEMBERED else _composed.__wrapped__)(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise InputError(f"{place_of(mark.line + 1 if mark else 1)}: not YAML: {error.problem}") from None
@@ -114,6 +115,7 @@ class Document:
         if node is None:
             self._places[path] = place_of(1)
             return None
+        self._seen.clear()  # an alias is one within a text; equal texts are one node
         return self._plain(node, path, place_of)
 
     def _plain(self, node: Node, path: KeyPath, place_of: PlaceOf) -> Any:
@@ -151,6 +153,15 @@ class Document:
 
     def _refuse(self, path: KeyPath, message: str) -> None:
         self.problems.append((path, message))
+
+
+_REMEMBERED = 2**14  # letters: a command reads the configuration of a run up to eight times
+
+
+@lru_cache(64)
+def _composed(text: str) -> Node | None:
+    node: Node | None = YAML(typ="safe", pure=True).compose(text)
+    return node
 
 
 def read(path: Path | Place, overrides: Iterable[str] = (), sweep: Iterable[str] = ()) -> Document:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 import tomllib
 import zlib
@@ -65,7 +66,7 @@ def complete(found: Audit, watch: Watch, seconds: float, folder: Path | None, re
     file in which that is remembered, is not checked. First each use is, then of each rule that passed the
     transformations that the program used it under, and special points beside its arguments.
     """
-    where, meant = addresses(), intentions(found)
+    where, meant = addresses({id(signature.rule) for signature in watch.signatures.values()}), intentions(found)
     end = time.monotonic() + seconds
     uses = [(signature, _finding(signature, where)) for signature in _in_order(watch.signatures.values())]
     first = len(found.findings)
@@ -173,7 +174,7 @@ def _stored(signature: Signature, finding: Finding, call: Call, where: dict[int,
         name = f"{address.partition(':')[2]}-{zlib.crc32(f'{address} {finding.arguments}'.encode()):08x}.npz"
         try:
             with as_the_program(signature.x64):
-                store(call, address, where, folder / name)
+                store(call, address, functools.cache(addresses), folder / name)
             return dataclasses.replace(finding, reproduce=f"mlp-jax verify --replay {local(str(folder / name))}")
         except NotStorable as error:
             again = f"no file can hold {error}"

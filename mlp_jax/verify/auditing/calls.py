@@ -78,7 +78,7 @@ class NotStorable(TypeError):
     """An argument that no file can hold; the text names its type."""
 
 
-def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> None:
+def store(call: Call, address: str, addresses: Callable[[], dict[int, str]], path: Path) -> None:
     """Write a call as arrays (.npz) with a description in JSON among them; nothing in it runs when it is read.
 
     Raises:
@@ -98,7 +98,7 @@ def store(call: Call, address: str, addresses: dict[int, str], path: Path) -> No
         np.savez(file, description=np.array(json.dumps(record)), **arrays)
 
 
-def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any:
+def _described(x: Any, arrays: dict[str, Any], addresses: Callable[[], dict[int, str]]) -> Any:
     """A value as JSON; arrays go to `arrays`, in the bytes of their dtype."""
 
     def inner(y: Any) -> Any:
@@ -119,10 +119,10 @@ def _described(x: Any, arrays: dict[str, Any], addresses: dict[int, str]) -> Any
         return {type(x).__name__: [inner(y) for y in x]}
     if type(x) is dict:
         return {"dict": [[inner(k), inner(v)] for k, v in x.items()]}
-    if isinstance(x, tuple) and hasattr(x, "_fields") and id(type(x)) in addresses:
-        return {"record": addresses[id(type(x))], "fields": [inner(y) for y in x]}
-    if callable(x) and id(x) in addresses:
-        return {"at": addresses[id(x)]}
+    if isinstance(x, tuple) and hasattr(x, "_fields") and (record := addresses().get(id(type(x)))):
+        return {"record": record, "fields": [inner(y) for y in x]}
+    if callable(x) and (place := addresses().get(id(x))):
+        return {"at": place}
     raise NotStorable(f"an argument of type {type(x).__module__}.{type(x).__qualname__}")
 
 

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,8 +123,11 @@ def _place(f: Any) -> str:
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 
-def addresses() -> dict[int, str]:
-    """`module:attribute` of the callables in loaded modules and their classes, by id, the most public one of each."""
+def addresses(wanted: Container[int] | None = None) -> dict[int, str]:
+    """`module:attribute` of the callables in loaded modules and their classes, by id, the most public one of each.
+
+    If ids are wanted, of these alone: there are a hundred thousand.
+    """
     found: dict[int, str] = {}
     ranks: dict[int, Any] = {}
     for name, module in sorted(sys.modules.items()):
@@ -133,6 +136,8 @@ def addresses() -> dict[int, str]:
         for path, value in _attributes(module):
             with suppress(Exception):  # anybody's objects, whose attributes may raise anything
                 for inner in _layers(value):
+                    if wanted is not None and id(inner) not in wanted:
+                        continue
                     home = _text(beneath(inner), "__module__")
                     is_private = any(part.startswith("_") for part in name.split("."))
                     rank = name.split(".")[0] != home.split(".")[0], is_private, name != home, name.count(".")
