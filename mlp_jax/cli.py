@@ -25,8 +25,8 @@ from mlp_jax.terminal import leave, open_streams, put, say
 def run() -> NoReturn:
     """The command: `main`, and an end without tear-down, for freeing JAX and SciPy takes 0.4 s and saves nothing."""
     open_streams()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of what a script starts in the background
+        signal.signal(signal.SIGINT, _stop)
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -35,8 +35,8 @@ def run() -> NoReturn:
 
 def _stop(number: int, _: Any) -> NoReturn:
     # No exception: raised within an import or a callback of JAX, it would be reported or swallowed there.
-    if files := sys.modules.get("mlp_jax.files"):
-        files.remove_what_is_being_written()
+    if remove := getattr(sys.modules.get("mlp_jax.files"), "remove_what_is_being_written", None):
+        remove()
     leave("stopped", 128 + number)
 
 

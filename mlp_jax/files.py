@@ -137,16 +137,18 @@ class Place:
         """
         with self._in_folder() as (name, folder):
             temporary = os.path.join(os.path.dirname(name), f".{self.name}.{secrets.token_hex(8)}.part")
+            _being_written[temporary] = folder
             try:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666, dir_fd=folder)
             except OSError as error:
+                del _being_written[temporary]
                 raise OSError(error.errno, error.strerror, str(self)) from None
-            _being_written[temporary] = folder
             try:
                 with open(descriptor, "wb") as file:
                     if keeps and os.chmod in os.supports_fd and (before := self.status()):
-                        with contextlib.suppress(OSError):
-                            os.chown(file.fileno(), before.st_uid, before.st_gid)
+                        for owner in ((-1, before.st_gid), (before.st_uid, -1)):
+                            with contextlib.suppress(OSError):
+                                os.chown(file.fileno(), *owner)
                         os.chmod(file.fileno(), before.st_mode & 0o777)  # it runs as nobody else, as after a write
                     yield file
                     file.flush()

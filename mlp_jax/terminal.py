@@ -62,7 +62,8 @@ def open_streams() -> None:
         encoding = before.encoding if before else "utf-8"
         buffer = before.detach() if before else os.fdopen(number, "wb", closefd=False)
         in_lines = number == 2 or os.isatty(number)
-        os.set_blocking(number, True)  # else what a slow reader does not take at once is lost
+        with suppress(AttributeError, OSError):  # on Windows
+            os.set_blocking(number, True)  # else what a slow reader does not take at once is lost
         stream = Stream(buffer, encoding=encoding, errors="mlp_jax.plain", line_buffering=in_lines)
         stream.forgives = forgives
         setattr(sys, name, stream)
@@ -93,6 +94,9 @@ def put(result: object) -> None:
     print(escaped(str(result)))
 
 
+_HARMLESS = "\n\xa0\u200c\u200d\u202f\u3000"  # blanks, and joiners of Persian, Indic letters and emoji
+
+
 def escaped(text: str) -> str:
     """Text in which control characters, and those that turn the direction of writing, are seen and not obeyed.
 
@@ -101,7 +105,7 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or sign == "\n" else _by_number(sign) for sign in text)
+    return "".join(sign if sign.isprintable() or sign in _HARMLESS else _by_number(sign) for sign in text)
 
 
 def _by_number(sign: str) -> str:

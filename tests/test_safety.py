@@ -25,6 +25,7 @@ from mlp_jax.cli import main
 from mlp_jax.commands.report import write_report
 from mlp_jax.commands.reproduce import reproduce
 from mlp_jax.errors import InputError
+from mlp_jax.exchange import card
 from mlp_jax.files import write_atomically, written_where_told
 from mlp_jax.tables import bundled
 from mlp_jax.training.environment import git_state
@@ -134,6 +135,19 @@ def test_predictions_of_folds_that_do_not_come_out_are_named(tmp_path):
     same, finding = reproduce(tmp_path / "run")
     assert not same
     assert "predictions.csv, " in finding
+    file.write_text("9" * 200_000)
+    with pytest.raises(InputError, match=r"predictions\.csv is damaged"):
+        reproduce(tmp_path / "run")
+    file.unlink()
+    assert not reproduce(tmp_path / "run")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("__init__", r"\_\_init\_\_"), ("bill_mm", "bill_mm"), ("http://x", r"http\://x"), ("www.x @n", r"www\.x \@n")],
+)
+def test_a_name_in_a_card_is_no_markup_and_no_link(name, text):
+    assert card._MARKUP.sub(r"\\\g<0>", name) == text
 
 
 def test_minus_zero_is_not_zero(trained, tmp_path):

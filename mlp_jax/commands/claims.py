@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.errors import InputError
 from mlp_jax.files import Place
 from mlp_jax.tables.text import is_number, listed
 from mlp_jax.training.environment import KEYS
@@ -63,12 +64,18 @@ def _claims(directory: RunDirectory, several: bool) -> dict[str, Any]:
         "metrics.jsonl": directory.read_metrics() if metrics.exists() else [],
         "summary.json": {key: value for key, value in directory.load_summary(several).items() if key not in _VARYING},
     }
-    if directory.predictions.exists():
-        rows = csv.reader(directory.predictions.read().decode(errors="replace").splitlines())
-        claims["predictions.csv"] = [[float(cell) if is_number(cell) else cell for cell in row] for row in rows]
+    claims["predictions.csv"] = _in_rows(directory.predictions) if directory.predictions.exists() else []
     for newest in newest_first(directory.checkpoints)[:1]:  # from which a training goes on; some take them away
         claims["the newest checkpoint"] = _in_tensors(newest)
     return claims
+
+
+def _in_rows(file: Place) -> list[list[Any]]:
+    try:
+        rows = [*csv.reader(file.read().decode(errors="replace").splitlines())]
+    except csv.Error as error:
+        raise InputError(f"{file} is damaged: {error}") from None
+    return [[float(cell) if is_number(cell) else cell for cell in row] for row in rows]
 
 
 def _in_tensors(file: Place) -> dict[str, Any]:

@@ -18,7 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 th { font-weight: normal; color: #666; white-space: nowrap }
 th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
-table { display: block; overflow-x: auto }
+div { overflow-x: auto }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto } svg { max-width: 100%; height: auto }
 """
 
@@ -48,7 +48,7 @@ def table(rows: list[list[str]]) -> str:
     for row in rows:
         tags = ["th", *["td" if row[0] else "th"] * (len(row) - 1)]
         lines += ["<tr>", *(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(tags, row, strict=True)), "</tr>"]
-    return f"<table>{''.join(lines)}</table>"
+    return f"<div><table>{''.join(lines)}</table></div>"
 
 
 def plain(name: str, longest: int = 24) -> str:

@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from argparse import Namespace
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -28,7 +28,7 @@ from mlp_jax.training.prediction import encoded, predictions
 from mlp_jax.training.run import Run, load
 from mlp_jax.training.standing import of_summary
 
-_ROWS = 1 << 14  # of a block: bounds the memory, and is compiled once
+_ROWS, _AT_ONCE = 1 << 14, 8  # of a block, which is compiled once; how many there are: they bound the memory
 _Predicted = tuple[dict[str, Any], Surprises]
 
 
@@ -93,15 +93,22 @@ class _Block(NamedTuple):
 
 
 def _in_order(function: Callable[[_Block], _Predicted], blocks: Iterator[_Block]) -> Iterator[_Predicted]:
-    """What the function gives of each block, in their order; of one for each processor at once."""
-    waiting: deque[Future[_Predicted]] = deque()
-    with ThreadPoolExecutor(processors()) as pool:
-        for block in blocks:
-            waiting.append(pool.submit(function, block))
-            if len(waiting) > processors():
+    """What the function gives of each block, in their order, several at once; an error of reading is after them."""
+    at_once, waiting, error = min(processors(), _AT_ONCE), deque[Future[_Predicted]](), None
+    with ThreadPoolExecutor(at_once) as pool:
+        while True:
+            try:
+                block = next(blocks, None)
+            except InputError as failed:
+                block, error = None, failed
+            if block:
+                waiting.append(pool.submit(function, block))
+            while waiting and (block is None or len(waiting) > at_once):
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            if block is None:
+                break
+    if error:
+        raise error
 
 
 def _blocks(run: Run, path: Path, keep: list[str]) -> Iterator[_Block]:
@@ -180,7 +187,7 @@ def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
     seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
     writer = csv.writer(seen, lineterminator="\n")
     has_header: list[bool] = []
-    changed: set[str] = set()
+    changed: Counter[str] = Counter()
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
@@ -189,14 +196,15 @@ def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
         writer.writerows(zip(*(_cells(values, changed) for values in columns.values()), strict=True))
 
     yield write
-    if changed:
-        say(f"{len(changed):,} names begin as formulas do, and got an apostrophe: --output FILE.parquet keeps them")
+    if cells := changed.total():
+        say(f"cells that a spreadsheet would take for formulas got an apostrophe, {cells:,}; Parquet needs none")
 
 
-def _cells(values: Any, changed: set[str]) -> list[Any]:
+def _cells(values: Any, changed: Counter[str]) -> list[Any]:
     """Numbers have as many digits as read back to the same bits of their type; words are no formulas."""
     if isinstance(values, np.ndarray) and values.dtype != object:
         return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
     cells = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
-    changed.update(cell for cell in cells if no_formula(cell) is not cell)
-    return [*map(no_formula, cells)]
+    found = [*map(no_formula, cells)]
+    changed["formulas"] += sum(one is not other for one, other in zip(cells, found, strict=True))
+    return found

@@ -25,7 +25,8 @@ predictions = model.call({inputs})""",
 
 predictions = predict({inputs})""",
 }
-_MARKUP = re.compile(r"[\\`*\[<&|$~]")  # what begins some in Markdown: names are none
+# What begins some in Markdown, or makes a link of a name: names are none.
+_MARKUP = re.compile(r"[\\`*\[<&|$~@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.")
 _SHOWN = 12  # categories of a column, and columns in the example
 
 

@@ -205,7 +205,10 @@ def _examples(folder: Path, lock: Lock) -> Prepared:
     schema = Schema.of_json((folder / "schema.json").read_bytes(), str(folder / "schema.json"))
 
     def array(name: str, mode: Any = "r") -> Any:
-        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode=mode))
+        file = folder / f"{name}.npy"
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError(f"{file.name} is no file")
+        return np.asarray(np.load(file, mmap_mode=mode))
 
     inputs = Mapped(folder / "inputs.npy", lock)
     tables = [
@@ -218,9 +221,13 @@ def _examples(folder: Path, lock: Lock) -> Prepared:
     d = x["train"].shape[1]
     targets = [np.asarray(values, np.float64) for values in manifest["targets"]]
     ends = TypeAdapter(Ends).validate_python(manifest["ends"])
-    fit = d == sum(map(schema.width, schema.used)) and all(table is None or table.ndim == 2 for table in tables)
+    fit = d == sum(map(schema.width, schema.used)) and manifest["dtype"] in ("float32", "float64")
+    fit = fit and all(table is None or (table.ndim == 2 and table.size and table.dtype.kind == "f") for table in tables)
+    are_classes = parts["train"].y.ndim == 1
     for part, (of, y) in parts.items():
-        fit = fit and len(of) == len(y) == len(weights[part] if weights else y) and y.dtype.kind in "iuf"
+        fit = fit and len(of) == len(y) == len(weights[part] if weights else y)
+        fit = fit and y.ndim == 2 - are_classes and y.dtype.kind in ("iu" if are_classes else "f")
+        fit = fit and bool(np.isin(y, range(ends.outputs)).all() if are_classes else np.isfinite(y).all())
         fit = fit and of.rows.dtype.kind == "u" and of.rows.max(initial=0) < len(inputs.records)
     if not fit:
         raise ValueError("its files do not go together")

@@ -187,6 +187,8 @@ def _as_config(config: Config | dict[str, Any], examples: Any) -> tuple[Config, 
 def _out_of_memory_explained() -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise InputError("the data need more memory than there is") from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

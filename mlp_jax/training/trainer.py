@@ -46,7 +46,7 @@ from mlp_jax.training.step import Outcome, Program, State, initial_state
 from mlp_jax.training.step.early_stopping import Best, Patience
 from mlp_jax.training.step.health import of_epoch
 from mlp_jax.training.step.values import Values
-from mlp_jax.training.xla import SOONER_COMPILED, compiling, jitted, options_for_steps, threads_pay
+from mlp_jax.training.xla import SOONER_COMPILED, compiling, is_debugging, jitted, options_for_steps, threads_pay
 
 _SECONDS_PER_CALL = 0.25  # of the compiled program: how soon Ctrl-C is heard and the bar moves
 # Of a slow processor, which no first call should keep longer than that: operations a second, and seconds that a step
@@ -379,6 +379,8 @@ class Trainer:
 
     def _first_pace(self) -> int:
         """How many steps are in time wherever it runs: three products for each weight and example, one to measure."""
+        if is_debugging():  # when a step may take a thousand times as long
+            return 1
         weights = sum(map(math.prod, self.net.shapes))
         watched = sum(len(self.prepared.parts[part].x) for part in self._watched.values())
         operations = weights * (6 * self.size + 2 * watched) / self.steps

@@ -75,7 +75,7 @@ def options_for_steps(net: MLP, batch_size: int) -> tuple[tuple[str, Any], ...]:
 
 def threads_pay(net: MLP, batch_size: int) -> bool:
     """Whether several trainings of this size side by side, each in a thread, take less time than one after another."""
-    return jax.default_backend() == "cpu" and not _is_debugging() and _largest_product(net, batch_size) <= _SOME
+    return jax.default_backend() == "cpu" and not is_debugging() and _largest_product(net, batch_size) <= _SOME
 
 
 def _largest_product(net: MLP, batch_size: int) -> int:
@@ -87,7 +87,7 @@ def _layers(net: MLP) -> list[tuple[int, int]]:
     return [(net.inputs, net.shapes[0][1]), *net.shapes[1:]]
 
 
-def _is_debugging() -> bool:
+def is_debugging() -> bool:
     """Whether a setting is on that JAX heeds only where it compiles or runs a program by itself."""
     config: Any = jax.config
     return bool(config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs)

@@ -73,7 +73,7 @@ def _as_start(value: Any) -> Any:
 class Network(Section):
     """The arguments of `mlp_jax.MLP` and `mlp_jax.init`."""
 
-    widths: Annotated[tuple[Count, ...], Field(min_length=2, max_length=1000)] | None = None  # inputs, hidden, outputs
+    widths: Annotated[tuple[Count, ...], Field(min_length=2, max_length=1002)] | None = None  # inputs, hidden, outputs
     hidden_widths: Annotated[tuple[Count, ...], Field(max_length=1000)] | None = None  # in its place: those alone
     hidden: one_or_each(HiddenUnit) = "relu"  # type: ignore[valid-type]  # the hidden unit, or one for each layer
     output: OutputUnit | None = None  # by default what suits the targets of a table; else linear
