@@ -421,8 +421,9 @@ def _open_run(work: Path, rng: random.Random, file: Path, by_load_alone: bool) -
         file.write_bytes(damaged(rng, content))
         found = load(run)
         if file.name == "summary.json" and file.parent == run:
-            raw = json.loads(file.read_bytes(), parse_int=float)  # as a measure is
-            assert {key: found.summary[key] for key in raw} == raw, "the summary means something else"
+            raw = json.loads(file.read_bytes(), parse_int=float)  # as a measure is read
+            read = json.loads(json.dumps({key: found.summary[key] for key in raw}), parse_int=float)
+            assert read == raw, "the summary means something else"
         str(found), found._repr_html_()
         if not by_load_alone:
             for words in (("report", run, "--output", work / "page"), ("evaluate", run), ("predict", run, "data.csv")):

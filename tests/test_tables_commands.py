@@ -135,6 +135,13 @@ def test_a_pipe_is_read_once(run, tmp_path):
     assert len(rows_of(out)) == 90
 
 
+def test_a_number_beyond_the_networks_dtype_is_a_line(run, tmp_path):
+    run("train", "fruit.yaml", "--set", "training.epochs=1")
+    frame(3).assign(a=1e39).to_csv(tmp_path / "new.csv", index=False)
+    status, _, said = run("predict", "runs/fruit", "new.csv")
+    assert (status, "outside the range of float32" in said) == (2, True)
+
+
 def test_a_dash_is_standard_input(run, tmp_path):
     run("train", "fruit.yaml", "--set", "training.epochs=1")
     before = os.dup(0)

@@ -146,9 +146,12 @@ class Schema(Section):
         width = sum(map(self.width, self.used))
         x = np.empty((table.num_rows, width), np.float64 if dtype == "float64" else np.float32)
         found = of_each(lambda column: encoded(column, table.column(column.name), where, first_row), self.used)
-        columns = [
-            values.astype(x.dtype) if values.dtype == np.float64 else values for inputs in found for values in inputs
-        ]
+        with np.errstate(over="ignore"):  # which is said where it is used
+            columns = [
+                values.astype(x.dtype) if values.dtype == np.float64 else values
+                for inputs in found
+                for values in inputs
+            ]
         for start in range(0, len(x), _ROWS):  # each block of x is written once, while it is in the cache
             rows = slice(start, start + _ROWS)
             np.stack([values[rows] for values in columns], axis=1, out=x[rows], casting="unsafe")
