@@ -202,15 +202,17 @@ def _opened(folder: Path, lock: Lock) -> Prepared:
 
 def _examples(folder: Path, lock: Lock) -> Prepared:
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    schema = Schema.of_json((folder / "schema.json").read_bytes(), str(folder / "schema.json"))
+
+    def found(name: str) -> Path:
+        if not (folder / name).is_file():  # a pipe would be waited for
+            raise ValueError(f"{name} is no file")
+        return folder / name
 
     def array(name: str, mode: Any = "r") -> Any:
-        file = folder / f"{name}.npy"
-        if not file.is_file():  # a pipe would be waited for
-            raise ValueError(f"{file.name} is no file")
-        return np.asarray(np.load(file, mmap_mode=mode))
+        return np.asarray(np.load(found(f"{name}.npy"), mmap_mode=mode))
 
-    inputs = Mapped(folder / "inputs.npy", lock)
+    schema = Schema.of_json(found("schema.json").read_bytes(), str(folder / "schema.json"))
+    inputs = Mapped(found("inputs.npy"), lock)
     tables = [
         array(f"table-{k}", None) if (folder / f"table-{k}.npy").exists() else None
         for k in range(len(inputs.records.dtype.names or ()))
