@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from argparse import Namespace
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -187,24 +187,24 @@ def _csv_writer(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
     seen: Any = SimpleNamespace(write=lambda text: stream.write(escaped(text))) if stream.isatty() else stream
     writer = csv.writer(seen, lineterminator="\n")
     has_header: list[bool] = []
-    changed: Counter[str] = Counter()
+    changed = 0
+
+    def cells(values: Any) -> list[Any]:
+        """Numbers have as many digits as read back to the same bits of their type; words are no formulas."""
+        nonlocal changed
+        if isinstance(values, np.ndarray) and values.dtype != object:
+            return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
+        words = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+        found = [*map(no_formula, words)]
+        changed += sum(one is not other for one, other in zip(words, found, strict=True))
+        return found
 
     def write(columns: dict[str, Any]) -> None:
         if not has_header:
-            writer.writerow(_cells(np.array([*columns], object), changed))
+            writer.writerow(cells(np.array([*columns], object)))
             has_header.append(True)
-        writer.writerows(zip(*(_cells(values, changed) for values in columns.values()), strict=True))
+        writer.writerows(zip(*map(cells, columns.values()), strict=True))
 
     yield write
-    if cells := changed.total():
-        say(f"cells that a spreadsheet would take for formulas got an apostrophe, {cells:,}; Parquet needs none")
-
-
-def _cells(values: Any, changed: Counter[str]) -> list[Any]:
-    """Numbers have as many digits as read back to the same bits of their type; words are no formulas."""
-    if isinstance(values, np.ndarray) and values.dtype != object:
-        return list((values.astype(str) if values.dtype == np.float32 else values).tolist())
-    cells = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
-    found = [*map(no_formula, cells)]
-    changed["formulas"] += sum(one is not other for one, other in zip(cells, found, strict=True))
-    return found
+    if changed:
+        say(f"cells that a spreadsheet would take for formulas got an apostrophe, {changed:,}; Parquet needs none")
